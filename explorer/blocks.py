@@ -1,0 +1,56 @@
+"""Dense and convolutional stacks; every shape is computed from the image shape."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch.nn as nn
+
+KERNEL, PADDING = 3, 1
+
+
+def conv_sizes(size: int, strides: Sequence[int]) -> list[int]:
+    """List the side length in pixels before and after each 3x3 convolution: 28 -> [28, 14, 7, 4]."""
+    sizes = [size]
+    for stride in strides:
+        sizes.append((sizes[-1] + 2 * PADDING - KERNEL) // stride + 1)
+    return sizes
+
+
+def conv_encoder(channels: Sequence[int], strides: Sequence[int], last_relu: bool) -> list[nn.Module]:
+    """Stack 3x3 convolutions `channels[i] -> channels[i + 1]` with ReLU between them.
+
+    `last_relu` says whether the last one is followed by a ReLU too (not when its output is the code).
+    """
+    layers: list[nn.Module] = []
+    for i, stride in enumerate(strides):
+        layers += [nn.Conv2d(channels[i], channels[i + 1], KERNEL, stride, PADDING), nn.ReLU()]
+    return layers if last_relu else layers[:-1]
+
+
+def conv_decoder(
+    channels: Sequence[int], strides: Sequence[int], image_size: tuple[int, int]
+) -> list[nn.Module]:
+    """Mirror `conv_encoder` with transposed convolutions, ending in a linear layer of pixels (logits).
+
+    The output padding of each layer is what makes it undo the rounding of its stride exactly.
+    """
+    heights, widths = (conv_sizes(size, strides) for size in image_size)
+    layers: list[nn.Module] = []
+    for i in reversed(range(len(strides))):
+        stride = strides[i]
+        extra = tuple(
+            sizes[i] - ((sizes[i + 1] - 1) * stride - 2 * PADDING + KERNEL) for sizes in (heights, widths)
+        )
+        layers += [
+            nn.ConvTranspose2d(channels[i + 1], channels[i], KERNEL, stride, PADDING, output_padding=extra),
+            nn.ReLU(),
+        ]
+    return layers[:-1]
+
+
+def dense(widths: Sequence[int], last_relu: bool) -> list[nn.Module]:
+    """Stack linear layers `widths[i] -> widths[i + 1]` with ReLU between them."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise(widths):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return layers if last_relu else layers[:-1]

@@ -1,0 +1,303 @@
+"""Bundles: one folder per fitted model, the only thing that training and the app both know.
+
+    checkpoints/<dataset>/gallery.json           indices and labels of the gallery images
+    checkpoints/<dataset>/<model>/config.json    architecture, recipe, data contract, provenance
+                                  model.safetensors
+                                  history.csv    one row per epoch
+                                  metrics.json   figures on the whole test split
+                                  codes.safetensors  codes of the gallery and their projections
+
+`config.json`, `model.safetensors` and `history.csv` come from fitting; the other two from stages that
+can be run later. Nothing is pickled, so nothing in a bundle can execute. A folder is written beside
+its place and renamed into it, so an interrupted run leaves the previous one whole.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import safetensors.torch
+import torch
+
+from explorer.datasets import SPLIT_SEED, Dataset
+from explorer.models import AutoencoderConfig, ClassifierConfig, Model, ModelConfig
+from explorer.training import Epoch, Recipe
+
+FORMAT = 1
+FITTED = ("config.json", "model.safetensors", "history.csv")
+STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
+KINDS: dict[str, type[ModelConfig]] = {"autoencoder": AutoencoderConfig, "classifier": ClassifierConfig}
+
+Config = TypeVar("Config")
+
+
+class BundleError(RuntimeError):
+    """A file of a bundle is missing, damaged or foreign; the message names it and what mends it."""
+
+
+def root_folder(root: Path | str | None = None) -> Path:
+    """Name the folder of all bundles: `root`, else the variable EXPLORER_CHECKPOINTS, else ours."""
+    default = Path(__file__).parent.parent / "checkpoints"
+    return Path(root or os.environ.get("EXPLORER_CHECKPOINTS") or default)
+
+
+def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    """Rebuild a frozen config from its JSON object; lists become tuples.
+
+    Raises:
+        ValueError: a field is unknown.
+    """
+    known = {f.name for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(
+            f"unknown fields {', '.join(unknown)}; {cls.__name__} has {', '.join(sorted(known))}"
+        )
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """One fitted model on disk. Every reader raises `BundleError` for a file it cannot use."""
+
+    dataset: str
+    model: str
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """The bundle's own folder."""
+        return self.root / self.dataset / self.model
+
+    @property
+    def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
+        """Name, size and modification time (ns) of each file: a cache key that a retrained model changes."""
+        recover(self.folder)
+        if not self.folder.is_dir():
+            return ()
+        stats = [(path.name, path.stat()) for path in sorted(self.folder.iterdir())]
+        return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+    def command(self, stage: str = "fit") -> str:
+        """Give the command that makes the files of a stage anew."""
+        only = "" if stage == "fit" else f" --only {stage}"
+        return f"python train.py {self.model} --dataset {self.dataset}{only}"
+
+    def config(self) -> dict[str, Any]:
+        """Read `config.json`, with "architecture" and "recipe" as their config classes."""
+        values = self._json("config.json", "fit")
+        try:
+            if (values["format"], values["model"], values["data"]["dataset"]) != (
+                FORMAT, self.model, self.dataset,
+            ):  # fmt: skip
+                raise ValueError(
+                    f"it describes format {values['format']}, model {values['model']!r} "
+                    f"on {values['data']['dataset']!r}"
+                )
+            values["architecture"] = parse(KINDS[values["kind"]], values["architecture"])
+            values["recipe"] = parse(Recipe, values["recipe"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
+        return values
+
+    def load(self) -> Model:
+        """Build the model in evaluation mode on the CPU with the stored weights, all keys and shapes equal."""
+        model = self.config()["architecture"].build()
+        weights = self._tensors("model.safetensors", "fit")
+        try:
+            model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            reason = f"does not fit config.json: {error}"
+            raise self._broken("model.safetensors", "fit", reason) from error
+        return model.eval().requires_grad_(False)
+
+    def history(self) -> dict[str, list[float]]:
+        """Read `history.csv` as columns; see `training.Epoch.row` for their names."""
+        text = self._text("history.csv", "fit")
+        try:
+            rows = list(csv.DictReader(io.StringIO(text)))
+            columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
+            columns["epoch"], columns["train_loss"], columns["validation_loss"]
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise self._broken("history.csv", "fit", f"is damaged ({error!r})") from error
+        return columns
+
+    def metrics(self) -> dict[str, Any]:
+        """Read the figures on the whole test split; names as in `metrics.evaluate`."""
+        return self._json("metrics.json", "metrics")
+
+    def codes(self) -> dict[str, torch.Tensor]:
+        """Read the codes `(M, D)` of the gallery and what was made from them; see `projection.project`."""
+        tensors = self._tensors("codes.safetensors", "projections")
+        if "codes" not in tensors or tensors["codes"].ndim != 2:
+            raise self._broken("codes.safetensors", "projections", "holds no codes (M, D)")
+        return tensors
+
+    def write(self, stage: str, files: Mapping[str, bytes]) -> None:
+        """Replace the files of one stage, whole or not at all.
+
+        Fitting anew drops the files of later stages, which describe the old weights.
+        """
+        if set(files) != set(STAGES[stage]):
+            raise ValueError(f"stage {stage!r} writes {STAGES[stage]}, not {tuple(files)}")
+        recover(self.folder)
+        new, old = (self.folder.with_name(f".{self.model}.{word}") for word in ("new", "old"))
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        if stage != "fit":
+            for path in self.folder.iterdir():
+                shutil.copy2(path, new)
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        if self.folder.exists():
+            self.folder.rename(old)
+        new.rename(self.folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _path(self, name: str, stage: str) -> Path:
+        recover(self.folder)
+        path = self.folder / name
+        if not path.is_file():
+            raise self._broken(name, stage, "is missing")
+        return path
+
+    def _text(self, name: str, stage: str) -> str:
+        try:
+            return self._path(name, stage).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._broken(name, stage, f"cannot be read ({error})") from error
+
+    def _json(self, name: str, stage: str) -> dict[str, Any]:
+        text = self._text(name, stage)
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise self._broken(name, stage, f"is truncated or not JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise self._broken(name, stage, "holds no JSON object")
+        return values
+
+    def _tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
+        path = self._path(name, stage)
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise self._broken(name, stage, f"is truncated or not safetensors ({error})") from error
+
+    def _broken(self, name: str, stage: str, reason: str) -> BundleError:
+        return BundleError(f"{self.folder / name} {reason}. Make it anew with: {self.command(stage)}")
+
+
+def recover(folder: Path) -> None:
+    """Bring the previous bundle back if a run was killed between the two renames of `Bundle.write`."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)
+
+
+def fitted_files(
+    bundle: Bundle,
+    model: Model,
+    recipe: Recipe,
+    dataset: Dataset,
+    split_sizes: Mapping[str, int],
+    seed: int,
+    history: Sequence[Epoch],
+) -> dict[str, bytes]:
+    """Serialise what fitting made: the files of stage "fit"."""
+    kind = next(name for name, cls in KINDS.items() if isinstance(model.config, cls))
+    config = {
+        "format": FORMAT,
+        "model": bundle.model,
+        "kind": kind,
+        "architecture": dataclasses.asdict(model.config),
+        "recipe": dataclasses.asdict(recipe),
+        "data": {
+            "dataset": dataset.name,
+            "image_shape": dataset.image_shape,
+            "range": [0.0, 1.0],
+            "classes": dataset.classes,
+            "splits": dict(split_sizes),
+            "split_seed": SPLIT_SEED,
+        },
+        "seed": seed,
+        "made": _provenance(next(model.parameters()).device),
+    }
+    table = io.StringIO(newline="")
+    rows = [epoch.row() for epoch in history]
+    writer = csv.DictWriter(table, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+    return {
+        "config.json": to_json(config),
+        "model.safetensors": to_safetensors(model.state_dict()),
+        "history.csv": table.getvalue().encode(),
+    }
+
+
+def to_json(values: Mapping[str, Any]) -> bytes:
+    """Write a JSON object with sorted keys, one field per line, lists of numbers on one line."""
+    return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def to_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Write named tensors, moved to the CPU and made contiguous."""
+    return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+
+
+def write_gallery(root: Path, dataset: str, indices: torch.Tensor, labels: torch.Tensor) -> None:
+    """Store which test images `(M,)` are the gallery, and their labels `(M,)`, once per data set."""
+    path = root / dataset / "gallery.json"
+    content = json.dumps({"indices": indices.tolist(), "labels": labels.tolist()}) + "\n"
+    if path.is_file() and path.read_text() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(".gallery.new")
+    new.write_text(content)
+    new.replace(path)
+
+
+def read_gallery(root: Path, dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read the indices into the test split and the labels of the gallery, both int64 `(M,)`.
+
+    Raises:
+        BundleError: the file is missing or damaged.
+    """
+    path = root / dataset / "gallery.json"
+    try:
+        values = json.loads(path.read_text())
+        indices, labels = (torch.tensor(values[k], dtype=torch.long) for k in ("indices", "labels"))
+        if indices.ndim != 1 or indices.shape != labels.shape or not len(indices):
+            raise ValueError("indices and labels differ in length")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{path} is missing or damaged ({error!r}). Make it anew with: "
+            f"python train.py --dataset {dataset} --only projections"
+        ) from error
+    return indices, labels
+
+
+def _provenance(device: torch.device) -> dict[str, Any]:
+    """Say when, where and with what a model was fitted."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # a downloaded archive has no git
+        commit = None
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": name,
+        "git_commit": commit,
+        "versions": {"torch": str(torch.__version__), "safetensors": safetensors.__version__},
+    }

@@ -1,0 +1,180 @@
+"""Autoencoder, variational autoencoder and classifier, each built from a frozen config.
+
+    x -> encode -> Posterior(mu, log_var) -> sample -> z -> decode -> x_hat in [0, 1]
+
+A plain autoencoder is the case `log_var is None`: its posterior is a point. Shapes use B images,
+C channels, H x W pixels, D latent numbers.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn as nn
+
+from explorer import blocks
+
+Likelihood = Literal["bernoulli", "gaussian"]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z|x): a diagonal normal, or the point `mu` where `log_var` is None; both `(B, *latent_shape)`."""
+
+    mu: torch.Tensor
+    log_var: torch.Tensor | None = None
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw z = mu + sigma * eps, eps ~ N(0, 1) (Kingma & Welling 2014, section 2.4)."""
+        if self.log_var is None:
+            return self.mu
+        eps = torch.randn(self.mu.shape, generator=generator, device=self.mu.device, dtype=self.mu.dtype)
+        return self.mu + torch.exp(0.5 * self.log_var) * eps
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Architecture of an autoencoder: a convolutional stage, then a dense stage; either may be empty.
+
+    channels, strides: output channels and stride of each 3x3 convolution.
+    hidden: widths of dense layers between the (flattened) features and the code.
+    code: length of a dense code; None leaves the last feature map as the code.
+    variational: the code is the mean of q(z|x), and a log-variance of the same length is computed.
+    likelihood: p(x|z) of a variational model: "bernoulli" (BCE) or "gaussian" with fixed `sigma`.
+    beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
+    """
+
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    channels: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
+    code: int | None = None
+    variational: bool = False
+    likelihood: Likelihood = "bernoulli"
+    sigma: float = 0.1
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != len(self.strides):
+            raise ValueError(f"channels {self.channels} and strides {self.strides} differ in length")
+        if self.code is None and (self.hidden or self.variational or not self.channels):
+            raise ValueError("a dense or variational autoencoder needs the length of its code")
+        if self.likelihood not in ("bernoulli", "gaussian"):
+            raise ValueError(f"likelihood {self.likelihood!r} is neither 'bernoulli' nor 'gaussian'")
+
+    def build(self) -> "Autoencoder":
+        """Make the model with freshly initialised weights."""
+        return Autoencoder(self)
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder around a code; variational where the config says so."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_channels, height, width = config.image_shape
+        channels = (n_channels, *config.channels)
+        feature_shape = (
+            channels[-1],
+            blocks.conv_sizes(height, config.strides)[-1],
+            blocks.conv_sizes(width, config.strides)[-1],
+        )
+        encoder = blocks.conv_encoder(channels, config.strides, last_relu=config.code is not None)
+        decoder = blocks.conv_decoder(channels, config.strides, (height, width))
+        if config.code is None:
+            self.latent_shape: tuple[int, ...] = feature_shape
+        else:
+            self.latent_shape = (config.code,)
+            widths = (math.prod(feature_shape), *config.hidden)
+            n_out = config.code * (2 if config.variational else 1)
+            encoder += [nn.Flatten(), *blocks.dense((*widths, n_out), last_relu=False)]
+            decoder = [
+                *blocks.dense((config.code, *reversed(widths)), last_relu=bool(config.channels)),
+                nn.Unflatten(1, feature_shape),
+                *decoder,
+            ]
+        self.encoder = nn.Sequential(*encoder)
+        self.decoder = nn.Sequential(*decoder)
+
+    @property
+    def code_length(self) -> int:
+        """Number of latent numbers D."""
+        return math.prod(self.latent_shape)
+
+    def encode(self, x: torch.Tensor) -> Posterior:
+        """Map pixels `(B, C, H, W)` in [0, 1] to q(z|x)."""
+        out = self.encoder(x)  # (B, *latent_shape), or (B, 2 D)
+        return Posterior(*out.chunk(2, dim=1)) if self.config.variational else Posterior(out)
+
+    def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
+        """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to logits of the pixels `(B, C, H, W)`."""
+        return self.decoder(z.reshape(-1, *self.latent_shape))
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to pixels `(B, C, H, W)` in [0, 1]."""
+        return torch.sigmoid(self.decode_logits(z))
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Map pixels `(B, C, H, W)` to the codes `(B, D)` that a map shows: mu, never a random draw."""
+        return self.encode(x).mu.flatten(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Reconstruct pixels `(B, C, H, W)` through the mean code."""
+        return self.decode(self.encode(x).mu)
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Architecture of the feed-forward classifier: dense layers with batch norm and dropout."""
+
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    hidden: tuple[int, ...] = (512, 256, 128)
+    n_classes: int = 10
+    dropout: float = 0.2
+
+    def build(self) -> "Classifier":
+        """Make the model with freshly initialised weights."""
+        return Classifier(self)
+
+
+class Classifier(nn.Module):
+    """Dense layers, each with batch norm, ReLU and dropout, and a linear read-out."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = (math.prod(config.image_shape), *config.hidden)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for n_in, n_out in itertools.pairwise(widths):
+            layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU(), nn.Dropout(config.dropout)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], config.n_classes)
+
+    @property
+    def code_length(self) -> int:
+        """Number of features in the last hidden layer."""
+        return self.config.hidden[-1]
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Map pixels `(B, C, H, W)` to the last hidden layer `(B, hidden[-1])`."""
+        return self.body(x)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Map pixels `(B, C, H, W)` to the features that a map shows `(B, hidden[-1])`."""
+        return self.features(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map pixels `(B, C, H, W)` in [0, 1] to logits `(B, n_classes)`."""
+        return self.head(self.body(x))
+
+
+ModelConfig = AutoencoderConfig | ClassifierConfig
+Model = Autoencoder | Classifier
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Count the trainable numbers of a model."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

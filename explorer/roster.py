@@ -1,0 +1,86 @@
+"""The table `ROSTER`: every model's architecture, recipe and reported figure, by public name.
+
+Architectures are those of the five student reports, so that figures compare; the recipes are ours.
+The command line, the app and the tests are driven by this one table.
+"""
+
+from dataclasses import dataclass, field
+
+from explorer.models import AutoencoderConfig, ClassifierConfig, ModelConfig
+from explorer.training import Recipe
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model: its architecture and recipe, and what the report claims for it.
+
+    reported: the report's test figures on Fashion-MNIST, by the name they have in `metrics.json`.
+    """
+
+    name: str
+    title: str
+    summary: str
+    config: ModelConfig
+    recipe: Recipe
+    reported: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_autoencoder(self) -> bool:
+        """Whether the model has a decoder."""
+        return isinstance(self.config, AutoencoderConfig)
+
+
+_CONV = AutoencoderConfig(channels=(16, 32, 64), strides=(2, 2, 2))
+
+ROSTER: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "fc-ae",
+            "Dense autoencoder",
+            "784–256–64–256–784 with ReLU: every pixel talks to every other, 64 numbers in between.",
+            AutoencoderConfig(hidden=(256,), code=64),
+            Recipe(epochs=120, learning_rate=3e-3),
+            {"mse": 0.0066},
+        ),
+        Entry(
+            "conv-ae",
+            "Convolutional autoencoder",
+            "Three strided convolutions, 1→16→32→64. Its code of 1,024 numbers is longer than the image.",
+            _CONV,
+            Recipe(epochs=80, learning_rate=5e-3),
+            {"mse": 0.015},
+        ),
+        Entry(
+            "conv-ae-128",
+            "Convolutional autoencoder, 128 numbers",
+            "A fourth convolution narrows the code to 32×2×2 = 128 numbers: a real bottleneck.",
+            AutoencoderConfig(channels=(16, 32, 64, 32), strides=(2, 2, 2, 2)),
+            Recipe(epochs=80, learning_rate=5e-3),
+        ),
+        Entry(
+            "conv-dae",
+            "Denoising autoencoder",
+            "conv-ae, shown noisy images and asked for the clean ones (Vincent et al. 2008).",
+            _CONV,
+            Recipe(epochs=60, learning_rate=5e-3, noise="gaussian", noise_levels=(0.0, 0.7)),
+        ),
+        Entry(
+            "conv-vae",
+            "Variational autoencoder, 2 numbers",
+            "A code of two numbers that is a distribution, pulled towards a standard normal prior.",
+            AutoencoderConfig(channels=(32, 64, 64), strides=(1, 2, 2), code=2, variational=True),
+            Recipe(epochs=40, learning_rate=2e-3),
+        ),
+        Entry(
+            "ffnn",
+            "Classifier",
+            "784–512–256–128–10 with batch norm and dropout 0.2: what is in the picture?",
+            ClassifierConfig(),
+            Recipe(epochs=60, batch_size=256, learning_rate=4e-3, label_smoothing=0.1, flip=True, shift=1),
+            {"accuracy": 0.9010},
+        ),
+    )
+}
+REPORTED_DATASET = "fashion-mnist"
+AUTOENCODERS: tuple[str, ...] = tuple(name for name, entry in ROSTER.items() if entry.is_autoencoder)

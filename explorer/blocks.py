@@ -27,9 +27,7 @@ def conv_encoder(channels: Sequence[int], strides: Sequence[int], last_relu: boo
     return layers if last_relu else layers[:-1]
 
 
-def conv_decoder(
-    channels: Sequence[int], strides: Sequence[int], image_size: tuple[int, int]
-) -> list[nn.Module]:
+def conv_decoder(channels: Sequence[int], strides: Sequence[int], image_size: tuple[int, int]) -> list[nn.Module]:
     """Mirror `conv_encoder` with transposed convolutions, ending in a linear layer of pixels (logits).
 
     The output padding of each layer is what makes it undo the rounding of its stride exactly.
@@ -38,9 +36,7 @@ def conv_decoder(
     layers: list[nn.Module] = []
     for i in reversed(range(len(strides))):
         stride = strides[i]
-        extra = tuple(
-            sizes[i] - ((sizes[i + 1] - 1) * stride - 2 * PADDING + KERNEL) for sizes in (heights, widths)
-        )
+        extra = tuple(sizes[i] - ((sizes[i + 1] - 1) * stride - 2 * PADDING + KERNEL) for sizes in (heights, widths))
         layers += [
             nn.ConvTranspose2d(channels[i + 1], channels[i], KERNEL, stride, PADDING, output_padding=extra),
             nn.ReLU(),

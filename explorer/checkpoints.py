@@ -58,9 +58,7 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """
     known = {f.name for f in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - known):
-        raise ValueError(
-            f"unknown fields {', '.join(unknown)}; {cls.__name__} has {', '.join(sorted(known))}"
-        )
+        raise ValueError(f"unknown fields {', '.join(unknown)}; {cls.__name__} has {', '.join(sorted(known))}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

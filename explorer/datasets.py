@@ -112,15 +112,14 @@ def check_idx_file(path: Path, mend: str) -> None:
     with path.open("rb") as file:
         header = file.read(4)
         if len(header) < 4 or header[:3] != b"\x00\x00\x08":
-            raise DataError(f"{path} is not an IDX file of bytes. Delete it. {mend}")
+            raise DataError(f"{path} is not an IDX file of bytes. {mend}")
         sizes = file.read(4 * header[3])
     expected = 4 + len(sizes)
     if len(sizes) == 4 * header[3]:
         expected += int(np.prod(struct.unpack(f">{header[3]}I", sizes), dtype=np.int64))
     if len(sizes) < 4 * header[3] or path.stat().st_size != expected:
         raise DataError(
-            f"{path} is truncated or damaged: {path.stat().st_size:,} bytes instead of {expected:,}. "
-            f"Delete it. {mend}"
+            f"{path} is truncated or damaged: {path.stat().st_size:,} bytes instead of {expected:,}. {mend}"
         )
 
 
@@ -128,14 +127,17 @@ def _mnist_like(
     name: str, class_name: str, title: str, classes: tuple[str, ...], licence: str, megabytes: int
 ) -> Dataset:
     """Describe one of torchvision's MNIST-format data sets."""
-    mend = f"Then run: python train.py --download --dataset {name}"
+    mend = f"Mend it with: python train.py --download --dataset {name}"
+
+    def files(data_dir: Path, prefix: str) -> list[Path]:
+        kinds = ("images-idx3", "labels-idx1")
+        return [data_dir / class_name / "raw" / f"{prefix}-{kind}-ubyte" for kind in kinds]
 
     def read(data_dir: Path, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
         import torchvision
 
-        prefix = "train" if train else "t10k"
-        for kind in ("images-idx3", "labels-idx1"):
-            check_idx_file(data_dir / class_name / "raw" / f"{prefix}-{kind}-ubyte", mend)
+        for path in files(data_dir, "train" if train else "t10k"):
+            check_idx_file(path, mend)
         data = getattr(torchvision.datasets, class_name)(data_dir, train=train)
         return data.data.unsqueeze(1), data.targets
 
@@ -143,6 +145,11 @@ def _mnist_like(
         import torchvision
 
         try:
+            for path in files(data_dir, "train") + files(data_dir, "t10k"):
+                try:
+                    check_idx_file(path, mend)
+                except DataError:  # torchvision downloads only what is missing
+                    path.unlink(missing_ok=True)
             getattr(torchvision.datasets, class_name)(data_dir, download=True)
         except (RuntimeError, OSError) as error:
             raise DataError(
@@ -163,9 +170,7 @@ def _read_digits(data_dir: Path, train: bool) -> tuple[torch.Tensor, torch.Tenso
     large = torch.nn.functional.interpolate(small, size=(28, 28), mode="bicubic", antialias=True)
     images = (large.clamp(0, 1) * 255).round().to(torch.uint8)  # (1797, 1, 28, 28)
     labels = torch.from_numpy(digits.target).long()
-    halves = train_test_split(
-        np.arange(len(labels)), test_size=360, random_state=SPLIT_SEED, stratify=digits.target
-    )
+    halves = train_test_split(np.arange(len(labels)), test_size=360, random_state=SPLIT_SEED, stratify=digits.target)
     index = torch.from_numpy(np.sort(halves[0 if train else 1]))
     return images[index], labels[index]
 

@@ -60,9 +60,7 @@ def grid(x: np.ndarray, columns: int, gap: int = 1, background: float = 1.0) -> 
     rows = -(-n // columns)
     sheet = np.full((rows * columns, channels, height, width), background, dtype=np.float32)
     sheet[:n] = x
-    sheet = np.pad(
-        sheet, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=background
-    )  # (R*K, C, H+gap, W+gap)
+    sheet = np.pad(sheet, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=background)  # (R*K, C, H+gap, W+gap)
     sheet = sheet.reshape(rows, columns, channels, height + gap, width + gap)
     sheet = sheet.transpose(2, 0, 3, 1, 4).reshape(
         channels, rows * (height + gap), columns * (width + gap)
@@ -129,9 +127,7 @@ def read_upload(data: bytes, image_shape: Sequence[int], invert: bool = False) -
     edges = np.asarray(flat, dtype=np.float32)
     border = np.concatenate([edges[0], edges[-1], edges[:, 0], edges[:, -1]]).reshape(-1, channels)
     fill = tuple(int(v) for v in np.median(border, axis=0))  # square padding continues the background
-    square = ImageOps.pad(
-        flat, (width, height), Image.Resampling.LANCZOS, color=fill if channels > 1 else fill[0]
-    )
+    square = ImageOps.pad(flat, (width, height), Image.Resampling.LANCZOS, color=fill if channels > 1 else fill[0])
     x = np.asarray(square, dtype=np.float32).reshape(height, width, channels) / 255.0
     x = np.moveaxis(x, -1, 0).copy()  # (C, H, W)
     return 1.0 - x if invert else x

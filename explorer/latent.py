@@ -26,9 +26,7 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     if torch.sin(omega) < 1e-4:
         return lerp(a, b, t)
     t = t[:, None]
-    direction = (torch.sin((1 - t) * omega) * a / norm_a + torch.sin(t * omega) * b / norm_b) / torch.sin(
-        omega
-    )
+    direction = (torch.sin((1 - t) * omega) * a / norm_a + torch.sin(t * omega) * b / norm_b) / torch.sin(omega)
     return ((1 - t) * norm_a + t * norm_b) * direction
 
 
@@ -56,8 +54,7 @@ def axis(n: int, reach: float, spacing: str) -> torch.Tensor:
     normal = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
     edge = normal.cdf(torch.tensor(reach, dtype=torch.float64))
     return normal.icdf(
-        torch.linspace(1, 0, n, dtype=torch.float64) * (1 - edge)
-        + torch.linspace(0, 1, n, dtype=torch.float64) * edge
+        torch.linspace(1, 0, n, dtype=torch.float64) * (1 - edge) + torch.linspace(0, 1, n, dtype=torch.float64) * edge
     ).float()
 
 

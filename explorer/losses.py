@@ -49,9 +49,7 @@ def negative_elbo(model: Autoencoder, x: torch.Tensor, generator: torch.Generato
     return {"reconstruction": reconstruction, "kl": kl_to_standard_normal(posterior).sum(1)}
 
 
-def autoencoder_loss(
-    model: Autoencoder, x_in: torch.Tensor, x: torch.Tensor, generator: torch.Generator
-) -> Parts:
+def autoencoder_loss(model: Autoencoder, x_in: torch.Tensor, x: torch.Tensor, generator: torch.Generator) -> Parts:
     """Average the training loss of an autoencoder over a batch `(B, C, H, W)`.
 
     Plain and denoising: "loss" is the mean squared error per pixel of `x` rebuilt from `x_in`.

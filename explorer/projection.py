@@ -86,9 +86,7 @@ def class_structure(codes: np.ndarray, labels: np.ndarray, k: int = 10) -> Mappi
     from sklearn.metrics import silhouette_score
     from sklearn.neighbors import NearestNeighbors
 
-    neighbours = (
-        NearestNeighbors(n_neighbors=min(k, len(codes) - 1)).fit(codes).kneighbors(return_distance=False)
-    )
+    neighbours = NearestNeighbors(n_neighbors=min(k, len(codes) - 1)).fit(codes).kneighbors(return_distance=False)
     votes = np.apply_along_axis(np.bincount, 1, labels[neighbours], minlength=labels.max() + 1)
     return {
         "silhouette": float(silhouette_score(codes, labels)),

@@ -1,0 +1,1 @@
+"""Everything that imports streamlit besides the pages: frame, cached loaders, widgets, components."""

@@ -1,0 +1,61 @@
+// Show the image of the map point under the pointer in a card that follows it.
+// data: { sheet: address of a sheet of square thumbnails, columns, rows, titles[], chart: Streamlit key }
+
+const CARD_PIXELS = 150;
+
+export default function (component) {
+  const { data } = component;
+  const card = document.createElement("div");
+  card.className = "lx-hover-card";
+  Object.assign(card.style, {
+    position: "fixed", zIndex: 1000, display: "none", pointerEvents: "none", padding: "6px",
+    background: "#ffffff", color: "#1c1a18", borderRadius: "6px", boxShadow: "0 2px 12px #0007",
+    font: "600 16px sans-serif", textAlign: "center",
+  });
+  const picture = document.createElement("div");
+  Object.assign(picture.style, {
+    width: `${CARD_PIXELS}px`, height: `${CARD_PIXELS}px`, imageRendering: "pixelated",
+    backgroundImage: `url("${data.sheet}")`,
+    backgroundSize: `${data.columns * 100}% ${data.rows * 100}%`,
+  });
+  const title = document.createElement("div");
+  card.append(picture, title);
+  document.body.appendChild(card);
+
+  let chart = null;
+  let pointer = { x: 0, y: 0 };
+  const onMove = (event) => { pointer = { x: event.clientX, y: event.clientY }; };
+  const onHover = (event) => {
+    const index = event.points[0]?.customdata?.[0];
+    if (index === undefined) return;
+    const share = (i, n) => (n > 1 ? `${(i / (n - 1)) * 100}%` : "0");
+    const row = Math.floor(index / data.columns);
+    picture.style.backgroundPosition = `${share(index % data.columns, data.columns)} ${share(row, data.rows)}`;
+    title.textContent = data.titles[index];
+    const left = pointer.x + 24 + CARD_PIXELS > window.innerWidth ? pointer.x - CARD_PIXELS - 36 : pointer.x + 24;
+    card.style.left = `${left}px`;
+    card.style.top = `${Math.min(pointer.y + 16, window.innerHeight - CARD_PIXELS - 50)}px`;
+    card.style.display = "block";
+  };
+  const onUnhover = () => { card.style.display = "none"; };
+  // Streamlit replaces the chart's element when the figure changes, so look again from time to time.
+  const attach = () => {
+    const found = document.querySelector(`.st-key-${data.chart} .js-plotly-plot`);
+    if (found === chart || !found?.on) return;
+    onUnhover();
+    chart = found;
+    chart.on("plotly_hover", onHover);
+    chart.on("plotly_unhover", onUnhover);
+  };
+  document.addEventListener("pointermove", onMove, { passive: true });
+  const timer = setInterval(attach, 250);
+  attach();
+
+  return () => {
+    clearInterval(timer);
+    document.removeEventListener("pointermove", onMove);
+    chart?.removeListener?.("plotly_hover", onHover);
+    chart?.removeListener?.("plotly_unhover", onUnhover);
+    card.remove();
+  };
+}

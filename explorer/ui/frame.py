@@ -1,0 +1,166 @@
+"""The frame of every page: page table, title, question, pickers, navigation, caption and code.
+
+A page begins with `view = begin("key")` and ends with `finish(caption, code)`. Links between pages
+carry the shared choices, so that a choice survives a switch and every view is a link.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS, Dataset
+from explorer.roster import ROSTER
+from explorer.ui import loading
+
+BOUND = {"bind": "query-params"}
+SHARED = ("dataset", "models", "model", "pick")
+STYLE = Path(__file__).with_name("style.css")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: where it is, what it asks and what to look for."""
+
+    file: str
+    title: str
+    icon: str
+    section: str
+    question: str
+    look_for: str
+
+
+PAGES: dict[str, Page] = {
+    "overview": Page(
+        "app.py", "Overview", ":material/home:", "", "What does an autoencoder learn, and what is here to see it with?",
+        "Start with how many numbers each model squeezes an image into, and what that costs. "
+        "A model whose code is longer than its image has not compressed anything.",
+    ),
+    "reconstruct": Page(
+        "pages/reconstruct.py", "Reconstruct", ":material/compare:", "Autoencoders", "What survives the bottleneck?",
+        "Look for what is lost first: prints, straps and folds go before the outline does. "
+        "Then compare two models of very different code length on the same image.",
+    ),
+    "denoise": Page(
+        "pages/denoise.py", "Denoise", ":material/blur_on:", "Autoencoders", "Can it tell signal from noise?",
+        "Raise the noise until the denoiser starts to invent clothes. "
+        "Look at where each curve leaves the trained range, and at noise it was never shown.",
+    ),
+    "latent_map": Page(
+        "pages/latent_map.py", "Latent map", ":material/scatter_plot:", "Latent space", "Where does each image live?",
+        "Look for classes that share a region, and for single images in the wrong one: what do they look like? "
+        "Then change the method: what stays together in all of them is in the code, the rest is in the picture.",
+    ),
+    "latent_plane": Page(
+        "pages/latent_plane.py", "Latent plane", ":material/grid_on:", "Latent space", "What does every point decode to?",
+        "Follow one garment as it turns into another, and find the places where no training image lives. "
+        "A variational model fills them with plausible pictures; a plain one need not.",
+    ),
+    "interpolate": Page(
+        "pages/interpolate.py", "Interpolate", ":material/linear_scale:", "Latent space", "What lies between two images?",
+        "A pixel fade shows two ghosts; a good code changes one thing into the other. "
+        "Watch the norm under each picture: where the straight line dips, it leaves the region the codes live in.",
+    ),
+    "classify": Page(
+        "pages/classify.py", "Classify", ":material/rule:", "Beside them", "What gets confused with what?",
+        "Look for pairs of classes that are confused both ways, and open a cell to see whether you would do better. "
+        "Then ask whether the model knows when it is guessing.",
+    ),
+    "training": Page(
+        "pages/training.py", "Training", ":material/show_chart:", "Beside them", "How did it learn?",
+        "Look for the gap between training and validation, and for the last drop as the learning rate falls. "
+        "For the variational model, watch reconstruction and KL pull against each other.",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page is about: its data set, where the bundles are, and the gallery images."""
+
+    dataset: Dataset
+    root: Path
+    gallery: loading.Gallery
+
+    def bundle(self, model: str) -> Bundle:
+        """Name the bundle of one model on this data set."""
+        return Bundle(self.dataset.name, model, self.root)
+
+
+def begin(key: str) -> View:
+    """Set the page up and draw everything above its own controls; stop where there is nothing to show."""
+    page = PAGES[key]
+    st.set_page_config(f"{page.title} · Latent-space explorer", page.icon, layout="wide", initial_sidebar_state="auto")
+    st.html(STYLE)
+    root = root_folder()
+    with st.sidebar:
+        st.markdown("### Latent-space explorer")
+        dataset = DATASETS[pick_dataset(root)]
+        navigation(dataset)
+    st.title(page.title)
+    st.markdown(f"##### {page.question}\n\n**Look for this.** {page.look_for}")
+    if not loading.fitted(root, dataset.name):
+        command = f"python train.py --dataset {dataset.name}"
+        st.info(f"No model has been fitted on {dataset.title} yet. Fit them all with `{command}`.")
+        st.stop()
+    gallery = loading.gallery(dataset.name, root)
+    if gallery.notice:
+        stand_in_notice(dataset, gallery)
+    return View(dataset, root, gallery)
+
+
+def pick_dataset(root: Path) -> str:
+    """Offer the data sets that have bundles; the first of the table where none has."""
+    names = [name for name in DATASETS if loading.fitted(root, name)] or [next(iter(DATASETS))]
+    return st.selectbox("Data set", names, format_func=lambda name: DATASETS[name].title, key="dataset", **BOUND)
+
+
+def shared_choices() -> dict[str, object]:
+    """Collect the choices that links between pages carry, from this page's widgets or its address."""
+    choices: dict[str, object] = {}
+    for key in SHARED:
+        if st.session_state.get(key) is not None:
+            choices[key] = st.session_state[key]
+        elif key in st.query_params:
+            choices[key] = st.query_params.get_all(key)
+    return choices
+
+
+def navigation(dataset: Dataset) -> None:
+    """Draw the links to all pages in their sections."""
+    section = None
+    choices = shared_choices() | {"dataset": dataset.name}
+    for page in PAGES.values():
+        if page.section != section:
+            section = page.section
+            st.caption(section)
+        st.page_link(page.file, label=page.title, icon=page.icon, query_params=choices, width="stretch")
+
+
+def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
+    """Say that stand-ins are shown and offer to fetch the originals."""
+    with st.container(border=True):
+        text, button = st.columns([4, 1], vertical_alignment="center")
+        text.markdown(f":material/image_not_supported: **Stand-ins.** {gallery.notice}")
+        label = f"Download originals ({dataset.megabytes} MB)"
+        if dataset.fetch and button.button(label, key="download", width="stretch"):
+            loading.download(dataset)
+
+
+def usable(view: View, names: list[str]) -> list[str]:
+    """Keep the models whose bundle can be read; say for each other one which file is wrong."""
+    good = []
+    for name in names:
+        if problem := loading.problem(view.bundle(name)):
+            st.warning(f"**{ROSTER[name].title}** cannot be shown. {problem}", icon=":material/broken_image:")
+        else:
+            good.append(name)
+    return good
+
+
+def finish(caption: str, code: str) -> None:
+    """Draw how to read the picture, and the few lines of Python that make it again."""
+    st.caption(caption)
+    with st.expander("The same picture in Python", icon=":material/code:"):
+        st.code(code.strip(), language="python")

@@ -1,0 +1,117 @@
+"""Classify: what gets confused with what?"""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+import torch
+
+from explorer import figures, metrics
+from explorer.images import to_float
+from explorer.ui import loading
+from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.pictures import Strip, show_strips
+
+MODEL = "ffnn"
+SHOWN = 10
+
+
+def pictures_of(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Get images of test-split numbers `index` that can be shown: all with the data, else gallery stand-ins."""
+    images = loading.test_images(view.dataset.name)
+    if images is not None:
+        return to_float(torch.from_numpy(images[index])).numpy(), index
+    places = {int(t): i for i, t in enumerate(view.gallery.indices)}
+    index = np.array([i for i in index if int(i) in places], dtype=int)
+    return view.gallery.images[[places[int(i)] for i in index]], index
+
+
+def show_images(view: View, index: np.ndarray, probabilities: torch.Tensor, labels: torch.Tensor, what: str) -> None:
+    """Draw test images, surest first, with the two most probable classes under each."""
+    total = len(index)
+    x, index = pictures_of(view, index)
+    missing = "" if len(index) == total else f", {total - len(index)} of them only in the original data"
+    st.markdown(f"**{what}**: {total} images{missing}" + (f", the first {SHOWN} shown" if len(index) > SHOWN else ""))
+    if not len(index):
+        return
+    x, index = x[:SHOWN], index[:SHOWN]
+    classes = view.gallery.classes
+    captions = []
+    for i in index:
+        top = probabilities[i].topk(2)
+        guesses = "\n".join(f"{classes[k]} {100 * p:.0f} %" for p, k in zip(*(v.tolist() for v in top), strict=True))
+        captions.append(f"true: {classes[labels[i]]}\n{guesses}")
+    show_strips([Strip("", x, captions)])
+
+
+@st.fragment
+def matrix_and_cell(view: View, probabilities: torch.Tensor, labels: torch.Tensor, matrix: np.ndarray) -> None:
+    """Draw the confusion matrix, and under it the images of the cell that was clicked."""
+    classes = view.gallery.classes
+    percent = st.segmented_control(
+        "Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND
+    )
+    event = st.plotly_chart(
+        figures.confusion(matrix, classes, percent == "row percent"),
+        key="confusion", on_select="rerun", selection_mode="points", config={"displayModeBar": False},
+    )  # fmt: skip
+    points = event["selection"]["points"]
+    if points:
+        st.query_params["cell"] = "-".join(str(int(k)) for k in points[0]["customdata"])
+    true, predicted = read_cell(len(classes), matrix)
+    inside = (labels == true) & (probabilities.argmax(1) == predicted)
+    index = inside.nonzero().flatten()
+    index = index[probabilities[index, predicted].argsort(descending=True)].numpy()
+    show_images(view, index, probabilities, labels, f"{classes[true]} taken for {classes[predicted]}")
+
+
+def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
+    """Read the chosen cell from the address, or take the most frequent mistake."""
+    parts = st.query_params.get("cell", "").split("-")
+    if len(parts) == 2 and all(p.isdecimal() and int(p) < n for p in parts):
+        return int(parts[0]), int(parts[1])
+    off_diagonal = matrix * (1 - np.eye(n, dtype=matrix.dtype))
+    return tuple(int(k) for k in np.unravel_index(off_diagonal.argmax(), matrix.shape))
+
+
+view = begin("classify")
+if not usable(view, [MODEL]):
+    st.stop()
+stored = loading.codes(view.bundle(MODEL))
+probabilities = torch.from_numpy(stored["test_logits"]).softmax(1)
+labels = torch.from_numpy(stored["test_labels"])
+predicted = probabilities.argmax(1)
+matrix = metrics.confusion(predicted, labels, len(view.gallery.classes))
+accuracy = (predicted == labels).double().mean().item()
+st.markdown(f"{len(labels):,} test images, **{100 * accuracy:.2f} %** right. Click a cell to open its images.")
+matrix_and_cell(view, probabilities, labels, matrix.numpy())
+left, right = st.columns(2)
+with left:
+    st.subheader("Per class")
+    table = pd.DataFrame(
+        metrics.precision_recall_f1(matrix).numpy(), view.gallery.classes, ["precision", "recall", "F1"]
+    )
+    st.dataframe(table.style.format("{:.3f}"), height="content")
+with right:
+    st.subheader("Does it know when it guesses?")
+    bins = metrics.calibration(probabilities, labels)
+    chart = figures.calibration(*(bins[k].numpy() for k in ("confidence", "accuracy", "count")))
+    st.plotly_chart(chart, key="calibration")
+    st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
+st.subheader("Most confident mistakes")
+wrong = (predicted != labels).nonzero().flatten()
+surest = wrong[probabilities[wrong].max(1).values.argsort(descending=True)][: 4 * SHOWN].numpy()
+show_images(view, surest, probabilities, labels, "Wrong and sure")
+finish(
+    "Rows are the true class, columns what the model says; the darker, the larger the share of the row. "
+    "Precision: how often a class it names is right. Recall: how much of a class it finds.",
+    f"""
+from explorer import figures, metrics
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+
+test = DATASETS["{view.dataset.name}"].load("test")
+logits = metrics.logits(Bundle("{view.dataset.name}", "{MODEL}", root_folder()).load(), test)
+matrix = metrics.confusion(logits.argmax(1), test.labels, len(test.classes))
+figures.confusion(matrix.numpy(), test.classes, percent=False).write_html("confusion.html")
+""",
+)

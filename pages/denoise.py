@@ -1,0 +1,94 @@
+"""Denoise: can it tell signal from noise?"""
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer import figures
+from explorer.metrics import median_filter, mse_per_image, psnr
+from explorer.noise import NOISES, add_noise
+from explorer.ui import loading, widgets
+from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.pictures import Strip, show_strips
+
+MODELS = ("conv-ae", "conv-dae", "conv-vae")
+
+
+def denoised(view: View, models: list[str], x: np.ndarray, kind: str, level: float, seed: int) -> list[Strip]:
+    """Corrupt images and clean them with every method, with the PSNR of each under it."""
+    clean = torch.from_numpy(x)
+    noisy = add_noise(clean, kind, level, seed).numpy()
+    rows = {"Noisy input": noisy, "Median filter 3×3": median_filter(noisy)}
+    rows |= {widgets.title_of(name): loading.reconstruct(view.bundle(name), noisy) for name in models}
+    strips = [Strip("Original", x)]
+    for name, x_hat in rows.items():
+        values = psnr(mse_per_image(clean, torch.from_numpy(x_hat)))
+        captions = ["exact" if v >= 99 else f"{v:.1f} dB" for v in values.tolist()]
+        note = "" if values.min() >= 99 else f"mean {values.mean():.1f} dB"
+        strips.append(Strip(name, x_hat, captions, note))
+    return strips
+
+
+@st.fragment
+def bench(view: View, models: list[str], kind: str, x: np.ndarray) -> tuple[float, int]:
+    """Draw the level control and what it moves; only this part runs again when it moves."""
+    left, right = st.columns([4, 1])
+    noise = NOISES[kind]
+    level = left.slider(
+        f"Level: {noise.unit}", 0.0, noise.maximum, noise.maximum * 0.4, 0.05, key=f"level-{kind}", **BOUND
+    )
+    seed = right.number_input("Noise seed", 0, 999, 0, key="noise_seed", **BOUND)
+    show_strips(denoised(view, models, x, kind, level, seed))
+    return level, seed
+
+
+def chart(view: View, models: list[str], kind: str) -> None:
+    """Draw the stored curves of mean PSNR over the level, with the range the denoiser was trained on."""
+    stored = {name: view.bundle(name).metrics() for name in models}
+    classical = next(iter(stored.values()))["psnr_by_noise_classical"][kind]
+    curves = {"Noisy input": classical["input"], "Median filter 3×3": classical["median"]}
+    curves |= {widgets.title_of(name): stored[name]["psnr_by_noise"][kind]["model"] for name in models}
+    trained, label = None, ""
+    if "conv-dae" in models:
+        recipe = view.bundle("conv-dae").config()["recipe"]
+        if recipe.noise == kind:
+            trained, label = recipe.noise_levels, "the denoiser was trained here"
+    st.plotly_chart(figures.psnr_curves(classical["level"], curves, NOISES[kind].unit, trained, label), key="curve")
+    if not trained:
+        st.markdown(f"No model was trained on {NOISES[kind].title.lower()} noise: all of this is generalisation.")
+
+
+view = begin("denoise")
+columns = st.columns([2, 1, 1, 1])
+kind = columns[0].segmented_control(
+    "Noise", list(NOISES), default="gaussian", required=True,
+    format_func=lambda k: NOISES[k].title, key="noise", **BOUND,
+)  # fmt: skip
+name = columns[1].selectbox("Class", ["All", *view.gallery.classes], key="class", **BOUND)
+n = columns[2].slider("Images", 2, 12, 8, key="n", **BOUND)
+seed = columns[3].number_input("Image seed", 0, 9999, 0, key="seed", **BOUND)
+models = usable(view, list(MODELS))
+pool = np.arange(len(view.gallery))
+if name != "All":
+    pool = np.flatnonzero(view.gallery.labels == view.gallery.classes.index(name))
+index = np.random.default_rng(seed).permutation(pool)[:n]
+level, noise_seed = bench(view, models, kind, view.gallery.images[index])
+st.subheader("Where does it stop generalising?")
+if models:
+    chart(view, models, kind)
+finish(
+    "Mean PSNR over the 1,000 gallery images, made once when the models were measured; higher is cleaner. "
+    "Where a curve falls below the noisy input, the model does more harm than good.",
+    f"""
+import torch
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
+from explorer.noise import add_noise
+
+x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[index].tolist()}])
+noisy = add_noise(x, "{kind}", level={level}, seed={noise_seed})
+clean = Bundle("{view.dataset.name}", "conv-dae", root_folder()).load()(noisy)
+to_pil(grid(torch.cat([x, noisy, clean]).numpy(), columns=len(x)), scale=4).save("denoise.png")
+""",
+)

@@ -1,0 +1,95 @@
+"""Interpolate: what lies between two images?"""
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer import latent
+from explorer.images import gif, grid, png
+from explorer.ui import loading, widgets
+from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.pictures import Strip, show_strips
+
+TABS = ("Between two", "Between four")
+
+
+def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
+    """Make the three strips from the first image to the second, with the norm of the code under each."""
+    bundle = view.bundle(model)
+    ends = view.gallery.images[picks]
+    t = torch.linspace(0, 1, n)
+    fade = latent.lerp(*torch.from_numpy(ends).flatten(1), t).view(n, *ends.shape[1:]).numpy()
+    codes = loading.encode(bundle, ends)
+    strips = [Strip("Pixel fade", fade, [f"{v:.2f}" for v in t.tolist()], "pixels mixed; t under each")]
+    for name, walk in (("Linear", latent.lerp), ("Spherical", latent.slerp)):
+        z = walk(codes[0], codes[1], t)
+        norms = [f"|z| {v:.2f}" for v in z.norm(dim=1).tolist()]
+        strips.append(Strip(name, loading.decode(bundle, z), norms, "decoded; norm of the code under each"))
+    return strips
+
+
+def downloads(strips: list[Strip]) -> None:
+    """Offer the strips as one PNG, and each walk as an animated GIF."""
+    columns = st.columns(4)
+    n = len(strips[0].images)
+    together = grid(np.concatenate([s.images for s in strips]), n, gap=2)
+    columns[0].download_button(
+        "PNG of the strips", png(together, 4), "interpolation.png", "image/png", on_click="ignore"
+    )
+    for column, strip in zip(columns[1:], strips, strict=True):
+        name = strip.label.lower().replace(" ", "-")
+        column.download_button(
+            f"GIF: {strip.label.lower()}", gif(strip.images), f"{name}.gif", "image/gif", on_click="ignore"
+        )
+
+
+@st.fragment
+def two(view: View, model: str, picks: list[int]) -> None:
+    """Draw the number of steps and the strips it moves."""
+    n = st.slider("Steps", 3, 16, 9, key="steps", **BOUND)
+    strips = walks(view, model, picks, n)
+    show_strips(strips)
+    downloads(strips)
+
+
+@st.fragment
+def four(view: View, model: str, picks: list[int]) -> None:
+    """Draw the bilinear sheet between four images."""
+    n = st.slider("Images per side", 3, 16, 9, key="side", **BOUND)
+    codes = loading.encode(view.bundle(model), view.gallery.images[picks])
+    x = loading.decode(view.bundle(model), latent.bilinear(codes, n).flatten(0, 1))
+    picture = png(grid(x, n, gap=1), 4)
+    middle = st.columns([1, 3, 1])[1]
+    middle.image(picture, caption="A top left, B top right, C bottom left, D bottom right", width="stretch")
+    middle.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
+
+
+view = begin("interpolate")
+model = widgets.pick_model(view)
+first, second = st.tabs(TABS, key="between", bind="query-params", on_change="rerun")
+if first.open:
+    with first:
+        picks = widgets.pick_images(view.gallery, 2)
+        two(view, model, picks)
+if second.open:
+    with second:
+        picks = widgets.pick_images(view.gallery, 4)
+        four(view, model, picks)
+finish(
+    "Left and right are reconstructions of the two images, the rest was never in the data. In a high-dimensional "
+    "normal almost all codes have the same norm; the straight line cuts through the empty middle, the arc does not.",
+    f"""
+import torch
+from explorer import latent
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
+
+model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
+x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[picks[:2]].tolist()}])
+a, b = model.embed(x)
+t = torch.linspace(0, 1, 9)
+walks = [model.decode(walk(a, b, t)) for walk in (latent.lerp, latent.slerp)]
+to_pil(grid(torch.cat(walks).numpy(), columns=9), scale=4).save("interpolate.png")
+""",
+)

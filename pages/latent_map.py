@@ -1,0 +1,118 @@
+"""Latent map: where does each image live?"""
+
+import numpy as np
+import streamlit as st
+
+from explorer import figures
+from explorer.projection import N_NEIGHBORS, PERPLEXITY, ProjectionUnavailable
+from explorer.roster import ROSTER
+from explorer.ui import loading, widgets
+from explorer.ui.components import hover_images
+from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.pictures import Strip, show_strips
+
+SHOWN = 24
+METHODS = ("PCA", "t-SNE", "UMAP", "native plane")
+
+
+def coordinates(view: View, model: str, method: str, dimensions: int) -> tuple[np.ndarray, str]:
+    """Take the stored coordinates `(M, 2 or 3)`, or compute them with one's own setting; and say how."""
+    bundle = view.bundle(model)
+    stored = loading.codes(bundle)
+    if method == "native plane":
+        return stored["codes"], "the two latent numbers themselves"
+    if method == "PCA":
+        share = stored["pca_explained"][:dimensions]
+        parts = " + ".join(f"{100 * s:.1f} %" for s in share)
+        return stored[f"pca_{dimensions}d"], f"PCA explains {100 * share.sum():.1f} % of the variance ({parts})"
+    if method == "t-SNE":
+        top = min(100, (len(view.gallery) - 1) // 3)
+        setting = st.slider("Perplexity", 5, top, int(PERPLEXITY), key="perplexity", **BOUND)
+        key, default, what = "tsne_2d", PERPLEXITY, "perplexity"
+    else:
+        setting = st.slider("Neighbours", 2, 100, N_NEIGHBORS, key="neighbors", **BOUND)
+        key, default, what = f"umap_{dimensions}d", N_NEIGHBORS, "neighbours"
+    if setting == default and key in stored:
+        return stored[key], f"{method} with {what} {setting}, stored with the model"
+    points = loading.projected(bundle, bundle.fingerprint, method, dimensions, setting)
+    return points, f"{method} with {what} {setting}, computed just now"
+
+
+def figures_beside(view: View, model: str, points: np.ndarray) -> None:
+    """Show how well classes part in the whole code, and in the picture."""
+    bundle = view.bundle(model)
+    code = loading.structure(bundle, bundle.fingerprint, view.gallery.labels, loading.codes(bundle)["codes"])
+    picture = loading.structure(bundle, bundle.fingerprint, view.gallery.labels, points)
+    for space, values in (
+        (f"the code ({loading.model(bundle).code_length:,} numbers)", code),
+        ("this picture", picture),
+    ):
+        st.markdown(f"**Classes in {space}**")
+        left, right = st.columns(2)
+        left.metric("silhouette", f"{values['silhouette']:.2f}", help="−1 to 1; 1 is tight, separate classes")
+        right.metric("10-NN accuracy", f"{100 * values['knn_accuracy']:.0f} %", help="majority of 10 neighbours")
+
+
+def selection(event: dict) -> list[int]:
+    """List the gallery numbers of the points that were clicked or lassoed."""
+    return [int(point["customdata"][0]) for point in event["selection"]["points"] if point.get("customdata")]
+
+
+@st.fragment
+def chart(view: View, points: np.ndarray, method: str) -> None:
+    """Draw the map, and under it the images of the chosen points."""
+    gallery = view.gallery
+    figure = figures.latent_map(points, gallery.labels, gallery.classes, "z" if method == "native plane" else method)
+    flat = points.shape[1] == 2
+    event = st.plotly_chart(
+        figure, key="map", on_select="rerun" if flat else "ignore", selection_mode=("points", "lasso", "box"),
+        config={"scrollZoom": True, "displaylogo": False},
+    )  # fmt: skip
+    hover_images(gallery.images, [gallery.label(i) for i in range(len(gallery))], "map", key="hover")
+    chosen = selection(event) if flat else []
+    if not chosen:
+        st.markdown("Click a point, or draw a lasso around some, to see their images here." if flat else "")
+        return
+    st.markdown(f"**{len(chosen)} chosen**" + (f", the first {SHOWN} shown" if len(chosen) > SHOWN else ""))
+    for start in range(0, min(len(chosen), SHOWN), 12):
+        part = chosen[start : min(start + 12, SHOWN)]
+        show_strips([Strip("Chosen" if start == 0 else "", gallery.images[part], [gallery.label(i) for i in part])])
+
+
+view = begin("latent_map")
+columns = st.columns([2, 2, 1])
+with columns[0]:
+    model = widgets.pick_model(view, tuple(ROSTER))
+native = loading.model(view.bundle(model)).code_length == 2
+methods = [m for m in METHODS if native or m != "native plane"]
+method = columns[1].segmented_control("Method", methods, default="UMAP", required=True, key="method", **BOUND)
+can_3d = method in ("PCA", "UMAP") and f"{method.lower()}_3d" in loading.codes(view.bundle(model))
+dimensions = 2
+if can_3d:
+    dimensions = columns[2].segmented_control("Dimensions", [2, 3], default=2, required=True, key="dimensions", **BOUND)
+left, right = st.columns([4, 1])
+with right:
+    try:
+        points, how = coordinates(view, model, method, dimensions)
+    except ProjectionUnavailable as error:
+        st.error(str(error))
+        st.stop()
+    st.markdown(how + ".")
+    figures_beside(view, model, points)
+with left:
+    chart(view, points, method)
+finish(
+    "Each point is one gallery image, coloured by its class; the model never saw the classes unless it is the "
+    "classifier. Distances between far groups mean little in t-SNE and UMAP; in PCA they are projections of true ones.",
+    f"""
+from explorer import figures
+from explorer.checkpoints import Bundle, read_gallery, root_folder
+from explorer.datasets import DATASETS
+from explorer.projection import pca, tsne, umap
+
+codes = Bundle("{view.dataset.name}", "{model}", root_folder()).codes()["codes"].float().numpy()
+_, labels = read_gallery(root_folder(), "{view.dataset.name}")
+points, explained = pca(codes, 2)  # or tsne(codes, 30), or umap(codes, 2)
+figures.latent_map(points, labels.numpy(), DATASETS["{view.dataset.name}"].classes, "PCA").write_html("map.html")
+""",
+)

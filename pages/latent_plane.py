@@ -1,0 +1,119 @@
+"""Latent plane: what does every point decode to?"""
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer import latent
+from explorer.ui import loading, widgets
+from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.pictures import Strip, show_legend, show_plane, show_strips
+
+NATIVE = "conv-vae"
+TABS = ("The 2-D code", "Through three images")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def decoded(_view: View, dataset: str, model: str, fingerprint: object, z: np.ndarray) -> np.ndarray:
+    """Decode codes `(N, D)`; kept, so that a slider moved back answers at once."""
+    return loading.decode(_view.bundle(model), torch.from_numpy(z))
+
+
+def cell_places(axis: torch.Tensor, values: np.ndarray) -> np.ndarray:
+    """Place coordinates on a sheet whose cells stand at `axis`: 0 is its left edge, 1 its right edge."""
+    centres = (np.arange(len(axis)) + 0.5) / len(axis)
+    places = np.interp(values, axis.numpy(), centres)
+    half = 0.5 / len(axis)
+    step_low, step_high = float(axis[1] - axis[0]), float(axis[-1] - axis[-2])
+    below = centres[0] - half * np.clip((float(axis[0]) - values) / (step_low / 2), 0, 9)
+    above = centres[-1] + half * np.clip((values - float(axis[-1])) / (step_high / 2), 0, 9)
+    return np.where(values < float(axis[0]), below, np.where(values > float(axis[-1]), above, places))
+
+
+def sheet(
+    view: View,
+    model: str,
+    axis: torch.Tensor,
+    z: torch.Tensor,
+    points: np.ndarray | None,
+    names: tuple[str, str],
+) -> None:
+    """Draw the decoded grid of codes `z` `(n * n, D)` at `axis` `(n,)`, and gallery coordinates over it."""
+    x = decoded(view, view.dataset.name, model, view.bundle(model).fingerprint, z.numpy())
+    ticks = [(float(cell_places(axis, np.array(float(v)))), f"{v:.2g}") for v in axis[:: max(1, len(axis) // 6)]]
+    over = None if points is None else cell_places(axis, points)
+    show_plane(x, len(axis), ticks, over, view.gallery.labels, names)
+
+
+@st.fragment
+def native_plane(view: View) -> None:
+    """Draw the grid of the two latent numbers."""
+    controls, picture = st.columns([1, 3])
+    with controls:
+        reach = st.slider("Range: ± standard deviations", 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
+        density = st.slider("Images per side", 6, 30, 12, key="density", **BOUND)
+        spacing = st.segmented_control(
+            "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
+            help="quantiles: equal shares of the prior between neighbours",
+        )  # fmt: skip
+        codes_on = st.toggle("Codes of the gallery", key="codes", **BOUND)
+        if codes_on:
+            show_legend(view.gallery.classes)
+    axis = latent.axis(density, reach, spacing)
+    points = loading.codes(view.bundle(NATIVE))["codes"] if codes_on else None
+    with picture:
+        sheet(view, NATIVE, axis, latent.plane(axis, axis), points, ("z₁", "z₂"))
+
+
+def three_image_plane(view: View) -> None:
+    """Draw the grid of the plane through the codes of three chosen images."""
+    controls, picture = st.columns([1, 3])
+    with controls:
+        model = widgets.pick_model(view)
+        picks = widgets.pick_images(view.gallery, 3)
+        margin = st.slider("Beyond the images", 0.0, 1.5, 0.25, 0.05, key="margin", **BOUND)
+        density = st.slider("Images per side", 5, 24, 10, key="density3", **BOUND)
+        codes_on = st.toggle("Codes of the gallery, dropped on the plane", key="codes3", **BOUND)
+    bundle = view.bundle(model)
+    corner = loading.encode(bundle, view.gallery.images[picks])
+    try:
+        through = latent.PlaneThroughThree(*corner)
+    except ValueError as error:
+        st.info(str(error))
+        return
+    axis = torch.linspace(-margin, 1 + margin, density)
+    codes = torch.from_numpy(loading.codes(bundle)["codes"])
+    points, distance = through.coordinates(codes)
+    with picture:
+        shown = points.numpy() if codes_on else None
+        sheet(view, model, axis, through.codes(latent.plane(axis, axis)), shown, ("A → B", "A → C"))
+        show_strips([Strip("The three images", view.gallery.images[picks], ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
+        st.markdown(
+            f"The plane misses most of the code: gallery codes lie {distance.median():.1f} away from it (median), "
+            f"and {codes.norm(dim=1).median():.1f} from the origin."
+        )
+
+
+view = begin("latent_plane")
+first, second = st.tabs(TABS, key="plane", bind="query-params", on_change="rerun")
+if first.open:
+    with first:
+        if usable(view, [NATIVE]):
+            native_plane(view)
+if second.open:
+    with second:
+        three_image_plane(view)
+finish(
+    "Each small picture is what the decoder makes of the point it stands on; dots are the codes of real images. "
+    "Where dots are dense the decoder had practice, elsewhere it guesses.",
+    f"""
+from explorer import latent
+from explorer.checkpoints import Bundle, root_folder
+from explorer.images import grid, to_pil
+
+model = Bundle("{view.dataset.name}", "{NATIVE}", root_folder()).load()
+axis = latent.axis(12, reach=2.5, spacing="quantiles")
+x = model.decode(latent.plane(axis, axis))
+to_pil(grid(x.numpy(), columns=12, gap=0), scale=3).save("plane.png")
+""",
+)

@@ -1,0 +1,85 @@
+"""Reconstruct: what survives the bottleneck?"""
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer.images import error_map
+from explorer.metrics import mse_per_image, psnr, ssim_per_image
+from explorer.ui import loading, widgets
+from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.pictures import Strip, figures_of, show_strips
+
+WAYS = ("by class", "at random", "best", "worst", "your own")
+
+
+def choose(view: View, way: str) -> np.ndarray | None:
+    """Choose gallery images by number, or None for a picture of one's own."""
+    if way == "your own":
+        return None
+    gallery = view.gallery
+    columns = st.columns(2)
+    n = columns[0].slider("Images", 2, 12, 8, key="n", **BOUND)
+    if way == "by class":
+        name = columns[1].selectbox("Class", gallery.classes, key="class", **BOUND)
+        return np.flatnonzero(gallery.labels == gallery.classes.index(name))[:n]
+    if way == "at random":
+        seed = columns[1].number_input("Seed", 0, 9999, 0, key="seed", **BOUND)
+        return np.random.default_rng(seed).choice(len(gallery), min(n, len(gallery)), replace=False)
+    with columns[1]:
+        judge = st.selectbox(
+            "Judged by the error of", widgets.AUTOENCODERS, format_func=widgets.title_of, key="judge", **BOUND
+        )
+    if not usable(view, [judge]):
+        st.stop()
+    order = loading.gallery_errors(view.bundle(judge), gallery).argsort()
+    return order[:n] if way == "best" else order[::-1][:n]
+
+
+def comparison(view: View, models: list[str], x: np.ndarray, captions: list[str], errors: bool) -> None:
+    """Draw the originals, and under them each model's reconstruction with its figures."""
+    strips = [Strip("Original", x, captions)]
+    original = torch.from_numpy(x)
+    for name in models:
+        x_hat = loading.reconstruct(view.bundle(name), x)
+        rebuilt = torch.from_numpy(x_hat)
+        mse = mse_per_image(original, rebuilt)
+        table = torch.stack([mse, psnr(mse), ssim_per_image(original, rebuilt)], dim=1)
+        length = loading.model(view.bundle(name)).code_length
+        note = f"{length:,} numbers · MSE, PSNR, SSIM under each"
+        strips.append(Strip(widgets.title_of(name), x_hat, [figures_of(*row) for row in table.tolist()], note))
+        if errors:
+            strips.append(Strip("", error_map(x, x_hat), note="Error: orange too bright, blue too dark"))
+    show_strips(strips)
+
+
+view = begin("reconstruct")
+models = widgets.pick_models(view)
+left, right = st.columns([3, 1], vertical_alignment="bottom")
+way = left.segmented_control("Images", WAYS, default=WAYS[0], required=True, key="way", **BOUND)
+errors = right.toggle("Error maps", key="errors", **BOUND)
+index = choose(view, way)
+if index is None:
+    x, captions = widgets.own_picture(view), ["as the models see it"]
+else:
+    x, captions = view.gallery.images[index], [view.gallery.label(i) for i in index]
+if x is not None:
+    comparison(view, models, x, captions, errors)
+finish(
+    "Each column is one image, each row one model. PSNR counts pixels (higher is better, +6 dB halves the error); "
+    "SSIM counts structure and is 1 for a perfect copy.",
+    f"""
+import torch
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
+
+models = {models}
+gallery = {(view.gallery.indices[index] if index is not None else view.gallery.indices[:8]).tolist()}  # test images
+x = to_float(DATASETS["{view.dataset.name}"].load("test").images[gallery])
+rows = [x]
+for name in models:
+    rows.append(Bundle("{view.dataset.name}", name, root_folder()).load()(x))
+to_pil(grid(torch.cat(rows).numpy(), columns=len(x)), scale=4).save("reconstruct.png")
+""",
+)

@@ -27,16 +27,16 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
         is_coder = entry.is_autoencoder
         rows.append(
             {
-                "Model": f"{entry.title} ({name})",
+                "Model": name,
                 "Parameters": n_parameters(model),
-                "Code length": model.code_length if is_coder else None,
+                "Code": model.code_length if is_coder else None,
                 "Compression": f"{pixels / model.code_length:.3g} : 1" if is_coder else "–",
                 "Test MSE": figures.get("mse"),
-                "PSNR (dB)": figures.get("psnr"),
+                "PSNR": figures.get("psnr"),
                 "SSIM": figures.get("ssim"),
-                "−ELBO (nats)": figures.get("negative_elbo"),
+                "−ELBO": figures.get("negative_elbo"),
                 "Accuracy": figures.get("accuracy"),
-                "Reported": next((f"{key.upper() if key == 'mse' else key} {v:g}" for key, v in reported.items()), "–"),
+                "Report": next((f"{key.upper() if key == 'mse' else key} {v:g}" for key, v in reported.items()), "–"),
             }
         )
     return pd.DataFrame(rows)
@@ -71,14 +71,14 @@ hero(view)
 st.subheader("The models")
 names = usable(view, list(ROSTER))
 st.dataframe(
-    roster_table(view, names), hide_index=True,
+    roster_table(view, names), hide_index=True, placeholder="–",
     column_config={
         "Parameters": st.column_config.NumberColumn(format="localized"),
-        "Code length": st.column_config.NumberColumn(format="localized"),
+        "Code": st.column_config.NumberColumn(format="localized"),
         "Test MSE": st.column_config.NumberColumn(format="%.5f"),
-        "PSNR (dB)": st.column_config.NumberColumn(format="%.2f"),
+        "PSNR": st.column_config.NumberColumn(format="%.2f"),
         "SSIM": st.column_config.NumberColumn(format="%.3f"),
-        "−ELBO (nats)": st.column_config.NumberColumn(format="%.1f"),
+        "−ELBO": st.column_config.NumberColumn(format="%.1f"),
         "Accuracy": st.column_config.NumberColumn(format="%.4f"),
     },
 )  # fmt: skip

@@ -25,7 +25,7 @@ def _finish(figure: go.Figure, height: int, **layout: object) -> go.Figure:
         height=height,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         font={"size": FONT},
-        legend={"font": {"size": FONT}, "itemsizing": "constant"},
+        legend={"font": {"size": FONT}, "itemsizing": "constant", "orientation": "h", "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"font": {"size": FONT}},
         **layout,
     )
@@ -86,35 +86,32 @@ def psnr_curves(
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.Figure:
-    """Draw a confusion matrix `(K, K)` as clickable squares; `customdata` is (true, predicted).
+    """Draw a confusion matrix `(K, K)`; invisible markers over its cells take clicks, `customdata` (true, predicted).
 
-    Colour is the share of the row, so that rare mistakes show beside a strong diagonal.
+    Colour is the square root of a cell's share of its row, so that rare mistakes show beside the diagonal.
     """
     n = len(classes)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     true, predicted = np.divmod(np.arange(n * n), n)
-    strength = np.sqrt(share).ravel()
-    text = [f"{100 * s:.1f}" if percent else f"{c}" for s, c in zip(share.ravel(), matrix.ravel(), strict=True)]
     hover = [
         f"{classes[t]} taken for {classes[p]}: {matrix[t, p]} images, {100 * share[t, p]:.1f} % of the row"
         for t, p in zip(true, predicted, strict=True)
     ]
     figure = go.Figure(
-        go.Scatter(
-            x=predicted, y=true, mode="markers+text", text=text, customdata=np.stack([true, predicted], axis=1),
-            marker={
-                "symbol": "square", "size": 52, "color": strength, "cmin": 0, "cmax": 1, "line": {"width": 0},
-                "colorscale": [[0, "rgba(63,127,193,0.06)"], [0.5, "rgba(63,127,193,0.55)"], [1, "#1f4e85"]],
-            },
-            textfont={"size": FONT - 1, "color": ["#ffffff" if s > 0.6 else None for s in strength]},
-            hovertext=hover, hoverinfo="text",
-            selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.75}},
+        go.Heatmap(
+            z=np.sqrt(share), zmin=0, zmax=1, colorscale="Cividis", showscale=False, hoverinfo="skip", xgap=2, ygap=2,
+            text=np.char.mod("%.1f", 100 * share) if percent else matrix, texttemplate="%{text}",
+            textfont={"size": FONT},
         )
+    )  # fmt: skip
+    figure.add_scatter(
+        x=predicted, y=true, mode="markers", customdata=np.stack([true, predicted], axis=1), hovertext=hover,
+        hoverinfo="text", marker={"symbol": "square", "size": 46, "opacity": 0},
     )  # fmt: skip
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
     figure.update_xaxes(title="predicted", range=[-0.5, n - 0.5], side="top", **ticks)
     figure.update_yaxes(title="true", range=[n - 0.5, -0.5], **ticks)
-    return _finish(figure, 720, dragmode=False)
+    return _finish(figure, 640, dragmode=False)
 
 
 def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray) -> go.Figure:

@@ -37,8 +37,13 @@ def to_pil(x: np.ndarray, scale: int = 1) -> Image.Image:
 
 def png(x: np.ndarray, scale: int = 1) -> bytes:
     """Encode one image `(C, H, W)` as PNG, enlarged by the whole number `scale`."""
+    return png_bytes(to_pil(x, scale))
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """Encode a picture as PNG, fast rather than small."""
     buffer = io.BytesIO()
-    to_pil(x, scale).save(buffer, "PNG", compress_level=1)
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

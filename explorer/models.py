@@ -176,5 +176,5 @@ Model = Autoencoder | Classifier
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Count the trainable numbers of a model."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Count the numbers that training fits."""
+    return sum(p.numel() for p in model.parameters())

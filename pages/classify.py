@@ -102,7 +102,7 @@ wrong = (predicted != labels).nonzero().flatten()
 surest = wrong[probabilities[wrong].max(1).values.argsort(descending=True)][: 4 * SHOWN].numpy()
 show_images(view, surest, probabilities, labels, "Wrong and sure")
 finish(
-    "Rows are the true class, columns what the model says; the darker, the larger the share of the row. "
+    "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "
     "Precision: how often a class it names is right. Recall: how much of a class it finds.",
     f"""
 from explorer import figures, metrics

@@ -59,14 +59,14 @@ def chart(view: View, models: list[str], kind: str) -> None:
 
 
 view = begin("denoise")
-columns = st.columns([2, 1, 1, 1])
-kind = columns[0].segmented_control(
+kind = st.segmented_control(
     "Noise", list(NOISES), default="gaussian", required=True,
-    format_func=lambda k: NOISES[k].title, key="noise", **BOUND,
+    key="noise", **BOUND,
 )  # fmt: skip
-name = columns[1].selectbox("Class", ["All", *view.gallery.classes], key="class", **BOUND)
-n = columns[2].slider("Images", 2, 12, 8, key="n", **BOUND)
-seed = columns[3].number_input("Image seed", 0, 9999, 0, key="seed", **BOUND)
+columns = st.columns(3)
+name = columns[0].selectbox("Class", ["All", *view.gallery.classes], key="class", **BOUND)
+n = columns[1].slider("Images", 2, 12, 6, key="n", **BOUND)
+seed = columns[2].number_input("Image seed", 0, 9999, 0, key="seed", **BOUND)
 models = usable(view, list(MODELS))
 pool = np.arange(len(view.gallery))
 if name != "All":

@@ -43,14 +43,13 @@ def figures_beside(view: View, model: str, points: np.ndarray) -> None:
     bundle = view.bundle(model)
     code = loading.structure(bundle, bundle.fingerprint, view.gallery.labels, loading.codes(bundle)["codes"])
     picture = loading.structure(bundle, bundle.fingerprint, view.gallery.labels, points)
-    for space, values in (
-        (f"the code ({loading.model(bundle).code_length:,} numbers)", code),
-        ("this picture", picture),
-    ):
-        st.markdown(f"**Classes in {space}**")
-        left, right = st.columns(2)
-        left.metric("silhouette", f"{values['silhouette']:.2f}", help="−1 to 1; 1 is tight, separate classes")
-        right.metric("10-NN accuracy", f"{100 * values['knn_accuracy']:.0f} %", help="majority of 10 neighbours")
+    st.markdown(
+        "| classes | code | picture |\n|---|---|---|\n"
+        f"| silhouette | {code['silhouette']:.2f} | {picture['silhouette']:.2f} |\n"
+        f"| 10-NN accuracy | {code['knn_accuracy']:.0%} | {picture['knn_accuracy']:.0%} |\n",
+        help="Silhouette: −1 to 1, 1 for tight, separate classes. 10-NN accuracy: how often the majority of an "
+        "image's ten nearest neighbours has its class.",
+    )
 
 
 def selection(event: dict) -> list[int]:
@@ -90,7 +89,7 @@ can_3d = method in ("PCA", "UMAP") and f"{method.lower()}_3d" in loading.codes(v
 dimensions = 2
 if can_3d:
     dimensions = columns[2].segmented_control("Dimensions", [2, 3], default=2, required=True, key="dimensions", **BOUND)
-left, right = st.columns([4, 1])
+left, right = st.columns([3, 1])
 with right:
     try:
         points, how = coordinates(view, model, method, dimensions)

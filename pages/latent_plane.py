@@ -40,7 +40,7 @@ def sheet(
 ) -> None:
     """Draw the decoded grid of codes `z` `(n * n, D)` at `axis` `(n,)`, and gallery coordinates over it."""
     x = decoded(view, view.dataset.name, model, view.bundle(model).fingerprint, z.numpy())
-    ticks = [(float(cell_places(axis, np.array(float(v)))), f"{v:.2g}") for v in axis[:: max(1, len(axis) // 6)]]
+    ticks = [(float(cell_places(axis, np.array(float(v)))), f"{v:.2f}") for v in axis[:: max(1, len(axis) // 6)]]
     over = None if points is None else cell_places(axis, points)
     show_plane(x, len(axis), ticks, over, view.gallery.labels, names)
 
@@ -67,13 +67,15 @@ def native_plane(view: View) -> None:
 
 def three_image_plane(view: View) -> None:
     """Draw the grid of the plane through the codes of three chosen images."""
+    model = widgets.pick_model(view)
+    picks = widgets.pick_images(view.gallery, 3)
     controls, picture = st.columns([1, 3])
     with controls:
-        model = widgets.pick_model(view)
-        picks = widgets.pick_images(view.gallery, 3)
         margin = st.slider("Beyond the images", 0.0, 1.5, 0.25, 0.05, key="margin", **BOUND)
         density = st.slider("Images per side", 5, 24, 10, key="density3", **BOUND)
-        codes_on = st.toggle("Codes of the gallery, dropped on the plane", key="codes3", **BOUND)
+        codes_on = st.toggle("Codes of the gallery", key="codes3", **BOUND, help="dropped on the plane")
+        if codes_on:
+            show_legend(view.gallery.classes)
     bundle = view.bundle(model)
     corner = loading.encode(bundle, view.gallery.images[picks])
     try:

@@ -19,7 +19,7 @@ def choose(view: View, way: str) -> np.ndarray | None:
         return None
     gallery = view.gallery
     columns = st.columns(2)
-    n = columns[0].slider("Images", 2, 12, 8, key="n", **BOUND)
+    n = columns[0].slider("Images", 2, 12, 6, key="n", **BOUND)
     if way == "by class":
         name = columns[1].selectbox("Class", gallery.classes, key="class", **BOUND)
         return np.flatnonzero(gallery.labels == gallery.classes.index(name))[:n]
@@ -27,9 +27,7 @@ def choose(view: View, way: str) -> np.ndarray | None:
         seed = columns[1].number_input("Seed", 0, 9999, 0, key="seed", **BOUND)
         return np.random.default_rng(seed).choice(len(gallery), min(n, len(gallery)), replace=False)
     with columns[1]:
-        judge = st.selectbox(
-            "Judged by the error of", widgets.AUTOENCODERS, format_func=widgets.title_of, key="judge", **BOUND
-        )
+        judge = st.selectbox("Judged by the error of", widgets.AUTOENCODERS, key="judge", **BOUND)
     if not usable(view, [judge]):
         st.stop()
     order = loading.gallery_errors(view.bundle(judge), gallery).argsort()
@@ -46,7 +44,7 @@ def comparison(view: View, models: list[str], x: np.ndarray, captions: list[str]
         mse = mse_per_image(original, rebuilt)
         table = torch.stack([mse, psnr(mse), ssim_per_image(original, rebuilt)], dim=1)
         length = loading.model(view.bundle(name)).code_length
-        note = f"{length:,} numbers · MSE, PSNR, SSIM under each"
+        note = f"{length:,} numbers · mean {table[:, 1].mean():.1f} dB"
         strips.append(Strip(widgets.title_of(name), x_hat, [figures_of(*row) for row in table.tolist()], note))
         if errors:
             strips.append(Strip("", error_map(x, x_hat), note="Error: orange too bright, blue too dark"))
@@ -66,7 +64,7 @@ else:
 if x is not None:
     comparison(view, models, x, captions, errors)
 finish(
-    "Each column is one image, each row one model. PSNR counts pixels (higher is better, +6 dB halves the error); "
+    "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher is better, +3 dB halves the squared error); "
     "SSIM counts structure and is 1 for a perfect copy.",
     f"""
 import torch

@@ -30,19 +30,18 @@ sets = right.segmented_control(
     **BOUND,
 )
 for heading, belongs in FAMILIES.items():
-    members = [name for name in models if belongs(ROSTER[name])]
-    if not members:
-        continue
-    st.subheader(heading)
-    histories = {name: view.bundle(name).history() for name in members}
+    histories = {name: view.bundle(name).history() for name in models if belongs(ROSTER[name])}
     parts = [p for p in UNITS if any(f"train_{p}" in h for h in histories.values())]
-    for part in parts:
+    if parts:
+        st.subheader(heading)
+    for column, part in zip(st.columns(len(parts)) if parts else (), parts, strict=True):
         lines = {
-            f"{widgets.title_of(name)} · {which}": (history["epoch"], history[f"{which}_{part}"])
+            f"{name} · {which}": (history["epoch"], history[f"{which}_{part}"])
             for name, history in histories.items()
             for which in sets
         }
-        st.plotly_chart(figures.curves(lines, UNITS[part], scale == "log"), key=f"{heading}-{part}")
+        figure = figures.curves(lines, UNITS[part], scale == "log" and part != "accuracy")
+        column.plotly_chart(figure, key=f"{heading}-{part}")
 finish(
     "Solid: training images, averaged while the weights still changed; dashed: the 5,000 validation images after "
     "each epoch. Models are kept as they were in their best validation epoch.",

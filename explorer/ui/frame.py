@@ -39,22 +39,24 @@ PAGES: dict[str, Page] = {
     ),
     "reconstruct": Page(
         "pages/reconstruct.py", "Reconstruct", ":material/compare:", "Autoencoders", "What survives the bottleneck?",
-        "Look for what is lost first: prints, straps and folds go before the outline does. "
+        "What is lost first: fine detail goes before the outline does. "
         "Then compare two models of very different code length on the same image.",
     ),
     "denoise": Page(
         "pages/denoise.py", "Denoise", ":material/blur_on:", "Autoencoders", "Can it tell signal from noise?",
-        "Raise the noise until the denoiser starts to invent clothes. "
+        "Raise the noise until the denoiser starts to invent things. "
         "Look at where each curve leaves the trained range, and at noise it was never shown.",
     ),
     "latent_map": Page(
-        "pages/latent_map.py", "Latent map", ":material/scatter_plot:", "Latent space", "Where does each image live?",
-        "Look for classes that share a region, and for single images in the wrong one: what do they look like? "
+        "pages/latent_map.py", "Latent map", ":material/scatter_plot:", "Latent space",
+        "Where does each image live?",
+        "Classes that share a region, and single images in the wrong one: what do they look like? "
         "Then change the method: what stays together in all of them is in the code, the rest is in the picture.",
     ),
     "latent_plane": Page(
-        "pages/latent_plane.py", "Latent plane", ":material/grid_on:", "Latent space", "What does every point decode to?",
-        "Follow one garment as it turns into another, and find the places where no training image lives. "
+        "pages/latent_plane.py", "Latent plane", ":material/grid_on:", "Latent space",
+        "What does every point decode to?",
+        "Follow one thing as it turns into another, and find the places where no training image lives. "
         "A variational model fills them with plausible pictures; a plain one need not.",
     ),
     "interpolate": Page(
@@ -64,12 +66,12 @@ PAGES: dict[str, Page] = {
     ),
     "classify": Page(
         "pages/classify.py", "Classify", ":material/rule:", "Beside them", "What gets confused with what?",
-        "Look for pairs of classes that are confused both ways, and open a cell to see whether you would do better. "
+        "Pairs of classes that are confused both ways: open a cell and see whether you would do better. "
         "Then ask whether the model knows when it is guessing.",
     ),
     "training": Page(
         "pages/training.py", "Training", ":material/show_chart:", "Beside them", "How did it learn?",
-        "Look for the gap between training and validation, and for the last drop as the learning rate falls. "
+        "The gap between training and validation, and the last drop as the learning rate falls. "
         "For the variational model, watch reconstruction and KL pull against each other.",
     ),
 }  # fmt: skip
@@ -91,7 +93,7 @@ class View:
 def begin(key: str) -> View:
     """Set the page up and draw everything above its own controls; stop where there is nothing to show."""
     page = PAGES[key]
-    st.set_page_config(f"{page.title} · Latent-space explorer", page.icon, layout="wide", initial_sidebar_state="auto")
+    st.set_page_config(f"{page.title} · Latent-space explorer", page.icon, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     root = root_folder()
     with st.sidebar:
@@ -113,7 +115,7 @@ def begin(key: str) -> View:
 def pick_dataset(root: Path) -> str:
     """Offer the data sets that have bundles; the first of the table where none has."""
     names = [name for name in DATASETS if loading.fitted(root, name)] or [next(iter(DATASETS))]
-    return st.selectbox("Data set", names, format_func=lambda name: DATASETS[name].title, key="dataset", **BOUND)
+    return st.selectbox("Data set", names, key="dataset", **BOUND)
 
 
 def shared_choices() -> dict[str, object]:

@@ -10,9 +10,10 @@ from html import escape
 
 import numpy as np
 import streamlit as st
+from PIL import Image, ImageDraw
 
 from explorer.figures import class_colour
-from explorer.images import grid, png
+from explorer.images import grid, png_bytes, to_pil
 
 CELL_PIXELS = 132  # one image of a strip is at most this wide on the page: legible from the back row
 
@@ -29,7 +30,12 @@ class Strip:
 
 def data_uri(x: np.ndarray) -> str:
     """Encode one image `(C, H, W)` as the address of an inline PNG."""
-    return "data:image/png;base64," + base64.b64encode(png(x)).decode()
+    return png_uri(to_pil(x))
+
+
+def png_uri(picture: Image.Image) -> str:
+    """Encode a picture as the address of an inline PNG."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
 
 
 def show_strips(strips: Sequence[Strip]) -> None:
@@ -40,8 +46,9 @@ def show_strips(strips: Sequence[Strip]) -> None:
 def _strip_html(strip: Strip) -> str:
     n = len(strip.images)
     captions = "".join(f"<span>{escape(text)}</span>" for text in strip.captions)
+    bare = "" if strip.label or strip.note else " lx-bare"
     return (
-        f'<div class="lx-strip"><div class="lx-label"><b>{escape(strip.label)}</b>'
+        f'<div class="lx-strip{bare}"><div class="lx-label"><b>{escape(strip.label)}</b>'
         f"<span>{escape(strip.note)}</span></div>"
         f'<div style="max-width:{n * CELL_PIXELS}px"><img class="lx-crisp" '
         f'src="{data_uri(grid(strip.images, n, gap=2, background=0.5))}" alt="{escape(strip.label)}: {n} images">'
@@ -68,27 +75,27 @@ def show_plane(
     ticks: places along an axis, 0 to 1, with their text; both axes have the same. points: `(M, 2)` in
     the same unit, y upwards; those outside are left out. labels: the class of each point `(M,)`.
     """
-    parts = [
-        '<svg class="lx-plane" viewBox="-7 -1 109 109" role="img" '
-        f'aria-label="{columns} by {columns} decoded images">'
-        f'<image href="{data_uri(grid(x, columns, gap=0))}" width="100" height="100" '
-        'preserveAspectRatio="none" style="image-rendering:pixelated"/>'
-    ]
-    for place, text in ticks:
-        parts.append(f'<text x="{100 * place:.2f}" y="104" text-anchor="middle">{escape(text)}</text>')
-        parts.append(f'<text x="-1" y="{100 * (1 - place) + 1:.2f}" text-anchor="end">{escape(text)}</text>')
-    parts.append(f'<text x="50" y="107.5" text-anchor="middle">{axis_names[0]}</text>')
-    parts.append(f'<text x="-6.5" y="47" text-anchor="start">{axis_names[1]}</text>')
-    if points is not None:
-        inside = ((points >= 0) & (points <= 1)).all(axis=1)
-        for (px, py), label in zip(points[inside], labels[inside], strict=True):
-            parts.append(
-                f'<circle cx="{100 * px:.2f}" cy="{100 * (1 - py):.2f}" r="0.7" '
-                f'fill="{class_colour(label)}" stroke="#fff" stroke-width="0.15"/>'
-            )
-    st.html("".join(parts) + "</svg>")
+    dots = "" if points is None else f'<img src="{_dots_uri(points, labels)}" alt="codes of the gallery">'
+    below = "".join(f'<span style="left:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
+    beside = "".join(f'<span style="bottom:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
+    st.html(
+        f'<div class="lx-plane"><div class="lx-axis-y">{beside}<b>{escape(axis_names[1])}</b></div>'
+        f'<div class="lx-sheet"><img class="lx-crisp" src="{data_uri(grid(x, columns, gap=0))}" '
+        f'alt="{columns} by {columns} decoded images">{dots}</div>'
+        f'<div></div><div class="lx-axis-x">{below}<b>{escape(axis_names[0])}</b></div></div>'
+    )
+
+
+def _dots_uri(points: np.ndarray, labels: np.ndarray, side: int = 1400, radius: int = 8) -> str:
+    """Paint points `(M, 2)` of a unit square on a transparent picture of `side` pixels."""
+    sheet = Image.new("RGBA", (side, side))
+    pen = ImageDraw.Draw(sheet)
+    for (px, py), label in zip(points, labels, strict=True):
+        if 0 <= px <= 1 and 0 <= py <= 1:
+            pen.circle((px * side, (1 - py) * side), radius, fill=class_colour(label), outline="white", width=2)
+    return png_uri(sheet)
 
 
 def figures_of(mse: float, decibels: float, similarity: float) -> str:
     """Write the three figures of one reconstruction for the line under it."""
-    return f"{mse:.4f}\n{decibels:.1f} dB\n{similarity:.2f}"
+    return f"{mse:.4f}\n{decibels:.1f} dB · {similarity:.2f}"

@@ -21,7 +21,7 @@ def title_of(model: str) -> str:
 
 def pick_models(view: View, options: tuple[str, ...] = AUTOENCODERS) -> list[str]:
     """Choose any of the models, all at first; stop the page where none can be shown."""
-    chosen = st.multiselect("Models", options, default=list(options), format_func=title_of, key="models", **BOUND)
+    chosen = st.multiselect("Models", options, default=list(options), key="models", **BOUND)
     good = usable(view, chosen)
     if not good:
         st.info("Choose at least one model that is fitted.")
@@ -31,7 +31,7 @@ def pick_models(view: View, options: tuple[str, ...] = AUTOENCODERS) -> list[str
 
 def pick_model(view: View, options: tuple[str, ...] = AUTOENCODERS, label: str = "Model") -> str:
     """Choose one model; stop the page where it cannot be shown."""
-    name = st.selectbox(label, options, format_func=title_of, key="model", **BOUND)
+    name = st.selectbox(label, options, key="model", **BOUND)
     if not usable(view, [name]):
         st.stop()
     return name

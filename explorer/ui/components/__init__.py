@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
 
 from explorer.images import grid
 from explorer.ui.pictures import data_uri
@@ -15,7 +16,7 @@ from explorer.ui.pictures import data_uri
 _HERE = Path(__file__).parent
 
 
-def _component(name: str) -> st.components.v2.types.ComponentRenderer:
+def _component(name: str) -> ComponentRenderer:
     css = (_HERE / f"{name}.css").read_text()
     return st.components.v2.component(f"lx_{name}", js=(_HERE / f"{name}.js").read_text(), css=css)
 

@@ -36,6 +36,14 @@ FORMAT = 1
 FITTED = ("config.json", "model.safetensors", "history.csv")
 STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
 KINDS: dict[str, type[ModelConfig]] = {"autoencoder": AutoencoderConfig, "classifier": ClassifierConfig}
+REQUIRED_FIGURES = {
+    "autoencoder": ("mse", "psnr", "ssim", "psnr_by_noise", "psnr_by_noise_classical"),
+    "classifier": ("accuracy",),
+}
+REQUIRED_CODES = {
+    "autoencoder": ("codes", "pca_2d", "pca_explained", "tsne_2d"),
+    "classifier": ("codes", "pca_2d", "pca_explained", "tsne_2d", "test_logits", "test_labels"),
+}
 
 Config = TypeVar("Config")
 
@@ -108,7 +116,11 @@ class Bundle:
 
     def load(self) -> Model:
         """Build the model in evaluation mode on the CPU with the stored weights, all keys and shapes equal."""
-        model = self.config()["architecture"].build()
+        config = self.config()
+        try:
+            model = config["architecture"].build()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
         weights = self._tensors("model.safetensors", "fit")
         try:
             model.load_state_dict(weights, strict=True)
@@ -130,13 +142,16 @@ class Bundle:
 
     def metrics(self) -> dict[str, Any]:
         """Read the figures on the whole test split; names as in `metrics.evaluate`."""
-        return self._json("metrics.json", "metrics")
+        figures = self._json("metrics.json", "metrics")
+        if missing := [name for name in REQUIRED_FIGURES[self.config()["kind"]] if name not in figures]:
+            raise self._broken("metrics.json", "metrics", f"lacks {', '.join(missing)}")
+        return figures
 
     def codes(self) -> dict[str, torch.Tensor]:
         """Read the codes `(M, D)` of the gallery and what was made from them; see `projection.project`."""
         tensors = self._tensors("codes.safetensors", "projections")
-        if "codes" not in tensors or tensors["codes"].ndim != 2:
-            raise self._broken("codes.safetensors", "projections", "holds no codes (M, D)")
+        if missing := [name for name in REQUIRED_CODES[self.config()["kind"]] if name not in tensors]:
+            raise self._broken("codes.safetensors", "projections", f"lacks {', '.join(missing)}")
         return tensors
 
     def write(self, stage: str, files: Mapping[str, bytes]) -> None:

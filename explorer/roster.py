@@ -37,7 +37,7 @@ ROSTER: dict[str, Entry] = {
     for entry in (
         Entry(
             "fc-ae",
-            "Dense autoencoder",
+            "Dense AE",
             "784–256–64–256–784 with ReLU: every pixel talks to every other, 64 numbers in between.",
             AutoencoderConfig(hidden=(256,), code=64),
             Recipe(epochs=120, learning_rate=3e-3),
@@ -45,7 +45,7 @@ ROSTER: dict[str, Entry] = {
         ),
         Entry(
             "conv-ae",
-            "Convolutional autoencoder",
+            "Convolutional AE",
             "Three strided convolutions, 1→16→32→64. Its code of 1,024 numbers is longer than the image.",
             _CONV,
             Recipe(epochs=80, learning_rate=5e-3),
@@ -53,21 +53,21 @@ ROSTER: dict[str, Entry] = {
         ),
         Entry(
             "conv-ae-128",
-            "Convolutional autoencoder, 128 numbers",
+            "Convolutional AE, 128 numbers",
             "A fourth convolution narrows the code to 32×2×2 = 128 numbers: a real bottleneck.",
             AutoencoderConfig(channels=(16, 32, 64, 32), strides=(2, 2, 2, 2)),
             Recipe(epochs=80, learning_rate=5e-3),
         ),
         Entry(
             "conv-dae",
-            "Denoising autoencoder",
+            "Denoising AE",
             "conv-ae, shown noisy images and asked for the clean ones (Vincent et al. 2008).",
             _CONV,
             Recipe(epochs=60, learning_rate=5e-3, noise="gaussian", noise_levels=(0.0, 0.7)),
         ),
         Entry(
             "conv-vae",
-            "Variational autoencoder, 2 numbers",
+            "Variational AE, 2 numbers",
             "A code of two numbers that is a distribution, pulled towards a standard normal prior.",
             AutoencoderConfig(channels=(32, 64, 64), strides=(1, 2, 2), code=2, variational=True),
             Recipe(epochs=40, learning_rate=2e-3),

@@ -64,8 +64,8 @@ else:
 if x is not None:
     comparison(view, models, x, captions, errors)
 finish(
-    "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher is better, +3 dB halves the squared error); "
-    "SSIM counts structure and is 1 for a perfect copy.",
+    "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher "
+    "is better, +3 dB halves the squared error); SSIM counts structure and is 1 for a perfect copy.",
     f"""
 import torch
 from explorer.checkpoints import Bundle, root_folder

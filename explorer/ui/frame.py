@@ -60,7 +60,8 @@ PAGES: dict[str, Page] = {
         "A variational model fills them with plausible pictures; a plain one need not.",
     ),
     "interpolate": Page(
-        "pages/interpolate.py", "Interpolate", ":material/linear_scale:", "Latent space", "What lies between two images?",
+        "pages/interpolate.py", "Interpolate", ":material/linear_scale:", "Latent space",
+        "What lies between two images?",
         "A pixel fade shows two ghosts; a good code changes one thing into the other. "
         "Watch the norm under each picture: where the straight line dips, it leaves the region the codes live in.",
     ),

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from explorer.figures import class_colour
 from explorer.images import grid, png_bytes, to_pil
 
-CELL_PIXELS = 132  # one image of a strip is at most this wide on the page: legible from the back row
+CELL_PIXELS = 168  # one image of a strip is at most this wide on the page: legible from the back row
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""Start the app and drive it in headless Chromium; for the latency benchmark and the browser tests."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+READY_SECONDS = 120
+
+FINISHED = """title => {
+  const app = document.querySelector('[data-testid="stApp"]');
+  return app?.dataset.testScriptState === 'notRunning'
+    && document.querySelector('h1')?.textContent.trim() === title
+    && document.querySelectorAll('[data-testid="stExpander"]').length > 0
+    && document.querySelectorAll('[data-testid="stSkeleton"], [data-stale="true"]').length === 0
+    && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(c => c.querySelector('.main-svg'))
+    && [...document.querySelectorAll('[data-testid="stMain"] img')].every(i => i.complete && i.naturalWidth);
+}"""
+
+
+def chromium_path() -> str | None:
+    """Find an installed Chromium or Chrome: the variable CHROMIUM, else the usual names; None if there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@contextlib.contextmanager
+def serve(script: Path = ROOT / "app.py", environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a Streamlit script on a free port of this machine and yield its address.
+
+    Raises:
+        RuntimeError: the server stopped, or did not answer in time; the message ends with its output.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true",
+        "--server.port", str(port), "--server.address", "127.0.0.1", "--server.fileWatcherType", "none",
+    ]  # fmt: skip
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while not _answers(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no answer from: {' '.join(command)} (exit code {process.poll()})")
+            time.sleep(0.05)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[object]:
+    """Start headless Chromium and yield Playwright's browser.
+
+    Raises:
+        RuntimeError: there is no Chromium; the message says what to install.
+    """
+    from playwright.sync_api import sync_playwright
+
+    path = chromium_path()
+    if path is None:
+        raise RuntimeError("no Chromium found: install your system's chromium package, or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def wait_until_finished(page: object, title: str, seconds: float = 60) -> None:
+    """Wait until a page of the app has its title, all pictures and charts, and its script has ended."""
+    page.wait_for_function(FINISHED, arg=title, timeout=1000 * seconds, polling="raf")

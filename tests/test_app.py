@@ -1,0 +1,186 @@
+import io
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from explorer.checkpoints import STAGES
+from explorer.ui.frame import PAGES
+
+ROOT = Path(__file__).parent.parent
+MODEL_PAGES = {"reconstruct": "fc-ae", "denoise": "conv-dae", "latent_map": "fc-ae", "latent_plane": "conv-vae",
+               "interpolate": "fc-ae", "classify": "ffnn", "training": "conv-vae", "overview": "conv-ae"}  # fmt: skip
+
+
+def open_page(key: str, **params: str) -> AppTest:
+    app = AppTest.from_file(ROOT / "app.py", default_timeout=60)
+    if PAGES[key].file != "app.py":
+        app.switch_page(PAGES[key].file)
+    for name, value in params.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def words(app: AppTest) -> str:
+    kinds = ("markdown", "warning", "error", "info", "caption", "title", "subheader")
+    texts = [element.value for kind in kinds for element in app.get(kind)]
+    return "\n".join(texts + [element.proto.body for element in app.get("html")])
+
+
+@pytest.fixture
+def bundles(digits_root, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(digits_root))
+    return digits_root
+
+
+@pytest.fixture
+def own_bundles(digits_root, tmp_path, monkeypatch):
+    root = tmp_path / "checkpoints"
+    shutil.copytree(digits_root, root)
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(root))
+    return root
+
+
+@pytest.mark.parametrize("key", PAGES)
+def test_a_page_opens_with_its_frame_and_without_an_exception(bundles, key):
+    app = open_page(key)
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value == PAGES[key].title
+    text = words(app)
+    assert PAGES[key].question in text
+    assert PAGES[key].look_for in text
+    assert app.caption[-1].value
+    compile(app.code[0].value, key, "exec")
+
+
+@pytest.mark.parametrize("key", PAGES)
+def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
+    code = open_page(key).code[0].value
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, key, "exec"), {})
+
+
+@pytest.mark.parametrize("key", PAGES)
+def test_a_page_without_any_bundle_says_what_to_run(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path))
+    app = open_page(key)
+    assert not app.exception
+    assert "python train.py --dataset fashion-mnist" in words(app)
+
+
+@pytest.mark.parametrize("file", [name for files in STAGES.values() for name in files])
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_broken_bundle_is_named_with_its_command_and_the_others_work(own_bundles, file, damage):
+    path = own_bundles / "digits" / "fc-ae" / file
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    app = open_page("reconstruct")
+    assert not app.exception
+    warning = app.warning[0].value
+    assert file in warning
+    assert "python train.py fc-ae --dataset digits" in warning
+    assert "Denoising AE" in words(app)
+
+
+@pytest.mark.parametrize("key", PAGES)
+def test_every_page_survives_a_foreign_weights_file(own_bundles, key):
+    model = MODEL_PAGES[key]
+    other = "conv-ae" if model != "conv-ae" else "fc-ae"
+    folder = own_bundles / "digits"
+    shutil.copy(folder / other / "model.safetensors", folder / model / "model.safetensors")
+    app = open_page(key, model=model)
+    assert not app.exception
+    assert f"python train.py {model} --dataset digits" in words(app)
+
+
+@pytest.mark.parametrize("key", PAGES)
+def test_nonsense_in_the_address_is_passed_over(bundles, key):
+    nonsense = dict.fromkeys(
+        ("dataset", "model", "models", "n", "way", "level-gaussian", "steps", "reach", "density", "pick", "cell",
+         "method", "dimensions", "perplexity", "scale", "plane", "between", "seed"), "-1e999;DROP",
+    )  # fmt: skip
+    app = open_page(key, **nonsense)
+    assert not app.exception
+    assert not app.error
+
+
+def test_images_can_be_the_best_or_the_worst_of_a_model(bundles):
+    def mean_psnr(way):
+        app = open_page("reconstruct", way=way, judge="fc-ae", models="fc-ae")
+        return float(re.search(r"mean ([\d.]+) dB", words(app)).group(1))
+
+    assert mean_psnr("best") > mean_psnr("worst")
+
+
+def upload(data: bytes, name: str = "mine.png") -> AppTest:
+    app = open_page("reconstruct", way="your own")
+    return app.file_uploader[0].upload(name, data, "image/png").run()
+
+
+def picture(mode: str = "L", size: tuple[int, int] = (40, 60), kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, 200 if mode == "L" else None).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("RGBA", "PNG"), ("I;16", "PNG"), ("CMYK", "JPEG")])
+def test_an_upload_is_reconstructed_by_every_model(bundles, mode, kind):
+    app = upload(picture(mode, kind=kind))
+    assert not app.exception
+    assert not app.error
+    assert "Variational AE" in words(app)
+
+
+def test_an_upload_that_is_no_picture_is_refused_in_words(bundles):
+    app = upload(b"these are not pixels")
+    assert not app.exception
+    assert "mine.png: This is not a picture" in app.error[0].value
+
+
+def test_missing_originals_give_labelled_stand_ins(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+    app = open_page("reconstruct", dataset="fashion-mnist")
+    assert not app.exception
+    assert "Stand-ins" in words(app)
+    assert any("Download originals" in button.label for button in app.button)
+
+
+@pytest.mark.parametrize("key", PAGES)
+def test_every_page_has_content_with_nothing_downloaded(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+    app = open_page(key)
+    assert not app.exception
+    assert not app.error
+    assert app.code
+
+
+def test_a_truncated_data_file_is_named_and_stand_ins_are_shown(data_dir, tmp_path, monkeypatch):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    shutil.copytree(Path(data_dir) / "FashionMNIST" / "raw", raw, copy_function=shutil.copy)
+    images = raw / "t10k-images-idx3-ubyte"
+    images.chmod(0o644)
+    images.write_bytes(images.read_bytes()[:1000])
+    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
+    app = open_page("interpolate")
+    assert not app.exception
+    assert "t10k-images-idx3-ubyte is truncated" in words(app)
+
+
+def test_a_download_without_network_fails_in_words(tmp_path, monkeypatch):
+    import torchvision
+
+    def offline(*args, **kwargs):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", offline)
+    app = open_page("overview")
+    app.button(key="download").click().run()
+    assert not app.exception
+    assert "Check the network" in app.error[0].value

@@ -1,0 +1,179 @@
+import pytest
+
+from benchmarks.browser import chromium, chromium_path, serve, wait_until_finished
+from explorer.ui.frame import PAGES
+
+pytestmark = pytest.mark.skipif(chromium_path() is None, reason="no Chromium is installed")
+
+STRIPS = ".lx-strip img"
+MOVES = {
+    "reconstruct": (lambda page: press(page, "worst"), STRIPS),
+    "denoise": (lambda page: nudge(page, "Level"), ".lx-strip:nth-of-type(2) img"),
+    "latent_map": (lambda page: press(page, "PCA"), ".st-key-map .main-svg"),
+    "latent_plane": (lambda page: nudge(page, "Range"), ".lx-sheet img"),
+    "interpolate": (lambda page: page.locator(".thumbnail").nth(30).click(), STRIPS),
+    "classify": (lambda page: click_cell(page, 8, 8), STRIPS),
+    "training": (lambda page: press(page, "linear"), ".main-svg"),
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serve() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser):
+    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+    yield opened
+    opened.close()
+
+
+def visit(page, address, key, query=""):
+    name = "" if key == "overview" else key
+    page.goto(f"{address}/{name}{query}")
+    wait_until_finished(page, PAGES[key].title)
+
+
+def press(page, text):
+    page.get_by_test_id("stMain").get_by_role("radio", name=text, exact=True).click()
+
+
+def nudge(page, label):
+    slider = page.get_by_test_id("stSlider").filter(has_text=label).get_by_role("slider")
+    slider.focus()
+    slider.press("ArrowRight")
+
+
+def click_cell(page, row, column):
+    plot = page.locator(".st-key-confusion .nsewdrag").first.bounding_box()
+    page.mouse.click(plot["x"] + (column + 0.5) / 10 * plot["width"], plot["y"] + (row + 0.5) / 10 * plot["height"])
+
+
+def picture(page, selector):
+    return page.locator(selector).evaluate_all("nodes => nodes.map(n => n.src || n.innerHTML).join()")
+
+
+def wait_for_change(page, selector, before):
+    page.wait_for_function(
+        "([s, old]) => [...document.querySelectorAll(s)].map(n => n.src || n.innerHTML).join() !== old",
+        arg=[selector, before], timeout=30_000,
+    )  # fmt: skip
+
+
+def wait_for_address(page, text):
+    page.wait_for_function("text => location.search.includes(text)", arg=text, timeout=15_000)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("key", PAGES)
+def test_a_page_loads_without_an_exception(browser, address, key, theme):
+    context = browser.new_context(color_scheme=theme, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    failures = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    visit(page, address, key)
+    assert page.get_by_test_id("stException").count() == 0
+    assert page.get_by_test_id("stAlertContentWarning").count() == 0
+    assert failures == []
+    context.close()
+
+
+def test_nothing_is_fetched_from_elsewhere(browser, address):
+    page = browser.new_page()
+    hosts = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "://" in request.url else None)
+    for key in PAGES:
+        visit(page, address, key)
+    page.close()
+    assert hosts == {address.split("/")[2]}
+
+
+@pytest.mark.parametrize("key", MOVES)
+def test_the_main_control_changes_the_picture(page, address, key):
+    move, selector = MOVES[key]
+    visit(page, address, key)
+    before = picture(page, selector)
+    move(page)
+    wait_for_change(page, selector, before)
+
+
+@pytest.mark.parametrize(
+    ("key", "act", "expected", "selector"),
+    [
+        ("reconstruct", lambda page: press(page, "worst"), "way=worst", STRIPS),
+        ("denoise", lambda page: nudge(page, "Level"), "level-gaussian=0.45", ".lx-strip:nth-of-type(2) img"),
+        ("latent_plane", lambda page: nudge(page, "Range"), "reach=2.75", ".lx-sheet img"),
+        ("interpolate", lambda page: page.locator(".thumbnail").nth(30).click(), "pick=", STRIPS),
+        ("classify", lambda page: click_cell(page, 8, 8), "cell=8-8", STRIPS),
+    ],
+)
+def test_a_deep_link_opens_the_same_view_on_a_fresh_server(page, address, browser, key, act, expected, selector):
+    visit(page, address, key)
+    before = picture(page, selector)
+    act(page)
+    wait_for_change(page, selector, before)
+    wait_for_address(page, expected)
+    wanted, query = picture(page, selector), page.evaluate("location.search")
+    with serve() as fresh:
+        visitor = browser.new_page(viewport={"width": 1280, "height": 1000})
+        visit(visitor, fresh, key, query)
+        assert picture(visitor, selector) == wanted
+        visitor.close()
+
+
+def test_a_choice_survives_a_page_switch_both_ways(page, address):
+    visit(page, address, "interpolate", "?model=conv-vae&pick=5&pick=9")
+    page.locator('[data-testid="stSidebar"] a', has_text="Latent map").click()
+    wait_until_finished(page, "Latent map")
+    assert page.get_by_test_id("stMain").get_by_text("conv-vae", exact=True).count() > 0
+    page.locator('[data-testid="stSidebar"] a', has_text="Interpolate").click()
+    wait_until_finished(page, "Interpolate")
+    query = page.evaluate("location.search")
+    assert "model=conv-vae" in query
+    assert "pick=5" in query and "pick=9" in query
+
+
+def test_pointing_at_the_map_shows_the_image(page, address):
+    visit(page, address, "latent_map", "?method=PCA")
+    point_at_a_code(page)
+    card = page.locator(".lx-hover-card")
+    card.wait_for(state="visible", timeout=10_000)
+    assert card.inner_text().strip() in ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt",
+                                         "Sneaker", "Bag", "Ankle boot")  # fmt: skip
+
+
+def point_at_a_code(page):
+    page.wait_for_timeout(600)  # the pointer's card looks for the chart every 250 ms
+    spot = page.evaluate("""() => {
+      const chart = document.querySelector('.st-key-map .js-plotly-plot');
+      const { xaxis, yaxis } = chart._fullLayout, box = chart.getBoundingClientRect();
+      return [box.x + xaxis._offset + xaxis.d2p(chart.data[1].x[0] ?? chart._fullData[1].x[0]),
+              box.y + yaxis._offset + yaxis.d2p(chart.data[1].y[0] ?? chart._fullData[1].y[0])];
+    }""")
+    page.mouse.move(spot[0] - 3, spot[1] - 3)
+    page.mouse.move(*spot, steps=3)
+    return spot
+
+
+def test_a_click_on_the_map_opens_the_image_below(page, address):
+    visit(page, address, "latent_map", "?method=PCA")
+    spot = point_at_a_code(page)
+    page.mouse.click(*spot)
+    page.get_by_text("1 chosen").wait_for(timeout=20_000)
+    assert page.locator(STRIPS).count() == 1
+
+
+def test_the_walk_is_downloaded_as_an_animation(page, address):
+    visit(page, address, "interpolate")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="GIF: linear").click()
+    with open(download.value.path(), "rb") as file:
+        assert file.read(6) == b"GIF89a"

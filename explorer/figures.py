@@ -99,14 +99,15 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
     ]
     figure = go.Figure(
         go.Heatmap(
-            z=np.sqrt(share), zmin=0, zmax=1, colorscale="Cividis", showscale=False, hoverinfo="skip", xgap=2, ygap=2,
-            text=np.char.mod("%.1f", 100 * share) if percent else matrix, texttemplate="%{text}",
-            textfont={"size": FONT},
+            z=np.sqrt(share), zmin=0, zmax=1, colorscale="Cividis", showscale=False, hoverinfo="skip", xgap=2, ygap=2
         )
     )  # fmt: skip
+    bright = np.sqrt(share).ravel() > 0.6
     figure.add_scatter(
-        x=predicted, y=true, mode="markers", customdata=np.stack([true, predicted], axis=1), hovertext=hover,
-        hoverinfo="text", marker={"symbol": "square", "size": 46, "opacity": 0},
+        x=predicted, y=true, mode="markers+text", customdata=np.stack([true, predicted], axis=1),
+        text=np.char.mod("%.1f", 100 * share).ravel() if percent else matrix.astype(str).ravel(),
+        textfont={"size": FONT, "color": np.where(bright, "#101010", "#ffffff")},
+        hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 46, "opacity": 0},
     )  # fmt: skip
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
     figure.update_xaxes(title="predicted", range=[-0.5, n - 0.5], side="top", **ticks)

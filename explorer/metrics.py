@@ -83,7 +83,7 @@ def evaluate(model: Model, test: ImageSet, seed: int = 0) -> dict[str, Any]:
     sums: dict[str, torch.Tensor] = {}
 
     def add(name: str, values: torch.Tensor) -> None:
-        sums[name] = sums.get(name, 0.0) + values.double().sum(0).cpu()
+        sums[name] = sums.get(name, 0.0) + values.cpu().double().sum(0)  # mps has no float64
 
     for images in test.images.split(BATCH):
         x = to_float(images)

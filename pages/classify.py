@@ -99,7 +99,7 @@ with right:
     st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
 st.subheader("Most confident mistakes")
 wrong = (predicted != labels).nonzero().flatten()
-surest = wrong[probabilities[wrong].max(1).values.argsort(descending=True)][: 4 * SHOWN].numpy()
+surest = wrong[probabilities[wrong].max(1).values.argsort(descending=True)].numpy()
 show_images(view, surest, probabilities, labels, "Wrong and sure")
 finish(
     "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "

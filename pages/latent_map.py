@@ -52,9 +52,17 @@ def figures_beside(view: View, model: str, points: np.ndarray) -> None:
     )
 
 
-def selection(event: dict) -> list[int]:
-    """List the gallery numbers of the points that were clicked or lassoed."""
-    return [int(point["customdata"][0]) for point in event["selection"]["points"] if point.get("customdata")]
+def selection(event: dict, n: int) -> list[int]:
+    """List the gallery numbers of the points that were clicked or lassoed, kept in the address as `chosen`."""
+    chosen = [int(point["customdata"][0]) for point in event["selection"]["points"] if point.get("customdata")]
+    if chosen:
+        st.query_params["chosen"] = [str(i) for i in chosen[:SHOWN]]
+        st.session_state["has_selected"] = True
+    elif st.session_state.pop("has_selected", False):  # a selection of this visit was cleared
+        st.query_params.pop("chosen", None)
+    else:
+        chosen = [int(i) for i in st.query_params.get_all("chosen") if i.isdecimal() and int(i) < n][:SHOWN]
+    return chosen
 
 
 @st.fragment
@@ -68,7 +76,7 @@ def chart(view: View, points: np.ndarray, method: str) -> None:
         config={"scrollZoom": True, "displaylogo": False},
     )  # fmt: skip
     hover_images(gallery.images, [gallery.label(i) for i in range(len(gallery))], "map", key="hover")
-    chosen = selection(event) if flat else []
+    chosen = selection(event, len(gallery)) if flat else []
     if not chosen:
         st.markdown("Click a point, or draw a lasso around some, to see their images here." if flat else "")
         return

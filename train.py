@@ -153,7 +153,7 @@ def measure(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> dict[s
         gallery = test.images[gallery_indices(test.labels)]
         figures["psnr_by_noise"] = metrics.psnr_by_noise(model, gallery)
         figures["psnr_by_noise_classical"] = metrics.psnr_by_noise(None, gallery)
-    bundle.write("metrics", {"metrics.json": checkpoints.to_json(figures)})
+    bundle.write_metrics(figures)
     return figures
 
 
@@ -176,7 +176,7 @@ def embed_gallery(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> 
     elif model.config.variational:
         tensors["log_var"] = metrics.log_variances(model, images)
     checkpoints.write_gallery(bundle.root, bundle.dataset, indices, test.labels[indices])
-    bundle.write("projections", {"codes.safetensors": checkpoints.to_safetensors(tensors)})
+    bundle.write_codes(tensors)
     return left_out
 
 

@@ -8,12 +8,15 @@
                                   codes.safetensors  codes of the gallery and their projections
 
 `config.json`, `model.safetensors` and `history.csv` come from fitting; the other two from stages that
-can be run later. Nothing is pickled, so nothing in a bundle can execute. A folder is written beside
-its place and renamed into it, so an interrupted run leaves the previous one whole.
+can be run later. Every file but the history names the weights it belongs to by their SHA-256, so a file
+of another model, or of this one before it was fitted anew, is found out. Nothing is pickled, so nothing
+in a bundle can execute. A folder is written beside its place and renamed into it, so an interrupted run
+leaves the previous one whole.
 """
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -122,6 +125,7 @@ class Bundle:
         except (TypeError, ValueError, RuntimeError) as error:
             raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
         weights = self._tensors("model.safetensors", "fit")
+        self._check_weights("model.safetensors", "fit", config.get("weights"))
         try:
             model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
@@ -145,6 +149,7 @@ class Bundle:
         figures = self._json("metrics.json", "metrics")
         if missing := [name for name in REQUIRED_FIGURES[self.config()["kind"]] if name not in figures]:
             raise self._broken("metrics.json", "metrics", f"lacks {', '.join(missing)}")
+        self._check_weights("metrics.json", "metrics", figures.get("weights"))
         return figures
 
     def codes(self) -> dict[str, torch.Tensor]:
@@ -152,7 +157,22 @@ class Bundle:
         tensors = self._tensors("codes.safetensors", "projections")
         if missing := [name for name in REQUIRED_CODES[self.config()["kind"]] if name not in tensors]:
             raise self._broken("codes.safetensors", "projections", f"lacks {', '.join(missing)}")
+        with safetensors.safe_open(self.folder / "codes.safetensors", "pt") as file:
+            self._check_weights("codes.safetensors", "projections", (file.metadata() or {}).get("weights"))
         return tensors
+
+    def weights_digest(self) -> str:
+        """Compute the SHA-256 of the weights file, in hexadecimal."""
+        return hashlib.sha256(self._path("model.safetensors", "fit").read_bytes()).hexdigest()
+
+    def write_metrics(self, figures: Mapping[str, Any]) -> None:
+        """Store what `metrics.evaluate` measured of the weights that are here now."""
+        self.write("metrics", {"metrics.json": to_json({**figures, "weights": self.weights_digest()})})
+
+    def write_codes(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Store codes of the gallery and their projections, made with the weights that are here now."""
+        content = to_safetensors(tensors, {"weights": self.weights_digest()})
+        self.write("projections", {"codes.safetensors": content})
 
     def write(self, stage: str, files: Mapping[str, bytes]) -> None:
         """Replace the files of one stage, whole or not at all.
@@ -174,6 +194,10 @@ class Bundle:
             self.folder.rename(old)
         new.rename(self.folder)
         shutil.rmtree(old, ignore_errors=True)
+
+    def _check_weights(self, name: str, stage: str, digest: str | None) -> None:
+        if digest != self.weights_digest():
+            raise self._broken(name, stage, "belongs to other weights")
 
     def _path(self, name: str, stage: str) -> Path:
         recover(self.folder)
@@ -226,6 +250,7 @@ def fitted_files(
     history: Sequence[Epoch],
 ) -> dict[str, bytes]:
     """Serialise what fitting made: the files of stage "fit"."""
+    weights = to_safetensors(model.state_dict())
     kind = next(name for name, cls in KINDS.items() if isinstance(model.config, cls))
     config = {
         "format": FORMAT,
@@ -242,6 +267,7 @@ def fitted_files(
             "split_seed": SPLIT_SEED,
         },
         "seed": seed,
+        "weights": hashlib.sha256(weights).hexdigest(),
         "made": _provenance(next(model.parameters()).device),
     }
     table = io.StringIO(newline="")
@@ -251,7 +277,7 @@ def fitted_files(
     writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
     return {
         "config.json": to_json(config),
-        "model.safetensors": to_safetensors(model.state_dict()),
+        "model.safetensors": weights,
         "history.csv": table.getvalue().encode(),
     }
 
@@ -261,9 +287,9 @@ def to_json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def to_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
+def to_safetensors(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Write named tensors, moved to the CPU and made contiguous."""
-    return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
 
 
 def write_gallery(root: Path, dataset: str, indices: torch.Tensor, labels: torch.Tensor) -> None:

@@ -85,7 +85,7 @@ def _problem(bundle: Bundle, fingerprint: object) -> str:
         return str(error)
     if stored["codes"].shape != (len(indices), loaded.code_length):
         return (
-            f"{bundle.folder / 'codes.safetensors'} holds codes of another gallery or model. "
+            f"{bundle.folder / 'codes.safetensors'} holds codes of another gallery. "
             f"Make it anew with: {bundle.command('projections')}"
         )
     return ""

@@ -113,6 +113,8 @@ class Bundle:
                 )
             values["architecture"] = parse(KINDS[values["kind"]], values["architecture"])
             values["recipe"] = parse(Recipe, values["recipe"])
+            if (shape := tuple(values["data"]["image_shape"])) != values["architecture"].image_shape:
+                raise ValueError(f"its data have the shape {shape}, its architecture another")
         except (KeyError, TypeError, ValueError) as error:
             raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
         return values
@@ -122,7 +124,7 @@ class Bundle:
         config = self.config()
         try:
             model = config["architecture"].build()
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
         weights = self._tensors("model.safetensors", "fit")
         self._check_weights("model.safetensors", "fit", config.get("weights"))

@@ -35,12 +35,19 @@ def kl_to_standard_normal(posterior: Posterior) -> torch.Tensor:
     return 0.5 * (mu.square() + log_var.exp() - 1.0 - log_var)
 
 
-def negative_elbo(model: Autoencoder, x: torch.Tensor, generator: torch.Generator | None = None) -> Parts:
+def negative_elbo(
+    model: Autoencoder,
+    x: torch.Tensor,
+    generator: torch.Generator | None = None,
+    x_in: torch.Tensor | None = None,
+) -> Parts:
     """Estimate the parts of the negative ELBO with one draw of z, in nats per image, each `(B,)`.
 
+    `x_in` is what the encoder sees in place of `x`: with a corrupted copy this is the denoising criterion
+    (Im et al. 2017), which keeps the encoder from learning the training images by heart (Shu et al. 2018).
     Returns "reconstruction" (-log p(x|z)) and "kl"; the ELBO has no beta.
     """
-    posterior = model.encode(x)
+    posterior = model.encode(x if x_in is None else x_in)
     logits = model.decode_logits(posterior.sample(generator))
     if model.config.likelihood == "bernoulli":
         reconstruction = bernoulli_nll(logits, x)
@@ -57,7 +64,7 @@ def autoencoder_loss(model: Autoencoder, x_in: torch.Tensor, x: torch.Tensor, ge
     """
     if not model.config.variational:
         return {"loss": F.mse_loss(model(x_in), x)}
-    parts = {name: value.mean() for name, value in negative_elbo(model, x, generator).items()}
+    parts = {name: value.mean() for name, value in negative_elbo(model, x, generator, x_in).items()}
     return {"loss": parts["reconstruction"] + model.config.beta * parts["kl"], **parts}
 
 

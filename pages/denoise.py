@@ -48,11 +48,10 @@ def chart(view: View, models: list[str], kind: str) -> None:
     classical = next(iter(stored.values()))["psnr_by_noise_classical"][kind]
     curves = {"Noisy input": classical["input"], "Median filter 3×3": classical["median"]}
     curves |= {widgets.title_of(name): stored[name]["psnr_by_noise"][kind]["model"] for name in models}
-    trained, label = None, ""
-    if "conv-dae" in models:
-        recipe = view.bundle("conv-dae").config()["recipe"]
-        if recipe.noise == kind:
-            trained, label = recipe.noise_levels, "the denoiser was trained here"
+    recipes = {name: view.bundle(name).config()["recipe"] for name in models}
+    trained_on_it = [name for name in models if recipes[name].noise == kind]
+    trained = recipes[trained_on_it[0]].noise_levels if trained_on_it else None
+    label = f"{', '.join(trained_on_it)} was trained here"
     st.plotly_chart(figures.psnr_curves(classical["level"], curves, NOISES[kind].unit, trained, label), key="curve")
     if not trained:
         st.markdown(f"No model was trained on {NOISES[kind].title.lower()} noise: all of this is generalisation.")

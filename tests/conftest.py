@@ -1,0 +1,84 @@
+"""Fixtures that every test file shares; only these point the program at a folder of bundles."""
+
+import sys
+
+import pytest
+import torch
+
+import train
+from explorer.datasets import DATASETS, data_folder
+from explorer.roster import AUTOENCODERS, ROSTER
+
+
+@pytest.fixture(autouse=True, scope="session")
+def two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def clear_streamlit_caches():
+    if streamlit := sys.modules.get("streamlit"):
+        streamlit.cache_data.clear()
+        streamlit.cache_resource.clear()
+
+
+@pytest.fixture(params=ROSTER.values(), ids=list(ROSTER))
+def entry(request):
+    return request.param
+
+
+@pytest.fixture(params=[ROSTER[name] for name in AUTOENCODERS], ids=AUTOENCODERS)
+def autoencoder_entry(request):
+    return request.param
+
+
+@pytest.fixture
+def model(entry):
+    return build(entry)
+
+
+@pytest.fixture
+def autoencoder(autoencoder_entry):
+    return build(autoencoder_entry)
+
+
+def build(entry):
+    torch.manual_seed(0)
+    return entry.config.build().eval()
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def x(generator):
+    return torch.rand(5, 1, 28, 28, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return {split: DATASETS["digits"].load(split) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    folder = data_folder()
+    if not (folder / "FashionMNIST" / "raw").is_dir():
+        pytest.skip("EXPLORER_DATA holds no Fashion-MNIST")
+    return folder
+
+
+@pytest.fixture
+def checkpoints_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture(scope="session")
+def digits_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("digits") / "checkpoints"
+    arguments = ["--dataset", "digits", "--epochs", "2", "--device", "cpu", "--threads", "2"]
+    assert train.main([*arguments, "--checkpoints", str(root)]) == 0
+    return root

@@ -1,0 +1,100 @@
+import sys
+
+import numpy as np
+import pytest
+from sklearn.metrics import silhouette_score
+
+from explorer import projection
+
+N = 40
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def codes(random):
+    return (random.normal(size=(N, 6)) * [5, 4, 3, 2, 1, 0.5] + 7).astype(np.float32)
+
+
+@pytest.fixture
+def without_umap(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+
+
+@pytest.mark.parametrize("n_components", [2, 3])
+def test_pca_is_the_singular_value_decomposition_of_the_centred_codes(codes, n_components):
+    coordinates, explained = projection.pca(codes, n_components)
+    centred = codes - codes.mean(0)
+    _, s, directions = np.linalg.svd(centred, full_matrices=False)
+    assert explained == pytest.approx((s**2 / (s**2).sum())[:n_components], rel=1e-4)
+    assert coordinates.dtype == np.float32
+    assert np.abs(coordinates) == pytest.approx(np.abs(centred @ directions[:n_components].T), abs=1e-3)
+
+
+METHODS = {
+    "pca": lambda codes, seed: projection.pca(codes, 2, seed)[0],
+    "tsne": lambda codes, seed: projection.tsne(codes, 8.0, seed),
+    "umap": lambda codes, seed: projection.umap(codes, 2, seed=seed),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_picture(codes, method):
+    first, second = (METHODS[method](codes, 3) for _ in range(2))
+    assert first.shape == (N, 2)
+    assert first.dtype == np.float32
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("width", [2, 6])
+def test_every_projection_that_exists_is_made(codes, width):
+    made, left_out = projection.project(codes[:, :width])
+    shapes = {"pca_2d": (N, 2), "tsne_2d": (N, 2), "umap_2d": (N, 2), "umap_3d": (N, 3), "pca_explained": (2,)}
+    if width > 2:
+        shapes |= {"pca_3d": (N, 3), "pca_explained": (3,)}
+    assert {name: value.shape for name, value in made.items()} == shapes
+    assert {value.dtype for value in made.values()} == {np.dtype(np.float32)}
+    assert left_out == []
+
+
+def test_without_umap_a_sentence_says_so_and_the_rest_is_made(codes, without_umap):
+    made, [sentence] = projection.project(codes)
+    assert set(made) == {"pca_2d", "pca_3d", "pca_explained", "tsne_2d"}
+    assert "pip install umap-learn" in sentence
+
+
+def test_umap_itself_raises_when_it_is_not_installed(codes, without_umap):
+    with pytest.raises(projection.ProjectionUnavailable, match="pip install umap-learn"):
+        projection.umap(codes, 2)
+
+
+@pytest.mark.parametrize("k", [1, 5, 100])
+def test_class_structure_is_that_of_a_plain_loop_leaving_each_image_out(random, k):
+    labels = random.integers(0, 3, size=N)
+    codes = random.normal(size=(N, 4)) + labels[:, None]
+    hits = 0
+    for i in range(N):
+        distances = np.linalg.norm(codes - codes[i], axis=1)
+        distances[i] = np.inf
+        nearest = np.argsort(distances, kind="stable")[: min(k, N - 1)]
+        hits += np.bincount(labels[nearest], minlength=3).argmax() == labels[i]
+    found = projection.class_structure(codes, labels, k)
+    assert found["silhouette"] == pytest.approx(silhouette_score(codes, labels))
+    assert found["knn_accuracy"] == pytest.approx(hits / N)
+
+
+def test_a_copy_is_a_neighbour_and_the_image_itself_is_not():
+    codes = np.repeat(np.arange(10.0), 2)[:, None]
+    assert projection.class_structure(codes, np.tile([0, 1], 10), k=1)["knn_accuracy"] == 0.0
+
+
+def test_classes_far_apart_part_perfectly():
+    codes = np.repeat([[0.0, 0.0], [100.0, 0.0]], 10, axis=0) + np.arange(20)[:, None] / 100
+    found = projection.class_structure(codes, np.repeat([0, 1], 10), k=5)
+    assert found["knn_accuracy"] == 1.0
+    assert found["silhouette"] > 0.99

@@ -1,0 +1,155 @@
+"""The quality benchmark measures from weights, prints one JSON line per model, and fails in words."""
+
+import contextlib
+import io
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import quality
+from explorer.images import to_float
+from explorer.noise import add_noise
+from explorer.roster import AUTOENCODERS, ROSTER
+
+SIGMAS = {"0.2", "0.4", "0.6"}
+
+
+def measure(root, *models, options=("--json",)):
+    arguments = ["--quick", "--dataset", "digits", "--checkpoints", str(root), "--processes", "1"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = quality.main([*arguments, *options, *models])
+    return code, out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def figures(digits_root):
+    code, printed = measure(digits_root)
+    assert code == 0
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert [line["model"] for line in lines] == list(ROSTER)
+    return {line["model"]: line for line in lines}
+
+
+@pytest.fixture
+def bundles(digits_root, tmp_path):
+    return shutil.copytree(digits_root, tmp_path / "bundles")
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_an_autoencoder_has_its_reconstruction_figures(figures, name):
+    line = figures[name]
+    assert (line["dataset"], line["n_test"]) == ("digits", 200)
+    assert 0 < line["mse"] < 1 and -1 <= line["ssim"] <= 1 and "accuracy" not in line
+    # a mean of logarithms is at least the logarithm of the mean
+    assert line["psnr"] >= -10 * math.log10(line["mse"]) - 1e-3
+    assert ("negative_elbo" in line) == (name == "conv-vae")
+    assert ("psnr_by_sigma" in line) == (name == "conv-dae")
+
+
+def test_the_classifier_has_an_accuracy_and_no_error_of_pixels(figures):
+    line = figures["ffnn"]
+    assert 0 <= line["accuracy"] <= 1 and not {"mse", "psnr", "ssim"} & set(line)
+
+
+def test_a_denoiser_stands_beside_classical_filters_that_denoise(figures, digits):
+    line = figures["conv-dae"]
+    assert line["n_classical"] == 200
+    assert set(line["psnr_by_sigma"]) == SIGMAS
+    x = to_float(digits["test"].images[:200])
+    for variant in quality.VARIANTS:
+        psnr, chosen = (line[f"best_{variant}_{what}_by_sigma"] for what in ("psnr", "filter"))
+        assert set(psnr) == set(chosen) == SIGMAS
+        assert all(setting["filter"] in quality.FILTERS and len(setting) > 1 for setting in chosen.values())
+        assert psnr["0.2"] > psnr["0.4"] > psnr["0.6"]
+        for sigma, value in psnr.items():
+            noisy = add_noise(x, "gaussian", float(sigma), seed=0)
+            assert value > quality.psnr_per_image(x, noisy).mean() + 3.0
+
+
+def test_stored_metrics_are_never_read(figures, bundles):
+    stored = bundles / "digits" / "fc-ae" / "metrics.json"
+    stored.write_text(json.dumps({"mse": 0.0, "psnr": 99.0, "ssim": 1.0}))
+    (bundles / "digits" / "conv-vae" / "metrics.json").unlink()
+    code, printed = measure(bundles, "fc-ae", "conv-vae")
+    assert code == 0
+    assert [json.loads(line) for line in printed.splitlines()] == [figures["fc-ae"], figures["conv-vae"]]
+
+
+@pytest.mark.parametrize("weights", ["damaged", "foreign"])
+def test_a_broken_bundle_is_named_and_the_others_are_still_printed(bundles, capsys, weights):
+    path = bundles / "digits" / "fc-ae" / "model.safetensors"
+    other = bundles / "digits" / "conv-dae" / "model.safetensors"
+    path.write_bytes(b"no weights" if weights == "damaged" else other.read_bytes())
+    code, printed = measure(bundles, "fc-ae", "ffnn")
+    assert code == 1
+    assert [json.loads(line)["model"] for line in printed.splitlines()] == ["ffnn"]
+    assert "fc-ae/model.safetensors" in capsys.readouterr().err
+
+
+def test_weights_that_give_no_number_are_a_broken_bundle(bundles, capsys, monkeypatch):
+    monkeypatch.setattr(quality.metrics, "evaluate", lambda model, test: {"mse": math.nan})
+    code, printed = measure(bundles, "fc-ae")
+    assert (code, printed) == (1, "")
+    assert "no finite mse" in capsys.readouterr().err
+
+
+def test_missing_data_end_with_code_1_and_name_the_file(digits_root, tmp_path, capsys):
+    code, printed = measure(digits_root, options=("--dataset", "mnist", "--data-dir", str(tmp_path)))
+    assert code == 1 and printed == ""
+    assert "t10k-images-idx3-ubyte is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "known"), [(["conv-xy"], "conv-vae"), (["--dataset", "x"], "digits")])
+def test_an_unknown_name_ends_with_code_2_and_lists_the_known(arguments, known, capsys):
+    with pytest.raises(SystemExit) as ended:
+        quality.main(arguments)
+    assert ended.value.code == 2
+    assert known in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_table_holds_reports_and_targets_of_fashion_mnist(capsys):
+    line = {"dataset": "fashion-mnist", "model": "ffnn", "accuracy": 0.905}
+    quality.print_table(line)
+    assert capsys.readouterr().out.split() == ["ffnn", "accuracy", "0.90500", "0.901", "≥", "0.91", "NO"]
+    quality.print_table({**line, "accuracy": 0.91})
+    assert capsys.readouterr().out.split()[-1] == "yes"
+    quality.print_table({**line, "dataset": "digits"})
+    assert capsys.readouterr().out.split() == ["ffnn", "accuracy", "0.90500", "–", "–"]
+
+
+def test_every_target_belongs_to_a_row_of_the_table(figures):
+    rows = {(name, row) for name, line in figures.items() for row, _ in quality.table_rows(line)}
+    assert set(quality.TARGETS) <= rows
+
+
+@pytest.mark.parametrize("sigma", quality.SIGMAS)
+def test_undoing_the_clipping_finds_the_clean_pixel(sigma):
+    clean = np.linspace(0.1, 0.9, 9)
+    x = torch.from_numpy(clean).view(9, 1, 1, 1).expand(9, 1, 200, 200)
+    local_means = add_noise(x, "gaussian", sigma, seed=0).mean((1, 2, 3)).numpy()
+    assert np.abs(local_means - clean).max() > 0.1 * sigma  # clipping has moved them
+    # the mean of 40,000 pixels is known to sigma / 200, and the inverse at most doubles an error
+    assert quality.undo_clipping(local_means, sigma) == pytest.approx(clean, abs=0.04 * sigma)
+
+
+@pytest.mark.parametrize("name", quality.FILTERS)
+def test_every_filter_takes_its_whole_grid(name, generator):
+    x = torch.rand(1, 1, 28, 28, generator=generator).numpy()
+    for setting in [s for s in quality.GRID if s.filter == name][::5]:
+        scores = quality.filter_psnr((setting, 0.2, x, x))
+        assert scores.shape == (2, 1) and np.isfinite(scores).all()
+
+
+def test_tuning_takes_the_setting_that_is_best_on_the_training_images(digits):
+    x = to_float(digits["train"].images[:6])
+    effort = quality.Effort(n_screen=3, n_kept=2, n_tune=6, thin=29)
+    with quality.workers(1) as run:
+        plain, _ = quality.tune(x, 0.4, effort, run)
+    noisy = add_noise(x, "gaussian", 0.4, quality.TUNING_SEED).numpy()
+    tried = quality.GRID[:: effort.thin]
+    scores = [quality.filter_psnr((setting, 0.4, x.numpy(), noisy))[0].mean() for setting in tried]
+    assert plain == tried[np.argmax(scores)]

@@ -1,0 +1,275 @@
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from explorer.checkpoints import FITTED, STAGES, Bundle, read_gallery
+from explorer.datasets import DATASETS, DataError
+from explorer.noise import NOISES
+from explorer.roster import ROSTER
+
+ROOT = Path(train.__file__).parent
+DIGITS = ("--dataset", "digits", "--device", "cpu", "--threads", "2")
+FIGURES = {
+    "plain": {"mse", "psnr", "ssim", "psnr_by_noise", "psnr_by_noise_classical", "weights"},
+    "variational": {"negative_elbo", "reconstruction", "kl", "kl_per_dimension"},
+    "classifier": {"accuracy", "cross_entropy", "calibration_error", "weights"},
+}
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*arguments):
+    return train.main([*arguments, *DIGITS])
+
+
+@pytest.fixture
+def digits_copy(digits_root, checkpoints_root):
+    return shutil.copytree(digits_root, checkpoints_root)
+
+
+def test_the_whole_roster_is_fitted_measured_and_projected(entry, digits_root):
+    bundle = Bundle("digits", entry.name, digits_root)
+    assert set(contents(bundle.folder)) == {name for names in STAGES.values() for name in names}
+    assert bundle.load().code_length > 0
+    assert bundle.config()["recipe"] == dataclasses.replace(entry.recipe, epochs=2)
+    assert bundle.config()["data"]["splits"] == {"train": 1300, "validation": 137, "test": 360}
+    history = bundle.history()
+    assert history["epoch"] == [1.0, 2.0]
+    assert history["train_loss"][1] < history["train_loss"][0]
+
+
+def test_figures_are_those_of_the_kind_of_model(entry, digits_root):
+    figures = Bundle("digits", entry.name, digits_root).metrics()
+    if not entry.is_autoencoder:
+        assert set(figures) == FIGURES["classifier"]
+        assert figures["accuracy"] > 0.5
+        return
+    variational = FIGURES["variational"] if entry.config.variational else set()
+    assert set(figures) == FIGURES["plain"] | variational
+    assert 0 < figures["mse"] < 0.15
+    for curves, names in (("psnr_by_noise", {"model"}), ("psnr_by_noise_classical", {"input", "median"})):
+        assert set(figures[curves]) == set(NOISES)
+        assert all(set(curve) == {"level"} | names for curve in figures[curves].values())
+
+
+def test_codes_and_projections_are_those_of_the_gallery(entry, digits_root, digits):
+    bundle = Bundle("digits", entry.name, digits_root)
+    codes = bundle.codes()
+    width = bundle.load().code_length
+    shapes = {"codes": (360, width), "pca_2d": (360, 2), "pca_explained": (min(width, 3),), "tsne_2d": (360, 2)}
+    shapes |= {"umap_2d": (360, 2), "umap_3d": (360, 3)}
+    if width > 2:
+        shapes["pca_3d"] = (360, 3)
+    if not entry.is_autoencoder:
+        shapes |= {"test_logits": (360, 10), "test_labels": (360,)}
+    elif entry.config.variational:
+        shapes["log_var"] = (360, width)
+    assert {name: tuple(value.shape) for name, value in codes.items()} == shapes
+    x = digits["test"].images.float() / 255
+    torch.testing.assert_close(codes["codes"].float(), bundle.load().embed(x), rtol=1e-3, atol=1e-3)
+
+
+def test_the_gallery_of_a_small_test_set_is_the_whole(digits_root, digits):
+    indices, labels = read_gallery(digits_root, "digits")
+    assert indices.tolist() == list(range(360))
+    assert torch.equal(labels, digits["test"].labels)
+
+
+def test_the_stored_logits_give_the_stored_accuracy(digits_root):
+    bundle = Bundle("digits", "ffnn", digits_root)
+    codes = bundle.codes()
+    hits = codes["test_logits"].argmax(1) == codes["test_labels"]
+    assert hits.double().mean().item() == bundle.metrics()["accuracy"]
+
+
+@pytest.mark.parametrize(("stage", "file"), [("metrics", "metrics.json"), ("projections", "codes.safetensors")])
+def test_a_later_stage_runs_alone_and_gives_the_same_again(digits_copy, stage, file):
+    before = contents(digits_copy)
+    (digits_copy / "digits" / "fc-ae" / file).unlink()
+    assert run("fc-ae", "--only", stage) == 0
+    assert contents(digits_copy) == before
+
+
+def test_a_later_stage_without_a_fitted_model_says_what_comes_first(checkpoints_root, capsys):
+    assert run("fc-ae", "--only", "metrics") == 1
+    assert (
+        "config.json is missing. Make it anew with: python train.py fc-ae --dataset digits" in capsys.readouterr().err
+    )
+
+
+def test_fitting_alone_says_what_comes_next(checkpoints_root, capsys):
+    assert run("fc-ae", "--only", "fit", "--epochs", "1") == 0
+    assert set(contents(checkpoints_root)) == {f"digits/fc-ae/{name}" for name in FITTED}
+    assert "next: python train.py fc-ae --dataset digits --only metrics" in capsys.readouterr().out
+
+
+def test_the_command_line_changes_the_recipe_and_the_seed(checkpoints_root):
+    changes = ("--epochs", "1", "--batch-size", "500", "--learning-rate", "0.002", "--seed", "7")
+    assert run("fc-ae", "fc-ae", "--only", "fit", *changes) == 0
+    config = Bundle("digits", "fc-ae", checkpoints_root).config()
+    recipe = dataclasses.replace(ROSTER["fc-ae"].recipe, epochs=1, batch_size=500, learning_rate=0.002)
+    assert (config["recipe"], config["seed"]) == (recipe, 7)
+
+
+def test_a_dry_run_writes_nothing(checkpoints_root, capsys):
+    assert run("fc-ae", "ffnn", "--dry-run") == 0
+    assert not checkpoints_root.exists()
+    out = capsys.readouterr().out
+    assert "fc-ae: test MSE" in out
+    assert "ffnn: test accuracy" in out
+
+
+def test_the_list_names_every_model_with_its_parameters(capsys):
+    assert train.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(ROSTER)
+    assert "435,536 parameters,    64 numbers in the code" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["conv-xy"], f"unknown model 'conv-xy'; known: {', '.join(ROSTER)}"),
+        (["--dataset", "cifar"], f"unknown data set 'cifar'; known: {', '.join(DATASETS)}"),
+        (["--device", "cuda:99"], "device 'cuda:99' is not there"),
+        (["--device", "abacus"], "device 'abacus' is not there"),
+        (["--epochs", "0"], "0 is not at least 1"),
+        (["--epochs", "many"], "invalid"),
+        (["--only", "drawing"], "invalid choice: 'drawing'"),
+        pytest.param(
+            *(["--learning-rate", "-1"], "learning-rate"),
+            marks=pytest.mark.xfail(strict=True, reason="the optimiser's ValueError gets through", raises=ValueError),
+        ),
+    ],
+)
+def test_a_wrong_command_ends_with_code_2_and_says_why(checkpoints_root, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--dataset", "digits", "--device", "cpu", "fc-ae", *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_data_end_with_code_1_and_the_command(checkpoints_root, tmp_path, capsys):
+    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    assert train.main(["fc-ae", "--device", "cpu", "--data-dir", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "train-images-idx3-ubyte is missing" in err
+    assert "python train.py --download --dataset fashion-mnist" in err
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    calls = []
+
+    def fetch(data_dir):
+        calls.append(data_dir)
+        raise DataError("the network is down")
+
+    monkeypatch.setitem(DATASETS, "mnist", dataclasses.replace(DATASETS["mnist"], fetch=fetch))
+    return calls
+
+
+@pytest.mark.parametrize("folder_exists", [True, False])
+def test_download_fetches_even_where_a_folder_is_and_a_failure_is_code_1(downloads, tmp_path, capsys, folder_exists):
+    if folder_exists:
+        (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    assert train.main(["--download", "--dataset", "mnist", "--data-dir", str(tmp_path)]) == 1
+    assert downloads == [tmp_path]
+    assert capsys.readouterr().err == "train.py: the network is down\n"
+
+
+def test_fitting_downloads_only_where_there_is_no_folder(downloads, checkpoints_root, tmp_path):
+    arguments = ["fc-ae", "--device", "cpu", "--dataset", "mnist", "--data-dir", str(tmp_path)]
+    assert train.main(arguments) == 1
+    assert downloads == [tmp_path]
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    assert train.main(arguments) == 1
+    assert downloads == [tmp_path]
+
+
+def test_download_of_a_set_that_needs_none_checks_it(capsys):
+    assert train.main(["--download", "--dataset", "digits"]) == 0
+    assert capsys.readouterr().out == "Digits (scikit-learn) is complete\n"
+
+
+def test_models_that_diverge_are_reported_and_leave_their_bundles(digits_copy, capsys):
+    before = contents(digits_copy)
+    assert run("conv-vae", "fc-ae", "--only", "fit", "--epochs", "1", "--learning-rate", "1e30") == 1
+    err = capsys.readouterr().err
+    for name in ("conv-vae", "fc-ae"):
+        assert f"{name}: failed: the loss became nan in epoch 1" in err
+    assert "The bundle on disk is as it was." in err
+    assert contents(digits_copy) == before
+
+
+def test_a_model_that_diverges_does_not_stop_the_next(digits_copy, monkeypatch, capsys):
+    before = contents(digits_copy)
+    entry = ROSTER["fc-ae"]
+    diverging = dataclasses.replace(entry, recipe=dataclasses.replace(entry.recipe, learning_rate=1e30))
+    monkeypatch.setitem(ROSTER, "fc-ae", diverging)
+    assert run("fc-ae", "ffnn", "--only", "fit", "--epochs", "1") == 1
+    assert capsys.readouterr().err.endswith("failed: fc-ae\n")
+    after = contents(digits_copy)
+    assert after["digits/ffnn/model.safetensors"] != before["digits/ffnn/model.safetensors"]
+    assert {name for name in before if before[name] != after.get(name)} == {
+        f"digits/ffnn/{name}" for names in STAGES.values() for name in names
+    }
+
+
+def child(*arguments):
+    code = textwrap.dedent("""
+        import sys
+
+        class Blocker:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("streamlit", "plotly", "umap"):
+                    raise ImportError(name + " is blocked")
+
+        sys.meta_path.insert(0, Blocker())
+        import train
+        sys.exit(train.main(sys.argv[1:]))
+    """)
+    # a shell's background job passes on that it ignores Ctrl-C
+    listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, *DIGITS],
+        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=listen,
+    )  # fmt: skip
+
+
+def test_fitting_and_measuring_need_neither_streamlit_nor_plotly_nor_umap(checkpoints_root):
+    process = child("fc-ae", "--epochs", "1")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err.decode()
+    assert b"pip install umap-learn" in err
+    bundle = Bundle("digits", "fc-ae", checkpoints_root)
+    assert "tsne_2d" in bundle.codes()
+    assert "umap_2d" not in bundle.codes()
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
+def test_a_run_that_is_stopped_leaves_the_bundle_byte_for_byte(digits_copy, name, code):
+    before = contents(digits_copy)
+    process = child("fc-ae", "--epochs", "100000")
+    seen = b""
+    while b"loss=" not in seen:
+        chunk = os.read(process.stderr.fileno(), 4096)
+        assert chunk, seen.decode()
+        seen += chunk
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == code
+    assert (b"interrupted" in err) == (name == "SIGINT")
+    assert b"Traceback" not in err
+    assert contents(digits_copy) == before

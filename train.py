@@ -10,6 +10,7 @@ Exit codes: 0 all went well, 1 a model failed, 2 the command is wrong, 130 inter
 
 import argparse
 import dataclasses
+import math
 import os
 import sys
 import tempfile
@@ -38,7 +39,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", default="fashion-mnist", help=f"one of {', '.join(DATASETS)}")
     parser.add_argument("--epochs", type=_positive, help="instead of the recipe's")
     parser.add_argument("--batch-size", type=_positive, help="instead of the recipe's")
-    parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
+    parser.add_argument("--learning-rate", type=_positive_float, help="instead of the recipe's")
     parser.add_argument("--device", default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
     parser.add_argument("--seed", type=int, default=0)
@@ -70,6 +71,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
     return value
 
 

@@ -289,7 +289,7 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
             f"{bundle.folder / 'model.safetensors'} holds weights that give no finite {', '.join(broken)}. "
             f"Make it anew with: {bundle.command()}"
         )
-    if recipe.noise:
+    if recipe.noise == "gaussian" and not model.config.variational:
         x = to_float(test.images)
         figures["psnr_by_sigma"] = {str(sigma): denoised_psnr(model, x, sigma) for sigma in SIGMAS}
         train = DATASETS[bundle.dataset].load("train", args.data_dir)

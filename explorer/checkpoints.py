@@ -115,7 +115,7 @@ class Bundle:
             values["recipe"] = parse(Recipe, values["recipe"])
             if (shape := tuple(values["data"]["image_shape"])) != values["architecture"].image_shape:
                 raise ValueError(f"its data have the shape {shape}, its architecture another")
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
         return values
 
@@ -137,11 +137,14 @@ class Bundle:
 
     def history(self) -> dict[str, list[float]]:
         """Read `history.csv` as columns; see `training.Epoch.row` for their names."""
+        n_epochs = self.config()["recipe"].epochs
         text = self._text("history.csv", "fit")
         try:
             rows = list(csv.DictReader(io.StringIO(text)))
             columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
-            columns["epoch"], columns["train_loss"], columns["validation_loss"]
+            columns["train_loss"], columns["validation_loss"]
+            if not text.endswith("\n") or len(columns["epoch"]) != n_epochs:
+                raise ValueError(f"it does not hold {n_epochs} whole epochs")
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise self._broken("history.csv", "fit", f"is damaged ({error!r})") from error
         return columns
@@ -185,7 +188,8 @@ class Bundle:
             raise ValueError(f"stage {stage!r} writes {STAGES[stage]}, not {tuple(files)}")
         recover(self.folder)
         new, old = (self.folder.with_name(f".{self.model}.{word}") for word in ("new", "old"))
-        shutil.rmtree(new, ignore_errors=True)
+        for left_over in (new, old):  # of a run that was killed here
+            shutil.rmtree(left_over, ignore_errors=True)
         new.mkdir(parents=True)
         if stage != "fit":
             for path in self.folder.iterdir():
@@ -285,7 +289,7 @@ def fitted_files(
 
 
 def to_json(values: Mapping[str, Any]) -> bytes:
-    """Write a JSON object with sorted keys, one field per line, lists of numbers on one line."""
+    """Write a JSON object with sorted keys, one value per line, so that changes are small."""
     return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 

@@ -101,23 +101,24 @@ def gallery_indices(labels: torch.Tensor, size: int = GALLERY_SIZE) -> torch.Ten
     return torch.cat(picked).sort().values
 
 
-def check_idx_file(path: Path, mend: str) -> None:
+def check_idx_file(path: Path, n_dimensions: int, mend: str) -> None:
     """Check that an IDX file (LeCun's format, unsigned bytes) is as long as its header says.
 
     Raises:
-        DataError: the file is missing, truncated or not in the format; `mend` ends the message.
+        DataError: the file is missing, truncated or not in the format, or has another number of
+            dimensions; `mend` ends the message.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing. {mend}")
     with path.open("rb") as file:
         header = file.read(4)
-        if len(header) < 4 or header[:3] != b"\x00\x00\x08":
-            raise DataError(f"{path} is not an IDX file of bytes. {mend}")
-        sizes = file.read(4 * header[3])
-    expected = 4 + len(sizes)
-    if len(sizes) == 4 * header[3]:
-        expected += int(np.prod(struct.unpack(f">{header[3]}I", sizes), dtype=np.int64))
-    if len(sizes) < 4 * header[3] or path.stat().st_size != expected:
+        if header != bytes((0, 0, 8, n_dimensions)):
+            raise DataError(f"{path} is not an IDX file of bytes in {n_dimensions} dimensions. {mend}")
+        sizes = file.read(4 * n_dimensions)
+    expected = 4 + 4 * n_dimensions
+    if len(sizes) == 4 * n_dimensions:
+        expected += int(np.prod(struct.unpack(f">{n_dimensions}I", sizes), dtype=np.int64))
+    if path.stat().st_size != expected:
         raise DataError(
             f"{path} is truncated or damaged: {path.stat().st_size:,} bytes instead of {expected:,}. {mend}"
         )
@@ -129,25 +130,32 @@ def _mnist_like(
     """Describe one of torchvision's MNIST-format data sets."""
     mend = f"Mend it with: python train.py --download --dataset {name}"
 
-    def files(data_dir: Path, prefix: str) -> list[Path]:
-        kinds = ("images-idx3", "labels-idx1")
-        return [data_dir / class_name / "raw" / f"{prefix}-{kind}-ubyte" for kind in kinds]
+    def files(data_dir: Path, prefix: str) -> dict[Path, int]:
+        raw = data_dir / class_name / "raw"
+        return {raw / f"{prefix}-images-idx3-ubyte": 3, raw / f"{prefix}-labels-idx1-ubyte": 1}
 
     def read(data_dir: Path, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        import torchvision
+        from torchvision.datasets import mnist
 
-        for path in files(data_dir, "train" if train else "t10k"):
-            check_idx_file(path, mend)
-        data = getattr(torchvision.datasets, class_name)(data_dir, train=train)
-        return data.data.unsqueeze(1), data.targets
+        expected = files(data_dir, "train" if train else "t10k")
+        for path, n_dimensions in expected.items():
+            check_idx_file(path, n_dimensions, mend)
+        images_path, labels_path = map(str, expected)
+        images, labels = mnist.read_image_file(images_path), mnist.read_label_file(labels_path)
+        if len(images) != len(labels):
+            raise DataError(
+                f"{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels. "
+                f"Delete both. {mend}"
+            )
+        return images.unsqueeze(1), labels  # (N, 1, H, W), (N,)
 
     def fetch(data_dir: Path) -> None:
         import torchvision
 
         try:
-            for path in files(data_dir, "train") + files(data_dir, "t10k"):
+            for path, n_dimensions in (files(data_dir, "train") | files(data_dir, "t10k")).items():
                 try:
-                    check_idx_file(path, mend)
+                    check_idx_file(path, n_dimensions, mend)
                 except DataError:  # torchvision downloads only what is missing
                     path.unlink(missing_ok=True)
             getattr(torchvision.datasets, class_name)(data_dir, download=True)

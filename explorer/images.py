@@ -142,7 +142,10 @@ def _flatten(picture: Image.Image) -> Image.Image:
     """Reduce any Pillow mode to 8-bit RGB or grey, transparency laid on white."""
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if values.max() > 255 else 255.0
+        if picture.mode == "F" and values.max() <= 1:
+            top = 1.0
+        else:
+            top = 65535.0 if picture.mode.startswith("I;16") or values.max() > 255 else 255.0
         return Image.fromarray((np.clip(values / top, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")

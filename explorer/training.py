@@ -100,12 +100,12 @@ def fit(
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     train, validation = train.to(device), validation.to(device)
-    n_steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
+    n_batches = len(_batches(torch.arange(len(train)), recipe.batch_size))
     optimizer = torch.optim.AdamW(  # without weight decay this is Adam
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     if recipe.schedule == "one-cycle":
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, n_steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.epochs * n_batches)
     else:
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     best_loss, best_state = math.inf, None
@@ -115,7 +115,7 @@ def fit(
         sums: dict[str, torch.Tensor] = {}
         since_report = 0
         order = torch.randperm(len(train), generator=generator, device=device)
-        for step, index in enumerate(order.split(recipe.batch_size), start=1):
+        for step, index in enumerate(_batches(order, recipe.batch_size), start=1):
             parts = _batch_loss(model, train, index, recipe, generator)
             optimizer.zero_grad(set_to_none=True)
             parts["loss"].backward()
@@ -124,7 +124,7 @@ def fit(
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
             since_report += len(index)
-            if step % REPORT_EVERY == 0 or step * recipe.batch_size >= len(train):
+            if step % REPORT_EVERY == 0 or step == n_batches:
                 loss = _finite(parts["loss"].item(), epoch, step, recipe)
                 if progress:
                     progress(since_report, loss)
@@ -161,6 +161,14 @@ def evaluate(model: Model, images: ImageSet, recipe: Recipe, seed: int) -> dict[
         for name, value in _batch_loss(model, images, index, plain, generator).items():
             sums[name] = sums.get(name, 0.0) + value.item() * len(index)
     return {name: value / len(images) for name, value in sums.items()}
+
+
+def _batches(order: torch.Tensor, batch_size: int) -> list[torch.Tensor]:
+    """Cut indices `(N,)` into batches; batch norm needs two images, so no last batch is of one alone."""
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def _batch_loss(

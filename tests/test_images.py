@@ -157,7 +157,6 @@ def test_16_bit_grey_is_scaled_by_its_own_range():
     assert read_upload(encoded(picture), GREY) == pytest.approx(0.2, abs=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="only what the brightest pixel says is asked")
 @pytest.mark.parametrize(("value", "expected"), [(np.float32(0.6), 0.6), (np.uint16(200), 0.0)])
 def test_dark_pictures_of_more_than_8_bits_are_scaled_by_their_own_range_too(value, expected):
     picture = Image.fromarray(np.full((28, 28), value))

@@ -54,10 +54,12 @@ def test_kl_flattens_codes_that_are_maps(draw):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_negative_elbo_parts_are_those_of_one_draw(x, likelihood):
+@pytest.mark.parametrize("noisy", [False, True])
+def test_negative_elbo_parts_are_those_of_one_draw(x, likelihood, noisy):
     model = variational(likelihood=likelihood, sigma=0.3)
-    parts = losses.negative_elbo(model, x, seeded(5))
-    posterior = model.encode(x)
+    x_in = 1 - x if noisy else None
+    parts = losses.negative_elbo(model, x, seeded(5), x_in)
+    posterior = model.encode(x_in if noisy else x)
     z = posterior.sample(seeded(5))
     reconstruction = {
         "bernoulli": losses.bernoulli_nll(model.decode_logits(z), x),
@@ -69,8 +71,8 @@ def test_negative_elbo_parts_are_those_of_one_draw(x, likelihood):
 
 def test_autoencoder_loss_weighs_kl_by_beta_and_the_elbo_does_not(x):
     one, four = (variational(beta=beta) for beta in (1.0, 4.0))
-    parts = losses.autoencoder_loss(four, x, x, seeded(5))
-    elbo = {name: value.mean() for name, value in losses.negative_elbo(one, x, seeded(5)).items()}
+    parts = losses.autoencoder_loss(four, 1 - x, x, seeded(5))
+    elbo = {name: value.mean() for name, value in losses.negative_elbo(one, x, seeded(5), 1 - x).items()}
     torch.testing.assert_close({k: parts[k] for k in elbo}, elbo)
     torch.testing.assert_close(parts["loss"], elbo["reconstruction"] + 4 * elbo["kl"])
 

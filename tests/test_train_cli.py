@@ -147,10 +147,7 @@ def test_the_list_names_every_model_with_its_parameters(capsys):
         (["--epochs", "0"], "0 is not at least 1"),
         (["--epochs", "many"], "invalid"),
         (["--only", "drawing"], "invalid choice: 'drawing'"),
-        pytest.param(
-            *(["--learning-rate", "-1"], "learning-rate"),
-            marks=pytest.mark.xfail(strict=True, reason="the optimiser's ValueError gets through", raises=ValueError),
-        ),
+        (["--learning-rate", "-1"], "learning-rate"),
     ],
 )
 def test_a_wrong_command_ends_with_code_2_and_says_why(checkpoints_root, capsys, arguments, message):

@@ -134,7 +134,6 @@ def test_a_validation_loss_that_is_never_finite_raises(dense, few, monkeypatch):
         list(fit(dense, *few, Recipe(epochs=2), seed=0))
 
 
-@pytest.mark.xfail(strict=True, reason="batch norm refuses a last batch of one image", raises=ValueError)
 def test_a_last_batch_of_one_image_is_no_mistake(few):
     list(fit(ROSTER["ffnn"].config.build(), *few, Recipe(epochs=1, batch_size=299), seed=0))
 

@@ -70,7 +70,7 @@ ROSTER: dict[str, Entry] = {
             "Variational AE, 2 numbers",
             "A code of two numbers that is a distribution, pulled towards a standard normal prior.",
             AutoencoderConfig(channels=(32, 64, 64), strides=(1, 2, 2), code=2, variational=True),
-            Recipe(epochs=24, learning_rate=2e-3, noise="speckle", noise_levels=(0.0, 0.6)),
+            Recipe(epochs=40, learning_rate=2e-3),
         ),
         Entry(
             "ffnn",

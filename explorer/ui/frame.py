@@ -17,6 +17,7 @@ from explorer.ui import loading
 BOUND = {"bind": "query-params"}
 SHARED = ("dataset", "models", "model", "pick")
 STYLE = Path(__file__).with_name("style.css")
+ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class View:
 def begin(key: str) -> View:
     """Set the page up and draw everything above its own controls; stop where there is nothing to show."""
     page = PAGES[key]
-    st.set_page_config(f"{page.title} · Latent-space explorer", page.icon, layout="wide", initial_sidebar_state=250)
+    st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     root = root_folder()
     with st.sidebar:

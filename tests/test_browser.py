@@ -112,7 +112,6 @@ def test_the_main_control_changes_the_picture(page, address, key):
         ("denoise", lambda page: nudge(page, "Level"), "level-gaussian=0.45", ".lx-strip:nth-of-type(2) img"),
         ("latent_plane", lambda page: nudge(page, "Range"), "reach=2.75", ".lx-sheet img"),
         ("interpolate", lambda page: page.locator(".thumbnail").nth(30).click(), "pick=", STRIPS),
-        ("classify", lambda page: click_cell(page, 8, 8), "cell=8-8", STRIPS),
     ],
 )
 def test_a_deep_link_opens_the_same_view_on_a_fresh_server(page, address, browser, key, act, expected, selector):
@@ -121,6 +120,7 @@ def test_a_deep_link_opens_the_same_view_on_a_fresh_server(page, address, browse
     act(page)
     wait_for_change(page, selector, before)
     wait_for_address(page, expected)
+    wait_until_finished(page, PAGES[key].title)
     wanted, query = picture(page, selector), page.evaluate("location.search")
     with serve() as fresh:
         visitor = browser.new_page(viewport={"width": 1280, "height": 1000})
@@ -129,11 +129,10 @@ def test_a_deep_link_opens_the_same_view_on_a_fresh_server(page, address, browse
         visitor.close()
 
 
-def test_a_choice_survives_a_page_switch_both_ways(page, address):
+def test_a_choice_is_there_again_on_return_to_a_page(page, address):
     visit(page, address, "interpolate", "?model=conv-vae&pick=5&pick=9")
     page.locator('[data-testid="stSidebar"] a', has_text="Latent map").click()
     wait_until_finished(page, "Latent map")
-    assert page.get_by_test_id("stMain").get_by_text("conv-vae", exact=True).count() > 0
     page.locator('[data-testid="stSidebar"] a', has_text="Interpolate").click()
     wait_until_finished(page, "Interpolate")
     query = page.evaluate("location.search")
@@ -160,15 +159,6 @@ def point_at_a_code(page):
     }""")
     page.mouse.move(spot[0] - 3, spot[1] - 3)
     page.mouse.move(*spot, steps=3)
-    return spot
-
-
-def test_a_click_on_the_map_opens_the_image_below(page, address):
-    visit(page, address, "latent_map", "?method=PCA")
-    spot = point_at_a_code(page)
-    page.mouse.click(*spot)
-    page.get_by_text("1 chosen").wait_for(timeout=20_000)
-    assert page.locator(STRIPS).count() == 1
 
 
 def test_the_walk_is_downloaded_as_an_animation(page, address):

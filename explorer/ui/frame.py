@@ -114,10 +114,20 @@ def begin(key: str) -> View:
     return View(dataset, root, gallery)
 
 
+def keep(key: str, options: list[str]) -> None:
+    """Give a shared picker the choice made on another page: a page switch drops what is bound to the address."""
+    kept = st.session_state.get(f"kept_{key}")
+    wanted = [kept] if isinstance(kept, str) else kept or []
+    if key not in st.session_state and key not in st.query_params and wanted and set(wanted) <= set(options):
+        st.session_state[key] = kept
+
+
 def pick_dataset(root: Path) -> str:
     """Offer the data sets that have bundles; the first of the table where none has."""
     names = [name for name in DATASETS if loading.fitted(root, name)] or [next(iter(DATASETS))]
-    return st.selectbox("Data set", names, key="dataset", **BOUND)
+    keep("dataset", names)
+    st.session_state["kept_dataset"] = st.selectbox("Data set", names, key="dataset", **BOUND)
+    return st.session_state["kept_dataset"]
 
 
 def shared_choices() -> dict[str, object]:

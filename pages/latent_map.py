@@ -78,7 +78,7 @@ def chart(view: View, points: np.ndarray, method: str) -> None:
     hover_images(gallery.images, [gallery.label(i) for i in range(len(gallery))], "map", key="hover")
     chosen = selection(event, len(gallery)) if flat else []
     if not chosen:
-        st.markdown("Click a point, or draw a lasso around some, to see their images here." if flat else "")
+        st.markdown("Draw a lasso around some points to see their images here." if flat else "")
         return
     st.markdown(f"**{len(chosen)} chosen**" + (f", the first {SHOWN} shown" if len(chosen) > SHOWN else ""))
     for start in range(0, min(len(chosen), SHOWN), 12):

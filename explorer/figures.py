@@ -42,7 +42,7 @@ def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
         here = np.flatnonzero(labels == k)
         marker = {"color": class_colour(k), "size": 9 if flat else 4, "opacity": 0.85}
         common = {
-            "name": name, "mode": "markers", "marker": marker, "customdata": here[:, None],
+            "name": name, "mode": "markers", "marker": marker, "customdata": here,
             "hovertemplate": f"{name}<extra></extra>",
         }  # fmt: skip
         if flat:
@@ -56,7 +56,7 @@ def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
     else:
         axes = ("xaxis", "yaxis", "zaxis")
         figure.update_scenes({axis: {"title": title} for axis, title in zip(axes, titles, strict=True)})
-    return _finish(figure, 680, dragmode="lasso" if flat else "orbit", uirevision="map")
+    return _finish(figure, 680, dragmode="pan" if flat else "orbit", uirevision="map", modebar={"orientation": "v"})
 
 
 def psnr_curves(
@@ -86,7 +86,7 @@ def psnr_curves(
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.Figure:
-    """Draw a confusion matrix `(K, K)`; invisible markers over its cells take clicks, `customdata` (true, predicted).
+    """Draw a confusion matrix `(K, K)`; invisible markers over its cells take clicks: x is predicted, y true.
 
     Colour is the square root of a cell's share of its row, so that rare mistakes show beside the diagonal.
     """
@@ -104,7 +104,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
     )  # fmt: skip
     bright = np.sqrt(share).ravel() > 0.6
     figure.add_scatter(
-        x=predicted, y=true, mode="markers+text", customdata=np.stack([true, predicted], axis=1),
+        x=predicted, y=true, mode="markers+text",
         text=np.char.mod("%.1f", 100 * share).ravel() if percent else matrix.astype(str).ravel(),
         textfont={"size": FONT, "color": np.where(bright, "#101010", "#ffffff")},
         hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 46, "opacity": 0},

@@ -56,7 +56,7 @@ def matrix_and_cell(view: View, probabilities: torch.Tensor, labels: torch.Tenso
     )  # fmt: skip
     points = event["selection"]["points"]
     if points:
-        st.query_params["cell"] = "-".join(str(int(k)) for k in points[0]["customdata"])
+        st.query_params["cell"] = f"{points[0]['y']}-{points[0]['x']}"
     true, predicted = read_cell(len(classes), matrix)
     inside = (labels == true) & (probabilities.argmax(1) == predicted)
     index = inside.nonzero().flatten()

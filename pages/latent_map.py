@@ -54,7 +54,7 @@ def figures_beside(view: View, model: str, points: np.ndarray) -> None:
 
 def selection(event: dict, n: int) -> list[int]:
     """List the gallery numbers of the points that were clicked or lassoed, kept in the address as `chosen`."""
-    chosen = [int(point["customdata"][0]) for point in event["selection"]["points"] if point.get("customdata")]
+    chosen = [point["customdata"] for point in event["selection"]["points"]]
     if chosen:
         st.query_params["chosen"] = [str(i) for i in chosen[:SHOWN]]
         st.session_state["has_selected"] = True
@@ -73,12 +73,12 @@ def chart(view: View, points: np.ndarray, method: str) -> None:
     flat = points.shape[1] == 2
     event = st.plotly_chart(
         figure, key="map", on_select="rerun" if flat else "ignore", selection_mode=("points", "lasso", "box"),
-        config={"scrollZoom": True, "displaylogo": False},
+        config={"scrollZoom": True, "displayModeBar": True, "displaylogo": False},
     )  # fmt: skip
     hover_images(gallery.images, [gallery.label(i) for i in range(len(gallery))], "map", key="hover")
     chosen = selection(event, len(gallery)) if flat else []
     if not chosen:
-        st.markdown("Draw a lasso around some points to see their images here." if flat else "")
+        st.markdown("Click a point, or draw a lasso or box around some, to see their images here." if flat else "")
         return
     st.markdown(f"**{len(chosen)} chosen**" + (f", the first {SHOWN} shown" if len(chosen) > SHOWN else ""))
     for start in range(0, min(len(chosen), SHOWN), 12):

@@ -112,6 +112,8 @@ def test_the_main_control_changes_the_picture(page, address, key):
         ("denoise", lambda page: nudge(page, "Level"), "level-gaussian=0.45", ".lx-strip:nth-of-type(2) img"),
         ("latent_plane", lambda page: nudge(page, "Range"), "reach=2.75", ".lx-sheet img"),
         ("interpolate", lambda page: page.locator(".thumbnail").nth(30).click(), "pick=", STRIPS),
+        ("latent_map", lambda page: page.mouse.click(*point_at_a_code(page)), "chosen=", STRIPS),
+        ("classify", lambda page: click_cell(page, 8, 8), "cell=8-8", STRIPS),
     ],
 )
 def test_a_deep_link_opens_the_same_view_on_a_fresh_server(page, address, browser, key, act, expected, selector):
@@ -129,15 +131,29 @@ def test_a_deep_link_opens_the_same_view_on_a_fresh_server(page, address, browse
         visitor.close()
 
 
-def test_a_choice_is_there_again_on_return_to_a_page(page, address):
+def test_a_choice_survives_a_page_switch_both_ways(page, address):
     visit(page, address, "interpolate", "?model=conv-vae&pick=5&pick=9")
-    page.locator('[data-testid="stSidebar"] a', has_text="Latent map").click()
-    wait_until_finished(page, "Latent map")
-    page.locator('[data-testid="stSidebar"] a', has_text="Interpolate").click()
-    wait_until_finished(page, "Interpolate")
-    query = page.evaluate("location.search")
-    assert "model=conv-vae" in query
-    assert "pick=5" in query and "pick=9" in query
+    for title in ("Latent map", "Overview", "Interpolate"):
+        page.locator('[data-testid="stSidebar"] a', has_text=title).click()
+        wait_until_finished(page, title)
+        query = page.evaluate("location.search")
+        assert "pick=5" in query and "pick=9" in query
+        if title != "Overview":
+            assert page.get_by_role("combobox", name="Model").input_value() == "conv-vae"
+            wait_for_address(page, "model=conv-vae")
+
+
+def test_a_lasso_on_the_map_opens_the_images_in_it(page, address):
+    visit(page, address, "latent_map", "?method=PCA")
+    x, y = point_at_a_code(page)
+    page.locator('.st-key-map [data-val="lasso"]').click()
+    page.mouse.move(x - 25, y - 25)
+    page.mouse.down()
+    for dx, dy in ((25, -25), (25, 25), (-25, 25), (-25, -25)):
+        page.mouse.move(x + dx, y + dy, steps=5)
+    page.mouse.up()
+    wait_for_address(page, "chosen=")
+    page.locator(STRIPS).first.wait_for(timeout=15_000)
 
 
 def test_pointing_at_the_map_shows_the_image(page, address):
@@ -159,6 +175,7 @@ def point_at_a_code(page):
     }""")
     page.mouse.move(spot[0] - 3, spot[1] - 3)
     page.mouse.move(*spot, steps=3)
+    return spot
 
 
 def test_the_walk_is_downloaded_as_an_animation(page, address):

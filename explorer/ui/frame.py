@@ -98,6 +98,8 @@ def begin(key: str) -> View:
     st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     root = root_folder()
+    st.session_state["arrived"] = st.session_state.get("page") != key
+    st.session_state["page"] = key
     with st.sidebar:
         st.markdown("### Latent-space explorer")
         dataset = DATASETS[pick_dataset(root)]
@@ -114,18 +116,22 @@ def begin(key: str) -> View:
     return View(dataset, root, gallery)
 
 
-def keep(key: str, options: list[str]) -> None:
-    """Give a shared picker the choice made on another page: a page switch drops what is bound to the address."""
-    kept = st.session_state.get(f"kept_{key}")
-    wanted = [kept] if isinstance(kept, str) else kept or []
-    if key not in st.session_state and key not in st.query_params and wanted and set(wanted) <= set(options):
+def carry(key: str, options: list[str], default: str | list[str]) -> None:
+    """On arrival at a page, give a shared picker the choice made on the page before, and put it in the address.
+
+    Streamlit drops widgets bound to the address, and their part of it, when the page changes.
+    """
+    kept = st.session_state.get(f"kept_{key}", default)
+    wanted = [kept] if isinstance(kept, str) else kept
+    if st.session_state["arrived"] and kept != default and set(wanted) <= set(options):
         st.session_state[key] = kept
+        st.query_params[key] = kept
 
 
 def pick_dataset(root: Path) -> str:
     """Offer the data sets that have bundles; the first of the table where none has."""
     names = [name for name in DATASETS if loading.fitted(root, name)] or [next(iter(DATASETS))]
-    keep("dataset", names)
+    carry("dataset", names, names[0])
     st.session_state["kept_dataset"] = st.selectbox("Data set", names, key="dataset", **BOUND)
     return st.session_state["kept_dataset"]
 

@@ -6,7 +6,7 @@ import streamlit as st
 from explorer.images import ImageError, read_upload
 from explorer.roster import AUTOENCODERS, ROSTER
 from explorer.ui.components import picker
-from explorer.ui.frame import BOUND, View, keep, usable
+from explorer.ui.frame import BOUND, View, carry, usable
 from explorer.ui.loading import Gallery
 from explorer.ui.pictures import data_uri
 
@@ -21,7 +21,7 @@ def title_of(model: str) -> str:
 
 def pick_models(view: View, options: tuple[str, ...] = AUTOENCODERS) -> list[str]:
     """Choose any of the models, all at first; stop the page where none can be shown."""
-    keep("models", list(options))
+    carry("models", list(options), list(options))
     chosen = st.multiselect("Models", options, default=list(options), key="models", **BOUND)
     st.session_state["kept_models"] = chosen
     good = usable(view, chosen)
@@ -33,7 +33,7 @@ def pick_models(view: View, options: tuple[str, ...] = AUTOENCODERS) -> list[str
 
 def pick_model(view: View, options: tuple[str, ...] = AUTOENCODERS, label: str = "Model") -> str:
     """Choose one model; stop the page where it cannot be shown."""
-    keep("model", list(options))
+    carry("model", list(options), options[0])
     name = st.selectbox(label, options, key="model", **BOUND)
     st.session_state["kept_model"] = name
     if not usable(view, [name]):

@@ -52,7 +52,7 @@ def picker(
 def hover_images(images: np.ndarray, titles: Sequence[str], chart_key: str, key: str) -> None:
     """Show the image `(C, H, W)` of the point under the pointer of the Plotly chart with key `chart_key`.
 
-    The chart's `customdata[0]` is the place of a point in `images` `(M, C, H, W)`.
+    The chart's `customdata` is the place of a point in `images` `(M, C, H, W)`.
     """
     columns = 40
     _hover(

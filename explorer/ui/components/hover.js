@@ -26,7 +26,7 @@ export default function (component) {
   let pointer = { x: 0, y: 0 };
   const onMove = (event) => { pointer = { x: event.clientX, y: event.clientY }; };
   const onHover = (event) => {
-    const index = event.points[0]?.customdata?.[0];
+    const index = event.points[0]?.customdata;
     if (index === undefined) return;
     const share = (i, n) => (n > 1 ? `${(i / (n - 1)) * 100}%` : "0");
     const row = Math.floor(index / data.columns);

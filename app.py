@@ -14,7 +14,7 @@ from explorer.ui import loading
 from explorer.ui.frame import PAGES, View, begin, finish, shared_choices, usable
 
 HERO = "conv-vae"
-HERO_SIDE = 15
+HERO_SIDE, HERO_REACH = 15, 2.5
 
 
 def roster_table(view: View, names: list[str]) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def hero(view: View) -> None:
         for page in list(PAGES.values())[1:]:
             st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
     if usable(view, [HERO]):
-        axis = latent.axis(HERO_SIDE, 2.5, "quantiles")
+        axis = latent.axis(HERO_SIDE, HERO_REACH, "quantiles")
         x = loading.decode(view.bundle(HERO), latent.plane(axis, axis))
         picture.image(
             png(grid(x, HERO_SIDE, gap=0), 3),
@@ -86,9 +86,14 @@ finish(
     "Figures are on the whole test split, which no model saw. Compression is pixels divided by numbers in the "
     "code: conv-ae has more numbers than pixels, so its small error is no compression; that is why conv-ae-128 exists.",
     f"""
+from explorer import latent
 from explorer.checkpoints import Bundle, root_folder
+from explorer.images import grid, to_pil
 from explorer.roster import ROSTER
 
+axis = latent.axis({HERO_SIDE}, reach={HERO_REACH}, spacing="quantiles")
+x = Bundle("{view.dataset.name}", "{HERO}", root_folder()).load().decode(latent.plane(axis, axis))
+to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
 for name in ROSTER:
     bundle = Bundle("{view.dataset.name}", name, root_folder())
     print(name, bundle.load().code_length, bundle.metrics())

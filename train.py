@@ -10,7 +10,6 @@ Exit codes: 0 all went well, 1 a model failed, 2 the command is wrong, 130 inter
 
 import argparse
 import dataclasses
-import math
 import os
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from explorer import checkpoints, metrics, projection, training
+from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, DataError, Dataset, ImageSet, data_folder, gallery_indices
 from explorer.models import Model, n_parameters
@@ -35,13 +35,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description="Fit the models of the latent-space explorer and write their bundles.",
         epilog="models: " + ", ".join(ROSTER),
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="which to fit (default: all)")
-    parser.add_argument("--dataset", default="fashion-mnist", help=f"one of {', '.join(DATASETS)}")
-    parser.add_argument("--epochs", type=_positive, help="instead of the recipe's")
-    parser.add_argument("--batch-size", type=_positive, help="instead of the recipe's")
-    parser.add_argument("--learning-rate", type=_positive_float, help="instead of the recipe's")
+    parser.add_argument(
+        "models", nargs="*", type=one_of(ROSTER, "model"), metavar="MODEL", help="which to fit (default: all)"
+    )
+    dataset = one_of(DATASETS, "data set")
+    parser.add_argument("--dataset", type=dataset, default=REPORTED_DATASET, help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
+    parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
+    parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
     parser.add_argument("--device", default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--checkpoints", help="where bundles go (default: EXPLORER_CHECKPOINTS, else checkpoints/)")
@@ -53,11 +56,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--download", action="store_true", help="fetch and check the data set and stop")
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     args = parser.parse_args(argv)
-    for model in args.models:
-        if model not in ROSTER:
-            parser.error(f"unknown model {model!r}; known: {', '.join(ROSTER)}")
-    if args.dataset not in DATASETS:
-        parser.error(f"unknown data set {args.dataset!r}; known: {', '.join(DATASETS)}")
     args.models = list(dict.fromkeys(args.models)) or list(ROSTER)
     args.only = args.only or list(checkpoints.STAGES)
     try:
@@ -65,20 +63,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     except (RuntimeError, AssertionError) as error:
         parser.error(f"device {args.device!r} is not there: {str(error).splitlines()[0]}")
     return args
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{value} is not above 0")
-    return value
 
 
 def choose_device(name: str) -> torch.device:

@@ -14,10 +14,12 @@ import statistics
 import sys
 import time
 
-from benchmarks.browser import ROOT, chromium, serve, wait_until_finished
+from benchmarks.browser import FINISHED, ROOT, chromium, serve, wait_until_finished
 from explorer.ui.frame import PAGES
 
-SLIDERS = {"denoise": ".lx-strip:nth-of-type(2) img", "latent_plane": ".lx-sheet img"}
+PICTURES = {"denoise": ".lx-strip:nth-of-type(2) img", "latent_plane": ".lx-sheet img"}
+SLIDERS = {"denoise": "Level", "latent_plane": "Range", "stock": "z"}
+STOCK_PICTURE = '[data-testid="stImage"] img'
 
 # From the event's own time stamp to the first task after the frame that shows the new picture.
 WATCH = """selector => {
@@ -56,16 +58,15 @@ def percentiles(measure: str, page: str, milliseconds: list[float]) -> dict[str,
     }  # fmt: skip
 
 
-def drag(page: object, selector: str, share: float) -> float:
-    """Drag the page's first slider to `share` of its length and return the wait for the new picture in ms."""
-    slider = page.locator('[data-testid="stMain"] [data-testid="stSlider"]').filter(has=page.locator('[role="slider"]'))
-    track = slider.last.bounding_box() if selector == SLIDERS["denoise"] else slider.first.bounding_box()
-    thumb = (slider.last if selector == SLIDERS["denoise"] else slider.first).locator('[role="slider"]').bounding_box()
+def drag(page: object, label: str, picture: str, share: float) -> float:
+    """Drag the slider called `label` to `share` of its length and return the wait for a new `picture` in ms."""
+    slider = page.get_by_test_id("stSlider").filter(has_text=label)
+    track, thumb = slider.bounding_box(), slider.get_by_role("slider").bounding_box()
     y = thumb["y"] + thumb["height"] / 2
     page.mouse.move(thumb["x"] + thumb["width"] / 2, y)
     page.mouse.down()
     page.mouse.move(track["x"] + share * track["width"], y, steps=4)
-    page.evaluate(WATCH, selector)
+    page.evaluate(WATCH, picture)
     page.mouse.up()
     return page.evaluate("window.lxWait")
 
@@ -76,8 +77,8 @@ def sliders(browser: object, repeats: int) -> list[dict[str, object]]:
     with serve() as ours, serve(ROOT / "benchmarks" / "stock_app.py") as stock:
         yardstick = browser.new_page()
         yardstick.goto(stock)
-        yardstick.wait_for_selector('[data-testid="stImage"] img', timeout=120_000)
-        for key, selector in SLIDERS.items():
+        yardstick.wait_for_selector(STOCK_PICTURE, timeout=120_000)
+        for key, picture in PICTURES.items():
             page = browser.new_page(viewport={"width": 1280, "height": 1400})
             page.goto(f"{ours}/{key}")
             wait_until_finished(page, PAGES[key].title)
@@ -85,9 +86,9 @@ def sliders(browser: object, repeats: int) -> list[dict[str, object]]:
             for i in range(repeats + 2):
                 share = 0.1 + 0.8 * ((i * 0.618) % 1)
                 page.bring_to_front()
-                mine = drag(page, selector, share)
+                mine = drag(page, SLIDERS[key], picture, share)
                 yardstick.bring_to_front()
-                theirs = drag(yardstick, '[data-testid="stImage"] img', share)
+                theirs = drag(yardstick, SLIDERS["stock"], STOCK_PICTURE, share)
                 if i >= 2:  # the first two fill caches and compile kernels
                     times["slider"].append(mine)
                     times["stock_slider"].append(theirs)
@@ -98,8 +99,6 @@ def sliders(browser: object, repeats: int) -> list[dict[str, object]]:
 
 def page_switches(browser: object, repeats: int) -> list[dict[str, object]]:
     """Time each page's opening by a click in the navigation, after every page was open once."""
-    from benchmarks.browser import FINISHED
-
     times: dict[str, list[float]] = {key: [] for key in PAGES}
     with serve() as address:
         page = browser.new_page(viewport={"width": 1280, "height": 900})

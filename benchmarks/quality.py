@@ -44,6 +44,7 @@ from skimage.morphology import disk
 from skimage.restoration import cycle_spin, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 from explorer import metrics
+from explorer.arguments import at_least, one_of
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.images import to_float
@@ -340,8 +341,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description="Measure every model afresh from its bundle's weights on the test split.",
         epilog="models: " + ", ".join(ROSTER),
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="which to measure (default: all)")
-    parser.add_argument("--dataset", default=REPORTED_DATASET, help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument(
+        "models", nargs="*", type=one_of(ROSTER, "model"), metavar="MODEL", help="which to measure (default: all)"
+    )
+    dataset = one_of(DATASETS, "data set")
+    parser.add_argument("--dataset", type=dataset, default=REPORTED_DATASET, help=f"one of {', '.join(DATASETS)}")
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--checkpoints", help="bundles (default: EXPLORER_CHECKPOINTS, else checkpoints/)")
     parser.add_argument("--json", action="store_true", help="print one JSON line per model, not a table")
@@ -350,16 +354,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="a smoke test: 200 test images, the filters hardly tuned; not figures to quote",
     )  # fmt: skip
     parser.add_argument(
-        "--processes", type=int, default=os.cpu_count() or 1, help="for the filters (default: all cores)"
+        "--processes", type=at_least(1), default=os.cpu_count() or 1, help="for the filters (default: all cores)"
     )
     args = parser.parse_args(argv)
-    for model in args.models:
-        if model not in ROSTER:
-            parser.error(f"unknown model {model!r}; known: {', '.join(ROSTER)}")
-    if args.dataset not in DATASETS:
-        parser.error(f"unknown data set {args.dataset!r}; known: {', '.join(DATASETS)}")
-    if args.processes < 1:
-        parser.error(f"--processes starts at 1, not {args.processes}")
     args.models = list(dict.fromkeys(args.models)) or list(ROSTER)
     return args
 

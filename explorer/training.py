@@ -51,8 +51,8 @@ class Recipe:
     noise_levels: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs ({self.epochs}) and batch size ({self.batch_size}) start at 1")
+        if self.epochs < 1 or self.batch_size < 2:  # batch norm needs two images
+            raise ValueError(f"epochs ({self.epochs}) start at 1, the batch size ({self.batch_size}) at 2")
         if self.noise is not None and self.noise not in NOISES:
             raise ValueError(f"unknown noise {self.noise!r}; known: {', '.join(NOISES)}")
 
@@ -64,7 +64,7 @@ class Epoch:
     epoch: int
     train: dict[str, float]
     validation: dict[str, float]
-    learning_rate: float
+    learning_rate: float  # of the last step
     seconds: float
     n_images: int
 
@@ -120,6 +120,7 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             parts["loss"].backward()
             optimizer.step()
+            learning_rate = schedule.get_last_lr()[0]
             schedule.step()
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
@@ -136,7 +137,7 @@ def fit(
             epoch=epoch,
             train={name: (value / len(train)).item() for name, value in sums.items()},
             validation=held_out,
-            learning_rate=optimizer.param_groups[0]["lr"],
+            learning_rate=learning_rate,
             seconds=time.perf_counter() - start,
             n_images=len(train),
         )

@@ -44,14 +44,13 @@ def show_images(view: View, index: np.ndarray, probabilities: torch.Tensor, labe
 
 
 @st.fragment
-def matrix_and_cell(view: View, probabilities: torch.Tensor, labels: torch.Tensor, matrix: np.ndarray) -> None:
+def matrix_and_cell(
+    view: View, probabilities: torch.Tensor, labels: torch.Tensor, matrix: np.ndarray, percent: bool
+) -> None:
     """Draw the confusion matrix, and under it the images of the cell that was clicked."""
     classes = view.gallery.classes
-    percent = st.segmented_control(
-        "Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND
-    )
     event = st.plotly_chart(
-        figures.confusion(matrix, classes, percent == "row percent"),
+        figures.confusion(matrix, classes, percent),
         key="confusion", on_select="rerun", selection_mode="points", config={"displayModeBar": False},
     )  # fmt: skip
     points = event["selection"]["points"]
@@ -83,7 +82,9 @@ predicted = probabilities.argmax(1)
 matrix = metrics.confusion(predicted, labels, len(view.gallery.classes))
 accuracy = (predicted == labels).double().mean().item()
 st.markdown(f"{len(labels):,} test images, **{100 * accuracy:.2f} %** right. Click a cell to open its images.")
-matrix_and_cell(view, probabilities, labels, matrix.numpy())
+cells = st.segmented_control("Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND)
+percent = cells == "row percent"
+matrix_and_cell(view, probabilities, labels, matrix.numpy(), percent)
 left, right = st.columns(2)
 with left:
     st.subheader("Per class")
@@ -112,6 +113,6 @@ from explorer.datasets import DATASETS
 test = DATASETS["{view.dataset.name}"].load("test")
 logits = metrics.logits(Bundle("{view.dataset.name}", "{MODEL}", root_folder()).load(), test)
 matrix = metrics.confusion(logits.argmax(1), test.labels, len(test.classes))
-figures.confusion(matrix.numpy(), test.classes, percent=False).write_html("confusion.html")
+figures.confusion(matrix.numpy(), test.classes, percent={percent}).write_html("confusion.html")
 """,
 )

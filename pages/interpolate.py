@@ -11,6 +11,13 @@ from explorer.ui.frame import BOUND, View, begin, finish
 from explorer.ui.pictures import Strip, show_strips
 
 TABS = ("Between two", "Between four")
+SETUP = """\
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
+
+model = Bundle("{dataset}", "{model}", root_folder()).load()
+x = to_float(DATASETS["{dataset}"].load("test").images[{images}])"""
 
 
 def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
@@ -50,6 +57,21 @@ def two(view: View, model: str, picks: list[int]) -> None:
     strips = walks(view, model, picks, n)
     show_strips(strips)
     downloads(strips)
+    finish(
+        "Left and right are reconstructions of the two images, the rest was never in the data. In a high-dimensional "
+        "normal almost all codes have the same norm; the straight line cuts through the empty middle, the arc does "
+        "not.",
+        f"""
+import torch
+from explorer import latent
+{SETUP.format(dataset=view.dataset.name, model=model, images=view.gallery.indices[picks].tolist())}
+a, b = model.embed(x)
+t = torch.linspace(0, 1, {n})
+fade = latent.lerp(*x.flatten(1), t).view(-1, *x.shape[1:])
+walks = [model.decode(walk(a, b, t)) for walk in (latent.lerp, latent.slerp)]
+to_pil(grid(torch.cat([fade, *walks]).numpy(), columns=len(t)), scale=4).save("interpolation.png")
+""",
+    )
 
 
 @st.fragment
@@ -62,6 +84,15 @@ def four(view: View, model: str, picks: list[int]) -> None:
     middle = st.columns([1, 3, 1])[1]
     middle.image(picture, caption="A top left, B top right, C bottom left, D bottom right", width="stretch")
     middle.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
+    finish(
+        "The corners are reconstructions of the four images; every row and every column is a straight walk.",
+        f"""
+from explorer import latent
+{SETUP.format(dataset=view.dataset.name, model=model, images=view.gallery.indices[picks].tolist())}
+sheet = model.decode(latent.bilinear(model.embed(x), {n}).flatten(0, 1))
+to_pil(grid(sheet.numpy(), columns={n}, gap=1), scale=4).save("sheet.png")
+""",
+    )
 
 
 view = begin("interpolate")
@@ -75,21 +106,3 @@ if second.open:
     with second:
         picks = widgets.pick_images(view.gallery, 4)
         four(view, model, picks)
-finish(
-    "Left and right are reconstructions of the two images, the rest was never in the data. In a high-dimensional "
-    "normal almost all codes have the same norm; the straight line cuts through the empty middle, the arc does not.",
-    f"""
-import torch
-from explorer import latent
-from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
-from explorer.images import grid, to_float, to_pil
-
-model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
-x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[picks[:2]].tolist()}])
-a, b = model.embed(x)
-t = torch.linspace(0, 1, 9)
-walks = [model.decode(walk(a, b, t)) for walk in (latent.lerp, latent.slerp)]
-to_pil(grid(torch.cat(walks).numpy(), columns=9), scale=4).save("interpolate.png")
-""",
-)

@@ -15,27 +15,33 @@ SHOWN = 24
 METHODS = ("PCA", "t-SNE", "UMAP", "native plane")
 
 
-def coordinates(view: View, model: str, method: str, dimensions: int) -> tuple[np.ndarray, str]:
-    """Take the stored coordinates `(M, 2 or 3)`, or compute them with one's own setting; and say how."""
+def coordinates(view: View, model: str, method: str, dimensions: int) -> tuple[np.ndarray, str, str]:
+    """Take the stored coordinates `(M, 2 or 3)`, or compute them with one's own setting.
+
+    Returns them with how they were made, in words and as a line of Python on `codes`.
+    """
     bundle = view.bundle(model)
     stored = loading.codes(bundle)
     if method == "native plane":
-        return stored["codes"], "the two latent numbers themselves"
+        return stored["codes"], "the two latent numbers themselves", "codes"
     if method == "PCA":
         share = stored["pca_explained"][:dimensions]
         parts = " + ".join(f"{100 * s:.1f} %" for s in share)
-        return stored[f"pca_{dimensions}d"], f"PCA explains {100 * share.sum():.1f} % of the variance ({parts})"
+        words = f"PCA explains {100 * share.sum():.1f} % of the variance ({parts})"
+        return stored[f"pca_{dimensions}d"], words, f"projection.pca(codes, {dimensions})[0]"
     if method == "t-SNE":
         top = min(100, (len(view.gallery) - 1) // 3)
         setting = st.slider("Perplexity", 5, top, int(PERPLEXITY), key="perplexity", **BOUND)
         key, default, what = "tsne_2d", PERPLEXITY, "perplexity"
+        python = f"projection.tsne(codes, {setting})"
     else:
         setting = st.slider("Neighbours", 2, 100, N_NEIGHBORS, key="neighbors", **BOUND)
         key, default, what = f"umap_{dimensions}d", N_NEIGHBORS, "neighbours"
+        python = f"projection.umap(codes, {dimensions}, {setting})"
     if setting == default and key in stored:
-        return stored[key], f"{method} with {what} {setting}, stored with the model"
+        return stored[key], f"{method} with {what} {setting}, stored with the model", python
     points = loading.projected(bundle, bundle.fingerprint, method, dimensions, setting)
-    return points, f"{method} with {what} {setting}, computed just now"
+    return points, f"{method} with {what} {setting}, computed just now", python
 
 
 def figures_beside(view: View, model: str, points: np.ndarray) -> None:
@@ -78,7 +84,8 @@ def chart(view: View, points: np.ndarray, method: str) -> None:
     hover_images(gallery.images, [gallery.label(i) for i in range(len(gallery))], "map", key="hover")
     chosen = selection(event, len(gallery)) if flat else []
     if not chosen:
-        st.markdown("Click a point, or draw a lasso or box around some, to see their images here." if flat else "")
+        hint = "Click a point, or draw a lasso or box around some," if flat else "Switch to two dimensions and click points"
+        st.markdown(f"{hint} to see their images here.")
         return
     st.markdown(f"**{len(chosen)} chosen**" + (f", the first {SHOWN} shown" if len(chosen) > SHOWN else ""))
     for start in range(0, min(len(chosen), SHOWN), 12):
@@ -100,7 +107,7 @@ if can_3d:
 left, right = st.columns([3, 1])
 with right:
     try:
-        points, how = coordinates(view, model, method, dimensions)
+        points, how, python = coordinates(view, model, method, dimensions)
     except ProjectionUnavailable as error:
         st.error(str(error))
         st.stop()
@@ -112,14 +119,13 @@ finish(
     "Each point is one gallery image, coloured by its class; the model never saw the classes unless it is the "
     "classifier. Distances between far groups mean little in t-SNE and UMAP; in PCA they are projections of true ones.",
     f"""
-from explorer import figures
+from explorer import figures, projection
 from explorer.checkpoints import Bundle, read_gallery, root_folder
 from explorer.datasets import DATASETS
-from explorer.projection import pca, tsne, umap
 
 codes = Bundle("{view.dataset.name}", "{model}", root_folder()).codes()["codes"].float().numpy()
 _, labels = read_gallery(root_folder(), "{view.dataset.name}")
-points, explained = pca(codes, 2)  # or tsne(codes, 30), or umap(codes, 2)
-figures.latent_map(points, labels.numpy(), DATASETS["{view.dataset.name}"].classes, "PCA").write_html("map.html")
+points = {python}
+figures.latent_map(points, labels.numpy(), DATASETS["{view.dataset.name}"].classes, "{method}").write_html("map.html")
 """,
 )

@@ -7,27 +7,20 @@ import torch
 from explorer import latent
 from explorer.ui import loading, widgets
 from explorer.ui.frame import BOUND, View, begin, finish, usable
-from explorer.ui.pictures import Strip, show_legend, show_plane, show_strips
+from explorer.ui.pictures import Strip, cell_places, show_legend, show_plane, show_strips
 
 NATIVE = "conv-vae"
 TABS = ("The 2-D code", "Through three images")
+CAPTION = (
+    "Each small picture is what the decoder makes of the point it stands on; dots are the codes of real images. "
+    "Where dots are dense the decoder had practice, elsewhere it guesses."
+)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def decoded(_view: View, dataset: str, model: str, fingerprint: object, z: np.ndarray) -> np.ndarray:
     """Decode codes `(N, D)`; kept, so that a slider moved back answers at once."""
     return loading.decode(_view.bundle(model), torch.from_numpy(z))
-
-
-def cell_places(axis: torch.Tensor, values: np.ndarray) -> np.ndarray:
-    """Place coordinates on a sheet whose cells stand at `axis`: 0 is its left edge, 1 its right edge."""
-    centres = (np.arange(len(axis)) + 0.5) / len(axis)
-    places = np.interp(values, axis.numpy(), centres)
-    half = 0.5 / len(axis)
-    step_low, step_high = float(axis[1] - axis[0]), float(axis[-1] - axis[-2])
-    below = centres[0] - half * np.clip((float(axis[0]) - values) / (step_low / 2), 0, 9)
-    above = centres[-1] + half * np.clip((values - float(axis[-1])) / (step_high / 2), 0, 9)
-    return np.where(values < float(axis[0]), below, np.where(values > float(axis[-1]), above, places))
 
 
 def sheet(
@@ -40,8 +33,8 @@ def sheet(
 ) -> None:
     """Draw the decoded grid of codes `z` `(n * n, D)` at `axis` `(n,)`, and gallery coordinates over it."""
     x = decoded(view, view.dataset.name, model, view.bundle(model).fingerprint, z.numpy())
-    ticks = [(float(cell_places(axis, np.array(float(v)))), f"{v:.2f}") for v in axis[:: max(1, len(axis) // 6)]]
-    over = None if points is None else cell_places(axis, points)
+    ticks = [(float(cell_places(axis.numpy(), v.numpy())), f"{v:.2f}") for v in axis[:: max(1, len(axis) // 6)]]
+    over = None if points is None else cell_places(axis.numpy(), points)
     show_plane(x, len(axis), ticks, over, view.gallery.labels, names)
 
 
@@ -63,6 +56,19 @@ def native_plane(view: View) -> None:
     points = loading.codes(view.bundle(NATIVE))["codes"] if codes_on else None
     with picture:
         sheet(view, NATIVE, axis, latent.plane(axis, axis), points, ("z₁", "z₂"))
+    finish(
+        CAPTION,
+        f"""
+from explorer import latent
+from explorer.checkpoints import Bundle, root_folder
+from explorer.images import grid, to_pil
+
+model = Bundle("{view.dataset.name}", "{NATIVE}", root_folder()).load()
+axis = latent.axis({density}, reach={reach}, spacing="{spacing}")
+x = model.decode(latent.plane(axis, axis))
+to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
+""",
+    )
 
 
 def three_image_plane(view: View) -> None:
@@ -94,6 +100,23 @@ def three_image_plane(view: View) -> None:
             f"The plane misses most of the code: gallery codes lie {distance.median():.1f} away from it (median), "
             f"and {codes.norm(dim=1).median():.1f} from the origin."
         )
+    finish(
+        CAPTION,
+        f"""
+import torch
+from explorer import latent
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
+
+model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
+x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[picks].tolist()}])
+through = latent.PlaneThroughThree(*model.embed(x))
+axis = torch.linspace({-margin}, {1 + margin}, {density})
+sheet = model.decode(through.codes(latent.plane(axis, axis)))
+to_pil(grid(sheet.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
+""",
+    )
 
 
 view = begin("latent_plane")
@@ -105,17 +128,3 @@ if first.open:
 if second.open:
     with second:
         three_image_plane(view)
-finish(
-    "Each small picture is what the decoder makes of the point it stands on; dots are the codes of real images. "
-    "Where dots are dense the decoder had practice, elsewhere it guesses.",
-    f"""
-from explorer import latent
-from explorer.checkpoints import Bundle, root_folder
-from explorer.images import grid, to_pil
-
-model = Bundle("{view.dataset.name}", "{NATIVE}", root_folder()).load()
-axis = latent.axis(12, reach=2.5, spacing="quantiles")
-x = model.decode(latent.plane(axis, axis))
-to_pil(grid(x.numpy(), columns=12, gap=0), scale=3).save("plane.png")
-""",
-)

@@ -51,6 +51,24 @@ def comparison(view: View, models: list[str], x: np.ndarray, captions: list[str]
     show_strips(strips)
 
 
+def python_for(view: View, index: np.ndarray | None) -> str:
+    """Write the lines of Python that make `x`, the images in view."""
+    if index is None:
+        return f"""
+from pathlib import Path
+from explorer.images import read_upload
+
+picture = Path("mine.png").read_bytes()
+x = torch.from_numpy(read_upload(picture, {view.dataset.image_shape}, {st.session_state.invert}))[None]
+"""
+    return f"""
+from explorer.datasets import DATASETS
+from explorer.images import to_float
+
+x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[index].tolist()}])
+"""
+
+
 view = begin("reconstruct")
 models = widgets.pick_models(view)
 left, right = st.columns([3, 1], vertical_alignment="bottom")
@@ -69,14 +87,10 @@ finish(
     f"""
 import torch
 from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
-from explorer.images import grid, to_float, to_pil
-
-models = {models}
-gallery = {(view.gallery.indices[index] if index is not None else view.gallery.indices[:8]).tolist()}  # test images
-x = to_float(DATASETS["{view.dataset.name}"].load("test").images[gallery])
+from explorer.images import grid, to_pil
+{python_for(view, index)}
 rows = [x]
-for name in models:
+for name in {models}:
     rows.append(Bundle("{view.dataset.name}", name, root_folder()).load()(x))
 to_pil(grid(torch.cat(rows).numpy(), columns=len(x)), scale=4).save("reconstruct.png")
 """,

@@ -49,11 +49,11 @@ finish(
 from explorer import figures
 from explorer.checkpoints import Bundle, root_folder
 
-history = Bundle("{view.dataset.name}", "{models[0]}", root_folder()).history()
-lines = {{
-    "train": (history["epoch"], history["train_loss"]),
-    "validation": (history["epoch"], history["validation_loss"]),
-}}
-figures.curves(lines, "loss", log=True).write_html("training.html")
+lines = {{}}
+for name in {models}:
+    history = Bundle("{view.dataset.name}", name, root_folder()).history()
+    for which in {sets}:
+        lines[f"{{name}} · {{which}}"] = (history["epoch"], history[f"{{which}}_loss"])
+figures.curves(lines, "loss", log={scale == "log"}).write_html("training.html")
 """,
 )

@@ -64,6 +64,29 @@ def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
     exec(compile(code, key, "exec"), {})
 
 
+@pytest.mark.parametrize(
+    ("key", "params", "expected"),
+    [
+        ("reconstruct", {"way": "worst", "models": "fc-ae", "n": "3"}, "for name in ['fc-ae']"),
+        ("denoise", {"noise": "speckle", "level-speckle": "0.25"}, '"speckle", level=0.25'),
+        ("latent_map", {"method": "t-SNE", "perplexity": "12"}, "tsne(codes, 12)"),
+        ("latent_map", {"method": "UMAP", "dimensions": "3"}, "umap(codes, 3, 15)"),
+        ("latent_map", {"method": "native plane", "model": "conv-vae"}, "points = codes"),
+        ("latent_plane", {"reach": "3.5", "spacing": "quantiles"}, 'reach=3.5, spacing="quantiles"'),
+        ("latent_plane", {"plane": "Through three images", "model": "conv-ae"}, "PlaneThroughThree"),
+        ("interpolate", {"steps": "5"}, "linspace(0, 1, 5)"),
+        ("interpolate", {"between": "Between four", "side": "4"}, "bilinear(model.embed(x), 4)"),
+        ("classify", {"cells": "row percent"}, "percent=True"),
+        ("training", {"models": "conv-ae", "scale": "linear"}, "log=False"),
+    ],
+)
+def test_the_python_beside_a_picture_follows_the_controls(bundles, key, params, expected, tmp_path, monkeypatch):
+    code = open_page(key, **params).code[0].value
+    assert expected in code
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, key, "exec"), {})
+
+
 @pytest.mark.parametrize("key", PAGES)
 def test_a_page_without_any_bundle_says_what_to_run(tmp_path, monkeypatch, key):
     monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path))

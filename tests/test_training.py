@@ -166,7 +166,7 @@ def test_shifts_move_each_image_as_a_whole_over_black(generator, shift):
     ("values", "message"),
     [
         ({"epochs": 0}, "start at 1"),
-        ({"batch_size": 0}, "start at 1"),
+        ({"batch_size": 1}, "at 2"),
         ({"noise": "rain"}, "unknown noise 'rain'; known: gaussian"),
     ],
 )

@@ -67,12 +67,12 @@ PAGES: dict[str, Page] = {
         "Watch the norm under each picture: where the straight line dips, it leaves the region the codes live in.",
     ),
     "classify": Page(
-        "pages/classify.py", "Classify", ":material/rule:", "Beside them", "What gets confused with what?",
+        "pages/classify.py", "Classify", ":material/rule:", "Scores and curves", "What gets confused with what?",
         "Pairs of classes that are confused both ways: open a cell and see whether you would do better. "
         "Then ask whether the model knows when it is guessing.",
     ),
     "training": Page(
-        "pages/training.py", "Training", ":material/show_chart:", "Beside them", "How did it learn?",
+        "pages/training.py", "Training", ":material/show_chart:", "Scores and curves", "How did it learn?",
         "The gap between training and validation, and the last drop as the learning rate falls. "
         "For the variational model, watch reconstruction and KL pull against each other.",
     ),

@@ -86,6 +86,17 @@ def show_plane(
     )
 
 
+def cell_places(axis: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Place coordinates on a sheet whose cells stand at `axis`: 0 is its left edge, 1 its right edge."""
+    centres = (np.arange(len(axis)) + 0.5) / len(axis)
+    places = np.interp(values, axis, centres)
+    half = 0.5 / len(axis)
+    step_low, step_high = float(axis[1] - axis[0]), float(axis[-1] - axis[-2])
+    below = centres[0] - half * np.clip((float(axis[0]) - values) / (step_low / 2), 0, 9)
+    above = centres[-1] + half * np.clip((values - float(axis[-1])) / (step_high / 2), 0, 9)
+    return np.where(values < float(axis[0]), below, np.where(values > float(axis[-1]), above, places))
+
+
 def _dots_uri(points: np.ndarray, labels: np.ndarray, side: int = 1400, radius: int = 8) -> str:
     """Paint points `(M, 2)` of a unit square on a transparent picture of `side` pixels."""
     sheet = Image.new("RGBA", (side, side))

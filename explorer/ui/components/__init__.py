@@ -16,12 +16,11 @@ from explorer.ui.pictures import data_uri
 _HERE = Path(__file__).parent
 
 
-def _component(name: str) -> ComponentRenderer:
-    css = (_HERE / f"{name}.css").read_text()
+def _component(name: str, css: str | None = None) -> ComponentRenderer:
     return st.components.v2.component(f"lx_{name}", js=(_HERE / f"{name}.js").read_text(), css=css)
 
 
-_picker = _component("picker")
+_picker = _component("picker", (_HERE / "picker.css").read_text())
 _hover = _component("hover")
 
 

@@ -7,10 +7,9 @@ import streamlit as st
 import torch
 
 from explorer import latent
-from explorer.images import grid, png
 from explorer.models import n_parameters
 from explorer.roster import REPORTED_DATASET, ROSTER
-from explorer.ui import loading
+from explorer.ui import live, loading
 from explorer.ui.frame import PAGES, View, begin, finish, shared_choices, usable
 
 HERO = "conv-vae"
@@ -48,7 +47,7 @@ def hero(view: View) -> None:
     text.markdown(
         f"An autoencoder squeezes an image of {math.prod(view.dataset.image_shape)} pixels through a few numbers, the "
         "**code**, and rebuilds it. Whatever survives is what those numbers hold. On the right, every "
-        f"picture is drawn from just **two** numbers: walk along the sheet and one thing becomes another.\n\n"
+        f"picture is drawn from just **two** numbers: move over the sheet and one thing becomes another.\n\n"
         "Every view here is a link: set it up, copy the address, put it on a slide."
     )
     choices = shared_choices() | {"dataset": view.dataset.name}
@@ -56,13 +55,9 @@ def hero(view: View) -> None:
         for page in list(PAGES.values())[1:]:
             st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
     if usable(view, [HERO]):
-        axis = latent.axis(HERO_SIDE, HERO_REACH, "quantiles")
-        x = loading.decode(view.bundle(HERO), latent.plane(axis, axis))
-        picture.image(
-            png(grid(x, HERO_SIDE, gap=0), 3),
-            caption="The plane of the variational autoencoder, decoded",
-            width="stretch",
-        )
+        with picture:
+            axis = latent.axis(HERO_SIDE, HERO_REACH, "quantiles")
+            live.live_plane(view, HERO, latent.Plane.native(), axis, ("z₁", "z₂"), ["sheet"], "hero")
 
 
 torch.set_grad_enabled(False)
@@ -99,3 +94,4 @@ for name in ROSTER:
     print(name, bundle.load().code_length, bundle.metrics())
 """,
 )
+live.send_weights(view, [HERO], "hero")

@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from explorer.ui.frame import PAGES
+
 ROOT = Path(__file__).parent.parent
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -18,15 +20,22 @@ FLAGS = (
 )  # fmt: skip
 READY_SECONDS = 120
 
-FINISHED = """title => {
+# A component lives in a shadow tree, which document.querySelectorAll does not enter.
+COMPONENTS = """selector => [...document.querySelectorAll('[data-testid^="stBidiComponent"]')].flatMap(host =>
+  [host, ...host.querySelectorAll('*')].flatMap(node => [...(node.shadowRoot?.querySelectorAll(selector) ?? [])]))"""
+
+FINISHED = f"""title => {{
+  const components = {COMPONENTS};
   const app = document.querySelector('[data-testid="stApp"]');
   return app?.dataset.testScriptState === 'notRunning'
     && document.querySelector('h1')?.textContent.trim() === title
     && document.querySelectorAll('[data-testid="stExpander"]').length > 0
     && document.querySelectorAll('[data-testid="stSkeleton"], [data-stale="true"]').length === 0
     && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(c => c.querySelector('.main-svg'))
-    && [...document.querySelectorAll('[data-testid="stMain"] img')].every(i => i.complete && i.naturalWidth);
-}"""
+    && [...document.querySelectorAll('[data-testid="stMain"] img')].every(i => i.complete && i.naturalWidth)
+    && components('.live').every(plane => plane.dataset.painted === 'yes')
+    && components('.draw').every(pad => pad.dataset.state !== 'loading');
+}}"""
 
 
 def chromium_path() -> str | None:
@@ -91,6 +100,12 @@ def chromium() -> Iterator[object]:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser
         browser.close()
+
+
+def visit(page: object, address: str, key: str, query: str = "") -> None:
+    """Open a page of the app by its key and wait until it is finished."""
+    page.goto(f"{address}/{'' if key == 'overview' else key}{query}")
+    wait_until_finished(page, PAGES[key].title)
 
 
 def wait_until_finished(page: object, title: str, seconds: float = 60) -> None:

@@ -1,4 +1,4 @@
-"""How long a lecturer waits: cold start, page switches, and sliders, in headless Chromium.
+"""How long a lecturer waits, in headless Chromium.
 
     python -m benchmarks.latency [--json] [--repeats 20]
 
@@ -6,35 +6,70 @@ cold_start    from starting the server process, with an open browser, to the fir
 page_switch   from a click in the navigation to the finished page: title, pictures and charts there, script ended
 slider        from the release of a dragged slider to the new picture, decoded and painted
 stock_slider  the same for a minimal Streamlit app (`stock_app.py`), moved in turn with ours in the same run
+pointer_to_pixels, draw_to_reconstruction
+              for each model, from the time stamp of a pointer event over the plane, or on the drawing pad, to the
+              first task after the animation frame that shows the new picture; beside them how many times longer
+              the stock slider took, and the bytes that travel to the page
+
+All figures in milliseconds, median and 95th percentile.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
 
-from benchmarks.browser import FINISHED, ROOT, chromium, serve, wait_until_finished
+from benchmarks.browser import COMPONENTS, FINISHED, ROOT, chromium, serve, visit
+from explorer.checkpoints import Bundle, root_folder
+from explorer.layers import pack
+from explorer.roster import AUTOENCODERS
 from explorer.ui.frame import PAGES
 
-PICTURES = {"denoise": ".lx-strip:nth-of-type(2) img", "latent_plane": ".lx-sheet img"}
 SLIDERS = {"denoise": "Level", "latent_plane": "Range", "stock": "z"}
-STOCK_PICTURE = '[data-testid="stImage"] img'
+PICTURES = {
+    "denoise": "document.querySelector('.lx-strip:nth-of-type(2) img')",
+    "latent_plane": f"({COMPONENTS})('.live')[0]",
+    "stock": "document.querySelector('[data-testid=stImage] img')",
+}
+MOVES = 200  # of the pointer, for each model
+PAUSE_MS = 40  # between two of them: a hand that moves slowly, so that each has a frame of its own
 
-# From the event's own time stamp to the first task after the frame that shows the new picture.
-WATCH = """selector => {
-  const old = document.querySelector(selector).src;
+# From the event's own time stamp to the first task after the frame that shows it. A picture of ours is known by its
+# address, a canvas by the number of sheets painted on it.
+WATCH = """() => {
+  const find = () => PICTURE;
+  const state = (node) => node?.src ?? node?.dataset.sheets;
+  const old = state(find());
   let released = null;
   window.addEventListener('pointerup', event => { released = event.timeStamp; }, { capture: true, once: true });
   window.lxWait = new Promise(resolve => {
-    const look = () => {
-      const image = document.querySelector(selector);
-      if (released === null || !image || image.src === old || !image.complete) return requestAnimationFrame(look);
-      image.decode().then(() => requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - released))));
+    const look = async () => {
+      const node = find();
+      if (released === null || !node || state(node) === old || node.complete === false) {
+        return requestAnimationFrame(look);
+      }
+      await node.decode?.();
+      requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - released)));
     };
     requestAnimationFrame(look);
   });
 }"""
+
+# The component's own listener sits deeper, so its animation frame is asked for before this one and runs before it.
+FOLLOW = f"""selector => {{
+  const [canvas] = ({COMPONENTS})(selector);
+  window.lxTimes = [];
+  document.addEventListener('pointermove', event => {{
+    const before = canvas.dataset.frames;
+    const look = () => {{
+      if (canvas.dataset.frames === before) return requestAnimationFrame(look);
+      setTimeout(() => window.lxTimes.push(performance.now() - event.timeStamp));
+    }};
+    requestAnimationFrame(look);
+  }});
+}}"""
 
 SWITCH = """([link, title, finished]) => new Promise(resolve => {
   const isFinished = eval(finished);
@@ -58,60 +93,91 @@ def percentiles(measure: str, page: str, milliseconds: list[float]) -> dict[str,
     }  # fmt: skip
 
 
-def drag(page: object, label: str, picture: str, share: float) -> float:
-    """Drag the slider called `label` to `share` of its length and return the wait for a new `picture` in ms."""
-    slider = page.get_by_test_id("stSlider").filter(has_text=label)
+def drag(page: object, key: str, share: float) -> float:
+    """Drag a page's slider to `share` of its length and return the wait for the new picture in ms."""
+    slider = page.get_by_test_id("stSlider").filter(has_text=SLIDERS[key])
     track, thumb = slider.bounding_box(), slider.get_by_role("slider").bounding_box()
     y = thumb["y"] + thumb["height"] / 2
     page.mouse.move(thumb["x"] + thumb["width"] / 2, y)
     page.mouse.down()
     page.mouse.move(track["x"] + share * track["width"], y, steps=4)
-    page.evaluate(WATCH, picture)
+    page.evaluate(WATCH.replace("PICTURE", PICTURES[key]))
     page.mouse.up()
     return page.evaluate("window.lxWait")
 
 
-def sliders(browser: object, repeats: int) -> list[dict[str, object]]:
+def sliders(browser: object, ours: str, stock: str, repeats: int) -> list[dict[str, object]]:
     """Time the sliders of our pages and of the stock app, in turn."""
     rows = []
-    with serve() as ours, serve(ROOT / "benchmarks" / "stock_app.py") as stock:
-        yardstick = browser.new_page()
-        yardstick.goto(stock)
-        yardstick.wait_for_selector(STOCK_PICTURE, timeout=120_000)
-        for key, picture in PICTURES.items():
-            page = browser.new_page(viewport={"width": 1280, "height": 1400})
-            page.goto(f"{ours}/{key}")
-            wait_until_finished(page, PAGES[key].title)
-            times: dict[str, list[float]] = {"slider": [], "stock_slider": []}
-            for i in range(repeats + 2):
-                share = 0.1 + 0.8 * ((i * 0.618) % 1)
-                page.bring_to_front()
-                mine = drag(page, SLIDERS[key], picture, share)
-                yardstick.bring_to_front()
-                theirs = drag(yardstick, SLIDERS["stock"], STOCK_PICTURE, share)
-                if i >= 2:  # the first two fill caches and compile kernels
-                    times["slider"].append(mine)
-                    times["stock_slider"].append(theirs)
-            rows += [percentiles(measure, key, values) for measure, values in times.items()]
-            page.close()
+    yardstick = browser.new_page()
+    yardstick.goto(stock)
+    yardstick.wait_for_selector('[data-testid="stImage"] img', timeout=120_000)
+    for key in ("denoise", "latent_plane"):
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        visit(page, ours, key)
+        times: dict[str, list[float]] = {"slider": [], "stock_slider": []}
+        for i in range(repeats + 2):
+            share = 0.1 + 0.8 * ((i * 0.618) % 1)
+            page.bring_to_front()
+            mine = drag(page, key, share)
+            yardstick.bring_to_front()
+            theirs = drag(yardstick, "stock", share)
+            if i >= 2:  # the first two fill caches and compile kernels
+                times["slider"].append(mine)
+                times["stock_slider"].append(theirs)
+        rows += [percentiles(measure, key, values) for measure, values in times.items()]
+        page.close()
+    yardstick.close()
     return rows
 
 
-def page_switches(browser: object, repeats: int) -> list[dict[str, object]]:
+def follow(page: object, canvas: str, picture: str) -> list[float]:
+    """Move the pointer over `canvas` on a winding path, and return the waits for a new `picture` in ms."""
+    box = page.locator(canvas).bounding_box()
+    page.evaluate(FOLLOW, picture)
+    for i in range(MOVES):
+        x, y = 0.5 + 0.4 * math.sin(0.13 * i), 0.5 + 0.4 * math.cos(0.21 * i)
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.wait_for_timeout(PAUSE_MS)
+    return page.evaluate("window.lxTimes")[10:]  # the first compile kernels
+
+
+def live(browser: object, ours: str, stock_ms: float) -> list[dict[str, object]]:
+    """Time the plane and the drawing pad for each model."""
+    rows = []
+    for model in AUTOENCODERS:
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        visit(page, ours, "latent_plane", f"?plane=Any+model&model={model}")
+        times = {"pointer_to_pixels": follow(page, "canvas.front", "canvas.picture")}
+        visit(page, ours, "draw", f"?model={model}")
+        box = page.locator("canvas.pad").bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        times["draw_to_reconstruction"] = follow(page, "canvas.pad", "canvas.rebuilt")
+        page.mouse.up()
+        page.close()
+        n_bytes = len(pack(model, Bundle("fashion-mnist", model, root_folder()).load().networks()))
+        for measure, values in times.items():
+            row = percentiles(measure, "", values) | {"model": model, "bytes": n_bytes}
+            del row["page"]
+            rows.append(row | {"stock_slider_ratio": round(stock_ms / row["p50_ms"], 1)})
+    return rows
+
+
+def page_switches(browser: object, address: str, repeats: int) -> list[dict[str, object]]:
     """Time each page's opening by a click in the navigation, after every page was open once."""
     times: dict[str, list[float]] = {key: [] for key in PAGES}
-    with serve() as address:
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(address)
-        wait_until_finished(page, PAGES["overview"].title)
-        for i in range(repeats + 1):
-            for key in [*list(PAGES)[1:], "overview"]:
-                name = "" if key == "overview" else key
-                link = f'[data-testid="stSidebar"] a[href*="/{name}?"]'
-                waited = page.evaluate(SWITCH, [link, PAGES[key].title, FINISHED])
-                page.wait_for_timeout(300)
-                if i:
-                    times[key].append(waited)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    visit(page, address, "overview")
+    for i in range(repeats + 1):
+        for key in [*list(PAGES)[1:], "overview"]:
+            name = "" if key == "overview" else key
+            link = f'[data-testid="stSidebar"] a[href*="/{name}?"]'
+            waited = page.evaluate(SWITCH, [link, PAGES[key].title, FINISHED])
+            page.wait_for_timeout(300)
+            if i:
+                times[key].append(waited)
+    page.close()
     return [percentiles("page_switch", key, values) for key, values in times.items()]
 
 
@@ -123,9 +189,7 @@ def cold_starts(browser: object, repeats: int) -> dict[str, object]:
         with serve() as address:
             page = browser.new_page()
             page.goto(address)
-            page.wait_for_function(
-                "document.querySelector('[data-testid=\"stImage\"] img')?.naturalWidth > 0", timeout=120_000
-            )
+            page.wait_for_function(f"({COMPONENTS})('canvas.picture')[0]?.dataset.frames > 0", timeout=120_000)
             times.append(1000 * (time.perf_counter() - start))
             page.close()
     return percentiles("cold_start", "overview", times)
@@ -139,15 +203,17 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         with chromium() as browser:
-            rows = sliders(browser, args.repeats)
-            rows += page_switches(browser, max(3, args.repeats // 3))
-            rows.append(cold_starts(browser, max(3, args.repeats // 4)))
+            rows = [cold_starts(browser, max(3, args.repeats // 4))]
+            with serve() as ours, serve(ROOT / "benchmarks" / "stock_app.py") as stock:
+                rows += sliders(browser, ours, stock, args.repeats)
+                rows += live(browser, ours, min(r["p50_ms"] for r in rows if r["measure"] == "stock_slider"))
+                rows += page_switches(browser, ours, max(3, args.repeats // 3))
     except RuntimeError as error:
         print(f"benchmarks.latency: {error}", file=sys.stderr)
         return 1
     for row in rows:
-        text = "{measure:<13} {page:<13} p50 {p50_ms:7.1f} ms   p95 {p95_ms:7.1f} ms   n = {n}"
-        print(json.dumps(row) if args.json else text.format(**row))
+        text = "{measure:<23} {name:<13} p50 {p50_ms:7.1f} ms   p95 {p95_ms:7.1f} ms   n = {n}"
+        print(json.dumps(row) if args.json else text.format(name=row.get("page") or row["model"], **row))
     return 0
 
 

@@ -95,6 +95,11 @@ class Bundle:
         stats = [(path.name, path.stat()) for path in sorted(self.folder.iterdir())]
         return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
+    @property
+    def identity(self) -> str:
+        """Name these very weights: data set, model and digest."""
+        return f"{self.dataset}/{self.model}/{self.config()['weights']}"
+
     def command(self, stage: str = "fit") -> str:
         """Give the command that makes the files of a stage anew."""
         only = "" if stage == "fit" else f" --only {stage}"

@@ -3,6 +3,9 @@
 Codes are flat float tensors `(D,)` or `(..., D)`; fractions t run from 0 to 1.
 """
 
+import math
+from dataclasses import dataclass
+
 import torch
 
 
@@ -64,21 +67,42 @@ def plane(axis_x: torch.Tensor, axis_y: torch.Tensor) -> torch.Tensor:
     return torch.stack([x.flatten(), y.flatten()], dim=1)
 
 
-class PlaneThroughThree:
-    """The plane through three codes, with coordinates in which they are (0, 0), (1, 0) and (0, 1).
+@dataclass(frozen=True)
+class Plane:
+    """A plane in latent space: the code at coordinates (u, v) is `origin + u basis[0] + v basis[1]`.
 
-    Args:
-        origin, right, up: codes `(D,)`.
-
-    Raises:
-        ValueError: the three codes lie on one line, so they span no plane.
+    origin: `(D,)`. basis: `(2, D)`; where the second direction is zero, the plane is a line.
     """
 
-    def __init__(self, origin: torch.Tensor, right: torch.Tensor, up: torch.Tensor) -> None:
-        self.origin = origin
-        self.basis = torch.stack([right - origin, up - origin])  # (2, D)
-        if torch.linalg.matrix_rank(self.basis, rtol=1e-5) < 2:
+    origin: torch.Tensor
+    basis: torch.Tensor
+
+    @classmethod
+    def native(cls) -> "Plane":
+        """Take a code of two numbers as the plane it is."""
+        return cls(torch.zeros(2), torch.eye(2))
+
+    @classmethod
+    def through(cls, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> "Plane":
+        """Lay the plane through three codes `(D,)`, which get the coordinates (0, 0), (1, 0) and (0, 1).
+
+        Raises:
+            ValueError: the codes lie on one line, so they span no plane.
+        """
+        basis = torch.stack([b - a, c - a])
+        if torch.linalg.matrix_rank(basis, rtol=1e-5) < 2:
             raise ValueError("the three codes lie on one line; choose three different images")
+        return cls(a, basis)
+
+    @classmethod
+    def principal(cls, codes: torch.Tensor) -> "Plane":
+        """Lay the plane through the mean of codes `(M, D)` along the two directions in which they vary most."""
+        return cls(codes.mean(dim=0), principal_directions(codes, 2))
+
+    @classmethod
+    def line(cls, origin: torch.Tensor, direction: torch.Tensor) -> "Plane":
+        """Take the line through a code `(D,)` along a direction `(D,)`."""
+        return cls(origin, torch.stack([direction, torch.zeros_like(direction)]))
 
     def codes(self, points: torch.Tensor) -> torch.Tensor:
         """Map plane coordinates `(P, 2)` to codes `(P, D)`."""
@@ -89,3 +113,16 @@ class PlaneThroughThree:
         offset = codes - self.origin
         points = torch.linalg.lstsq(self.basis.T, offset.T).solution.T  # (M, 2)
         return points, (offset - points @ self.basis).norm(dim=1)
+
+
+def principal_directions(codes: torch.Tensor, n: int) -> torch.Tensor:
+    """Find the `n` directions `(n, D)` in which codes `(M, D)` vary most, each one standard deviation long."""
+    _, singular, directions = torch.linalg.svd(codes - codes.mean(dim=0), full_matrices=False)
+    return directions[:n] * (singular[:n, None] / math.sqrt(len(codes) - 1))
+
+
+def usual_distance(codes: torch.Tensor) -> float:
+    """Compute the median distance of a code `(M, D)` to the nearest other one."""
+    distances = torch.cdist(codes, codes)
+    distances.fill_diagonal_(math.inf)
+    return distances.min(dim=1).values.median().item()

@@ -121,6 +121,16 @@ class Autoencoder(nn.Module):
         """Map pixels `(B, C, H, W)` to the codes `(B, D)` that a map shows: mu, never a random draw."""
         return self.encode(x).mu.flatten(1)
 
+    def networks(self) -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
+        """List the parts as plain stacks of layers, each with the shape of its input.
+
+        "encode" gives mu, and log_var after it where the model is variational; "decode" gives pixels.
+        """
+        return {
+            "encode": (self.encoder, self.config.image_shape),
+            "decode": (nn.Sequential(*self.decoder, nn.Sigmoid()), self.latent_shape),
+        }
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct pixels `(B, C, H, W)` through the mean code."""
         return self.decode(self.encode(x).mu)
@@ -165,6 +175,10 @@ class Classifier(nn.Module):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Map pixels `(B, C, H, W)` to the features that a map shows `(B, hidden[-1])`."""
         return self.features(x)
+
+    def networks(self) -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
+        """List the model as one plain stack of layers, "classify", with the shape of its input."""
+        return {"classify": (nn.Sequential(*self.body, self.head), self.config.image_shape)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map pixels `(B, C, H, W)` in [0, 1] to logits `(B, n_classes)`."""

@@ -84,7 +84,11 @@ def chart(view: View, points: np.ndarray, method: str) -> None:
     hover_images(gallery.images, [gallery.label(i) for i in range(len(gallery))], "map", key="hover")
     chosen = selection(event, len(gallery)) if flat else []
     if not chosen:
-        hint = "Click a point, or draw a lasso or box around some," if flat else "Switch to two dimensions and click points"
+        hint = (
+            "Click a point, or draw a lasso or box around some,"
+            if flat
+            else "Switch to two dimensions and click points"
+        )
         st.markdown(f"{hint} to see their images here.")
         return
     st.markdown(f"**{len(chosen)} chosen**" + (f", the first {SHOWN} shown" if len(chosen) > SHOWN else ""))

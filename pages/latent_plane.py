@@ -1,130 +1,183 @@
 """Latent plane: what does every point decode to?"""
 
-import numpy as np
 import streamlit as st
 import torch
 
 from explorer import latent
-from explorer.ui import loading, widgets
+from explorer.ui import live, loading, widgets
 from explorer.ui.frame import BOUND, View, begin, finish, usable
-from explorer.ui.pictures import Strip, cell_places, show_legend, show_plane, show_strips
+from explorer.ui.pictures import Strip, show_legend, show_strips
 
 NATIVE = "conv-vae"
-TABS = ("The 2-D code", "Through three images")
+PLAIN = tuple(name for name in widgets.AUTOENCODERS if name != NATIVE)
+TABS = ("The 2-D code", "Any model", "Along one direction", "The hole test")
+THROUGH = ("principal directions", "three images")
+DIRECTIONS = ("principal direction", "latent number")
+LAYERS = ("sheet", "codes", "density", "prior", "posterior")
 CAPTION = (
-    "Each small picture is what the decoder makes of the point it stands on; dots are the codes of real images. "
-    "Where dots are dense the decoder had practice, elsewhere it guesses."
+    "The picture beside the plane is what the decoder makes of the point under the pointer, with what the classifier "
+    "takes it for. Click to pin a point, drag it, nudge it with the arrow keys; Escape lets it go."
+)
+ALONG = (
+    "The image in the middle is the reconstruction; to both sides one thing changes and everything else is kept. "
+    "A direction that changes one thing you can name is what people call disentangled."
+)
+HOLES = (
+    "Both planes are in standard deviations and share the pointer. Where no code lives, the plain autoencoder "
+    "was never asked to make anything; the variational one was asked for something plausible all around the middle."
 )
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def decoded(_view: View, dataset: str, model: str, fingerprint: object, z: np.ndarray) -> np.ndarray:
-    """Decode codes `(N, D)`; kept, so that a slider moved back answers at once."""
-    return loading.decode(_view.bundle(model), torch.from_numpy(z))
-
-
-def sheet(
-    view: View,
-    model: str,
-    axis: torch.Tensor,
-    z: torch.Tensor,
-    points: np.ndarray | None,
-    names: tuple[str, str],
-) -> None:
-    """Draw the decoded grid of codes `z` `(n * n, D)` at `axis` `(n,)`, and gallery coordinates over it."""
-    x = decoded(view, view.dataset.name, model, view.bundle(model).fingerprint, z.numpy())
-    ticks = [(float(cell_places(axis.numpy(), v.numpy())), f"{v:.2f}") for v in axis[:: max(1, len(axis) // 6)]]
-    over = None if points is None else cell_places(axis.numpy(), points)
-    show_plane(x, len(axis), ticks, over, view.gallery.labels, names)
+def pick_layers(view: View, offered: tuple[str, ...], default: str, key: str) -> list[str]:
+    """Choose what lies on the plane."""
+    chosen = st.pills(
+        "Layers", offered, selection_mode="multi", default=[default], key=key, **BOUND,
+        help="sheet: decoded images. codes: where gallery images lie, by class. density: how many of them. "
+        "prior: one, two and three standard deviations. posterior: two standard deviations of one image.",
+    )  # fmt: skip
+    if "codes" in chosen:
+        show_legend(view.gallery.classes)
+    return chosen
 
 
 @st.fragment
 def native_plane(view: View) -> None:
-    """Draw the grid of the two latent numbers."""
-    controls, picture = st.columns([1, 3])
-    with controls:
-        reach = st.slider("Range: ± standard deviations", 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
-        density = st.slider("Images per side", 6, 30, 12, key="density", **BOUND)
-        spacing = st.segmented_control(
-            "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
-            help="quantiles: equal shares of the prior between neighbours",
-        )  # fmt: skip
-        codes_on = st.toggle("Codes of the gallery", key="codes", **BOUND)
-        if codes_on:
-            show_legend(view.gallery.classes)
-    axis = latent.axis(density, reach, spacing)
-    points = loading.codes(view.bundle(NATIVE))["codes"] if codes_on else None
-    with picture:
-        sheet(view, NATIVE, axis, latent.plane(axis, axis), points, ("z₁", "z₂"))
-    finish(
-        CAPTION,
-        f"""
+    """Show the plane of the two latent numbers."""
+    columns = st.columns(3)
+    reach = columns[0].slider("Range: ± standard deviations", 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
+    density = columns[1].slider("Images per side", 6, 30, 12, key="density", **BOUND)
+    spacing = columns[2].segmented_control(
+        "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
+        help="quantiles: equal shares of the prior between neighbours",
+    )  # fmt: skip
+    layers = pick_layers(view, LAYERS, "sheet", "layers")
+    stored = loading.codes(view.bundle(NATIVE))
+    ellipse = None
+    if "posterior" in layers:
+        i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
+        ellipse = [*stored["codes"][i].tolist(), *(2 * torch.from_numpy(stored["log_var"][i] / 2).exp()).tolist()]
+    where, axis = latent.Plane.native(), latent.axis(density, reach, spacing)
+    pins = live.live_plane(
+        view, NATIVE, where, axis, ("z₁", "z₂"), layers, "native", ellipse=ellipse, pins=live.read_pins()
+    )
+    live.show_pins(view, NATIVE, where, pins)
+    finish(CAPTION, python_for(view, NATIVE, f"latent.axis({density}, {reach}, '{spacing}')", "latent.Plane.native()"))
+    live.send_weights(view, [NATIVE], "native")
+
+
+def any_plane(view: View) -> None:
+    """Show a plane through the longer code of any model: along its principal directions or through three images."""
+    left, right = st.columns(2)
+    with left:
+        model = widgets.pick_model(view)
+    through = right.segmented_control(
+        "Plane", THROUGH, default=THROUGH[0], required=True, key="through", **BOUND
+    )  # fmt: skip
+    codes = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
+    if through == THROUGH[0]:
+        where, axis, names = (
+            latent.Plane.principal(codes),
+            torch.linspace(-2.5, 2.5, 12),
+            ("direction 1", "direction 2"),
+        )
+        python = "latent.Plane.principal(codes)"
+    else:
+        picks = widgets.pick_images(view.gallery, 3)
+        images = view.gallery.images[picks]
+        show_strips([Strip("The three images", images, ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
+        try:
+            where = latent.Plane.through(*loading.encode(view.bundle(model), images))
+        except ValueError as error:
+            st.info(str(error))
+            return
+        axis, names = torch.linspace(-0.25, 1.25, 12), ("A → B", "A → C")
+        python = f"latent.Plane.through(*codes[{picks}])"
+    live_any(view, model, where, axis, names, python)
+
+
+@st.fragment
+def live_any(
+    view: View, model: str, where: latent.Plane, axis: torch.Tensor, names: tuple[str, str], python: str
+) -> None:
+    """Show the chosen plane; only this part runs again when a pin moves."""
+    layers = pick_layers(view, LAYERS[:3], "sheet", "layers-any")
+    key = f"any-{model}-{names[0]}"
+    pins = live.live_plane(view, model, where, axis, names, layers, key, pins=live.read_pins())
+    live.show_pins(view, model, where, pins)
+    ends = f"torch.linspace({axis[0]:.2f}, {axis[-1]:.2f}, {len(axis)})"
+    finish(CAPTION, python_for(view, model, ends, python))
+    live.send_weights(view, [model], "any")
+
+
+@st.fragment
+def traversal(view: View) -> None:
+    """Show a strip along one latent number or one principal direction, through the code of an image."""
+    columns = st.columns(3)
+    with columns[0]:
+        model = widgets.pick_model(view)
+    stored = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
+    kind = columns[1].segmented_control(
+        "Direction", DIRECTIONS, default=DIRECTIONS[0], required=True, key="direction", **BOUND
+    )  # fmt: skip
+    most = min(stored.shape[1], 20) if kind == DIRECTIONS[0] else stored.shape[1]
+    number = int(columns[2].number_input("Which", 1, most, 1, key="which", **BOUND)) - 1
+    if kind == DIRECTIONS[0]:
+        python = f"latent.principal_directions(codes, {number + 1})[{number}]"
+        direction = latent.principal_directions(stored, number + 1)[number]
+    else:
+        python = f"torch.eye(codes.shape[1])[{number}] * codes.std(dim=0)[{number}]"
+        direction = torch.eye(stored.shape[1])[number] * stored.std(dim=0)[number]
+    i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
+    where, axis = latent.Plane.line(stored[i], direction), torch.linspace(-3, 3, 13)
+    names = (f"{kind} {number + 1}, standard deviations from the image", "")
+    live.live_plane(view, model, where, axis, names, ["sheet"], f"line-{model}", flat=True)
+    code = python_for(view, model, "torch.linspace(-3, 3, 13)", f"latent.Plane.line(codes[{i}], {python})")
+    finish(ALONG, code.replace("latent.plane(axis, axis)", "latent.plane(axis, torch.zeros(1))"))
+    live.send_weights(view, [model], "line")
+
+
+@st.fragment
+def hole_test(view: View) -> None:
+    """Show a plain autoencoder's plane and the variational one's side by side under one pointer."""
+    left, right = st.columns(2)
+    name = left.selectbox("Plain autoencoder", PLAIN, key="plain", **BOUND)
+    with right:
+        layers = pick_layers(view, LAYERS[:3], "density", "layers-holes")
+    if name not in usable(view, [name]):
+        return
+    axis = torch.linspace(-3, 3, 12)
+    for column, model in zip(st.columns(2), (name, NATIVE), strict=True):
+        with column:
+            st.markdown(f"**{widgets.title_of(model)}**")
+            where = latent.Plane.principal(torch.from_numpy(loading.codes(view.bundle(model))["codes"]))
+            live.live_plane(
+                view, model, where, axis, ("direction 1", "direction 2"), layers, f"hole-{model}", group="hole"
+            )
+    ends = "torch.linspace(-3, 3, 12)"
+    finish(HOLES, python_for(view, name, ends, "latent.Plane.principal(codes)"))
+    live.send_weights(view, [name, NATIVE], "hole")
+
+
+def python_for(view: View, model: str, axis: str, where: str) -> str:
+    """Write the lines of Python that make the decoded sheet of a plane."""
+    return f"""
+import torch
 from explorer import latent
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import grid, to_pil
 
-model = Bundle("{view.dataset.name}", "{NATIVE}", root_folder()).load()
-axis = latent.axis({density}, reach={reach}, spacing="{spacing}")
-x = model.decode(latent.plane(axis, axis))
+bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
+codes = bundle.codes()["codes"].float()
+axis = {axis}
+x = bundle.load().decode({where}.codes(latent.plane(axis, axis)))
 to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
-""",
-    )
-
-
-def three_image_plane(view: View) -> None:
-    """Draw the grid of the plane through the codes of three chosen images."""
-    model = widgets.pick_model(view)
-    picks = widgets.pick_images(view.gallery, 3)
-    controls, picture = st.columns([1, 3])
-    with controls:
-        margin = st.slider("Beyond the images", 0.0, 1.5, 0.25, 0.05, key="margin", **BOUND)
-        density = st.slider("Images per side", 5, 24, 10, key="density3", **BOUND)
-        codes_on = st.toggle("Codes of the gallery", key="codes3", **BOUND, help="dropped on the plane")
-        if codes_on:
-            show_legend(view.gallery.classes)
-    bundle = view.bundle(model)
-    corner = loading.encode(bundle, view.gallery.images[picks])
-    try:
-        through = latent.PlaneThroughThree(*corner)
-    except ValueError as error:
-        st.info(str(error))
-        return
-    axis = torch.linspace(-margin, 1 + margin, density)
-    codes = torch.from_numpy(loading.codes(bundle)["codes"])
-    points, distance = through.coordinates(codes)
-    with picture:
-        shown = points.numpy() if codes_on else None
-        sheet(view, model, axis, through.codes(latent.plane(axis, axis)), shown, ("A → B", "A → C"))
-        show_strips([Strip("The three images", view.gallery.images[picks], ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
-        st.markdown(
-            f"The plane misses most of the code: gallery codes lie {distance.median():.1f} away from it (median), "
-            f"and {codes.norm(dim=1).median():.1f} from the origin."
-        )
-    finish(
-        CAPTION,
-        f"""
-import torch
-from explorer import latent
-from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
-from explorer.images import grid, to_float, to_pil
-
-model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
-x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[picks].tolist()}])
-through = latent.PlaneThroughThree(*model.embed(x))
-axis = torch.linspace({-margin}, {1 + margin}, {density})
-sheet = model.decode(through.codes(latent.plane(axis, axis)))
-to_pil(grid(sheet.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
-""",
-    )
+"""
 
 
 view = begin("latent_plane")
-first, second = st.tabs(TABS, key="plane", bind="query-params", on_change="rerun")
-if first.open:
-    with first:
-        if usable(view, [NATIVE]):
-            native_plane(view)
-if second.open:
-    with second:
-        three_image_plane(view)
+tabs = st.tabs(TABS, key="plane", bind="query-params", on_change="rerun")
+for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test), strict=True):
+    if tab.open:
+        with tab:
+            if draw in (any_plane, traversal) or usable(view, [NATIVE]):
+                draw(view)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import train
+from benchmarks.browser import chromium, chromium_path, serve
 from explorer.datasets import DATASETS, data_folder
 from explorer.roster import AUTOENCODERS, ROSTER
 
@@ -82,3 +83,24 @@ def digits_root(tmp_path_factory):
     arguments = ["--dataset", "digits", "--epochs", "2", "--device", "cpu", "--threads", "2"]
     assert train.main([*arguments, "--checkpoints", str(root)]) == 0
     return root
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if chromium_path() is None:
+        pytest.skip("no Chromium is installed")
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def address():
+    with serve() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser):
+    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+    yield opened
+    opened.close()

@@ -7,12 +7,14 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from explorer import layers
 from explorer.checkpoints import STAGES
 from explorer.ui.frame import PAGES
 
 ROOT = Path(__file__).parent.parent
 MODEL_PAGES = {"reconstruct": "fc-ae", "denoise": "conv-dae", "latent_map": "fc-ae", "latent_plane": "conv-vae",
-               "interpolate": "fc-ae", "classify": "ffnn", "training": "conv-vae", "overview": "conv-ae"}  # fmt: skip
+               "interpolate": "fc-ae", "draw": "fc-ae", "classify": "ffnn", "training": "conv-vae",
+               "overview": "conv-ae"}  # fmt: skip
 
 
 def open_page(key: str, **params: str) -> AppTest:
@@ -72,8 +74,16 @@ def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
         ("latent_map", {"method": "t-SNE", "perplexity": "12"}, "tsne(codes, 12)"),
         ("latent_map", {"method": "UMAP", "dimensions": "3"}, "umap(codes, 3, 15)"),
         ("latent_map", {"method": "native plane", "model": "conv-vae"}, "points = codes"),
-        ("latent_plane", {"reach": "3.5", "spacing": "quantiles"}, 'reach=3.5, spacing="quantiles"'),
-        ("latent_plane", {"plane": "Through three images", "model": "conv-ae"}, "PlaneThroughThree"),
+        ("latent_plane", {"reach": "3.5", "spacing": "quantiles"}, "latent.axis(12, 3.5, 'quantiles')"),
+        (
+            "latent_plane",
+            {"plane": "Any model", "model": "conv-ae", "through": "three images"},
+            "Plane.through(*codes[",
+        ),
+        ("latent_plane", {"plane": "Any model", "model": "conv-ae"}, "Plane.principal(codes)"),
+        ("latent_plane", {"plane": "Along one direction", "which": "3"}, "principal_directions(codes, 3)[2]"),
+        ("latent_plane", {"plane": "Along one direction", "direction": "latent number"}, "torch.eye"),
+        ("latent_plane", {"plane": "The hole test"}, "Plane.principal(codes)"),
         ("interpolate", {"steps": "5"}, "linspace(0, 1, 5)"),
         ("interpolate", {"between": "Between four", "side": "4"}, "bilinear(model.embed(x), 4)"),
         ("classify", {"cells": "row percent"}, "percent=True"),
@@ -126,7 +136,8 @@ def test_every_page_survives_a_foreign_weights_file(own_bundles, key):
 def test_nonsense_in_the_address_is_passed_over(bundles, key):
     nonsense = dict.fromkeys(
         ("dataset", "model", "models", "n", "way", "level-gaussian", "steps", "reach", "density", "pick", "cell",
-         "method", "dimensions", "perplexity", "scale", "plane", "between", "seed"), "-1e999;DROP",
+         "method", "dimensions", "perplexity", "scale", "plane", "between", "seed", "pin", "through", "brush"),
+        "-1e999;DROP",
     )  # fmt: skip
     app = open_page(key, **nonsense)
     assert not app.exception
@@ -164,6 +175,18 @@ def test_an_upload_that_is_no_picture_is_refused_in_words(bundles):
     app = upload(b"these are not pixels")
     assert not app.exception
     assert "mine.png: This is not a picture" in app.error[0].value
+
+
+@pytest.mark.parametrize(("key", "words_there"), [("latent_plane", "on the server"), ("draw", "cannot follow")])
+def test_a_model_with_other_layers_is_not_sent_to_the_browser(bundles, monkeypatch, key, words_there):
+    def refuse(model, networks):
+        raise layers.Unsupported("a layer of type GELU cannot be described")
+
+    monkeypatch.setattr(layers, "pack", refuse)
+    app = open_page(key)
+    assert not app.exception
+    assert words_there in app.info[0].value and "GELU" in app.info[0].value
+    assert ('<div class="lx-plane">' in words(app)) == (key == "latent_plane")
 
 
 def test_missing_originals_give_labelled_stand_ins(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from explorer import latent
-from explorer.latent import PlaneThroughThree, lerp, slerp
+from explorer.latent import Plane, lerp, principal_directions, slerp, usual_distance
+from explorer.projection import pca
 
 T = torch.linspace(0, 1, 9)
 
@@ -112,7 +113,7 @@ def three(request, generator):
 
 
 def test_the_three_codes_have_the_coordinates_of_a_unit_corner(three):
-    plane = PlaneThroughThree(*three)
+    plane = Plane.through(*three)
     corner = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     torch.testing.assert_close(plane.codes(corner), three, rtol=1e-5, atol=1e-6)
     points, distances = plane.coordinates(three)
@@ -121,7 +122,7 @@ def test_the_three_codes_have_the_coordinates_of_a_unit_corner(three):
 
 
 def test_points_of_a_plane_survive_the_way_to_codes_and_back(three, generator):
-    plane = PlaneThroughThree(*three)
+    plane = Plane.through(*three)
     points = torch.randn(7, 2, generator=generator)
     found, distances = plane.coordinates(plane.codes(points))
     torch.testing.assert_close(found, points, rtol=1e-4, atol=1e-4)
@@ -129,7 +130,7 @@ def test_points_of_a_plane_survive_the_way_to_codes_and_back(three, generator):
 
 
 def test_a_code_beside_the_plane_is_dropped_at_a_right_angle():
-    plane = PlaneThroughThree(torch.zeros(3), torch.tensor([2.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
+    plane = Plane.through(torch.zeros(3), torch.tensor([2.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
     points, distances = plane.coordinates(torch.tensor([[3.0, 1.0, -4.0]]))
     torch.testing.assert_close(points, torch.tensor([[1.0, 1.0]]))
     torch.testing.assert_close(distances, torch.tensor([4.0]))
@@ -139,11 +140,32 @@ def test_rounding_does_not_bend_a_line_into_a_plane():
     for seed in range(200):
         a, b = torch.randn(2, 2, generator=torch.Generator().manual_seed(seed))
         with pytest.raises(ValueError, match="lie on one line"):
-            PlaneThroughThree(a, b, lerp(a, b, torch.tensor([0.3]))[0])
+            Plane.through(a, b, lerp(a, b, torch.tensor([0.3]))[0])
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0, -2.0])
 def test_three_codes_on_one_line_span_no_plane(t, three):
     a, b, _ = three
     with pytest.raises(ValueError, match="lie on one line"):
-        PlaneThroughThree(a, b, lerp(a, b, torch.tensor([t]))[0])
+        Plane.through(a, b, lerp(a, b, torch.tensor([t]))[0])
+
+
+def test_the_principal_plane_is_that_of_pca_in_standard_deviations(generator):
+    codes = torch.randn(200, 6, generator=generator) * torch.tensor([5.0, 3.0, 1.0, 1.0, 0.5, 0.1])
+    points, distances = Plane.principal(codes).coordinates(codes)
+    expected, _ = pca(codes.numpy(), 2)
+    torch.testing.assert_close(points.std(dim=0), torch.ones(2), rtol=1e-4, atol=1e-4)
+    scaled = torch.from_numpy(expected) / torch.from_numpy(expected).std(dim=0)
+    torch.testing.assert_close(points.abs(), scaled.abs(), rtol=1e-3, atol=1e-3)
+    assert (distances > 0).all()
+
+
+def test_a_line_has_one_coordinate(generator):
+    codes = torch.randn(50, 4, generator=generator)
+    line = Plane.line(codes[0], principal_directions(codes, 3)[2])
+    points, _ = line.coordinates(line.codes(torch.tensor([[1.5, 0.0]])))
+    torch.testing.assert_close(points, torch.tensor([[1.5, 0.0]]), rtol=1e-4, atol=1e-4)
+
+
+def test_the_usual_distance_is_the_median_to_the_nearest_other_code():
+    assert usual_distance(torch.tensor([[0.0], [1.0], [3.0], [7.0], [8.0]])) == 1.0

@@ -66,6 +66,11 @@ PAGES: dict[str, Page] = {
         "A pixel fade shows two ghosts; a good code changes one thing into the other. "
         "Watch the norm under each picture: where the straight line dips, it leaves the region the codes live in.",
     ),
+    "draw": Page(
+        "pages/draw.py", "Draw", ":material/draw:", "Latent space", "What does it make of your own drawing?",
+        "Draw a garment, then something that is none: what does the model turn it into? "
+        "Watch where it lands in the plane, and how sure the classifier is of things it has never seen.",
+    ),
     "classify": Page(
         "pages/classify.py", "Classify", ":material/rule:", "Scores and curves", "What gets confused with what?",
         "Pairs of classes that are confused both ways: open a cell and see whether you would do better. "

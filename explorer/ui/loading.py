@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 import torch
 
-from explorer import checkpoints, metrics, projection
+from explorer import checkpoints, latent, layers, metrics, projection
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, DataError, Dataset, data_folder
 from explorer.images import to_float
@@ -55,6 +55,16 @@ def model(bundle: Bundle) -> Model:
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _model(bundle: Bundle, fingerprint: object) -> Model:
     return bundle.load().to(memory_format=torch.channels_last)
+
+
+def packed(bundle: Bundle) -> bytes:
+    """Describe a model's layers for the browser; raises `BundleError`, and `Unsupported` for other layers."""
+    return _packed(bundle, bundle.fingerprint)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _packed(bundle: Bundle, fingerprint: object) -> bytes:
+    return layers.pack(bundle.identity, model(bundle).networks())
 
 
 def codes(bundle: Bundle) -> dict[str, np.ndarray]:
@@ -170,6 +180,12 @@ def projected(bundle: Bundle, fingerprint: object, method: str, dimensions: int,
     if method == "t-SNE":
         return projection.tsne(values, setting)
     return projection.umap(values, dimensions, int(setting))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def usual_distance(bundle: Bundle, fingerprint: object) -> float:
+    """Compute the median distance of a gallery code to the nearest other one."""
+    return latent.usual_distance(torch.from_numpy(codes(bundle)["codes"]))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -1,10 +1,13 @@
-"""Browser components without iframe: choosing images by picture, and images under the pointer of a map.
+"""Browser components without iframe: choosing by picture, images under the pointer, and planes that decode live.
 
-Their JavaScript is readable source beside this file, and needs no build step and no network.
+Their JavaScript is readable source beside this file, and needs no build step and no network. `layer.wasm` is
+assembled from `layer.wat`, by `wat2wasm` of wabt.
 """
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -16,12 +19,28 @@ from explorer.ui.pictures import data_uri
 _HERE = Path(__file__).parent
 
 
-def _component(name: str, css: str | None = None) -> ComponentRenderer:
-    return st.components.v2.component(f"lx_{name}", js=(_HERE / f"{name}.js").read_text(), css=css)
+def _component(name: str, *libraries: str) -> ComponentRenderer:
+    """Register `name`.js with the libraries it calls before it, and the style sheets of all of them."""
+    source = "".join(script(part) for part in (*libraries, name))
+    sheets = [_HERE / f"{part}.css" for part in (*libraries, name)]
+    css = "".join(sheet.read_text() for sheet in sheets if sheet.is_file())
+    return st.components.v2.component(f"lx_{name}", js=source, css=css or None)
 
 
-_picker = _component("picker", (_HERE / "picker.css").read_text())
+def script(name: str) -> str:
+    """Give the JavaScript of `name`.js; that of networks (see `explorer.layers`) with its kernel inside."""
+    text = (_HERE / f"{name}.js").read_text()
+    if name != "network":
+        return text
+    kernel = base64.b64encode((_HERE / "layer.wasm").read_bytes()).decode()
+    return f'const LAYER_WASM = "{kernel}";\n{text}'
+
+
+_picker = _component("picker")
 _hover = _component("hover")
+_weights = _component("weights", "network")
+_plane = _component("plane", "network", "drawing")
+_draw = _component("draw", "network", "drawing")
 
 
 def picker(
@@ -64,3 +83,18 @@ def hover_images(images: np.ndarray, titles: Sequence[str], chart_key: str, key:
         },
         key=key,
     )
+
+
+def send_weights(packed: bytes, key: str) -> None:
+    """Hand a packed model to the browser; Streamlit sends what it has sent before only as its hash."""
+    _weights(data=packed, key=key)
+
+
+def plane(data: Mapping[str, Any], key: str) -> list[list[float]] | None:
+    """Show a plane that decodes under the pointer; `data` as plane.js says. Returns its pins, None before any move."""
+    return _plane(data=dict(data), key=key, on_pins_change=lambda: None).pins
+
+
+def drawing_pad(data: Mapping[str, Any], key: str) -> None:
+    """Show a pad whose image runs through a model while it is drawn; `data` as draw.js says."""
+    _draw(data=dict(data), key=key)

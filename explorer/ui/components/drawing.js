@@ -1,0 +1,49 @@
+// What planes and pad draw alike: elements, images, and a classifier's first guesses.
+
+export function element(tag, className, parent) {
+  const made = document.createElement(tag);
+  made.className = className;
+  parent.appendChild(made);
+  return made;
+}
+
+/** Write an image (C, H, W) in [0, 1] as RGBA bytes. */
+function fillPixels(rgba, image, channels, n) {
+  for (let i = 0; i < n; i += 1) {
+    for (let c = 0; c < 3; c += 1) rgba[4 * i + c] = 255 * image[(channels === 1 ? 0 : c) * n + i] + 0.5;
+    rgba[4 * i + 3] = 255;
+  }
+}
+
+/** Paint an image (C, H, W) in [0, 1] on a canvas of its size. */
+export function paintImage(canvas, image, [channels, height, width]) {
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(width, height);
+  fillPixels(pixels.data, image, channels, width * height);
+  context.putImageData(pixels, 0, 0);
+}
+
+export function softmax(logits) {
+  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const weights = logits.map((value) => Math.exp(value - most));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return weights.map((value) => value / sum);
+}
+
+/** Show the most probable classes as bars in `parent`. */
+export function showGuesses(parent, probabilities, classes, colours, n) {
+  while (parent.children.length < n) {
+    const row = element("div", "guess", parent);
+    element("span", "name", row);
+    element("i", "bar", element("span", "track", row));
+    element("span", "percent", row);
+  }
+  const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a]);
+  order.slice(0, n).forEach((k, i) => {
+    const [name, track, percent] = parent.children[i].children;
+    name.textContent = classes[k];
+    track.firstChild.style.width = `${100 * probabilities[k]}%`;
+    track.firstChild.style.background = colours[k];
+    percent.textContent = `${Math.round(100 * probabilities[k])} %`;
+  });
+}

@@ -1,0 +1,204 @@
+// Run described networks (explorer/layers.py) for one image at a time, in WebAssembly or plain JavaScript.
+//
+// Between layers a tensor is (pixels, channels), channels padded to a multiple of four, in one memory.
+// A convolution of either kind is a table of taps: for each output pixel, which input pixels meet which
+// slice of the weights. The table is made once; layer.wat (or `plainLayer`) then walks it.
+
+const LANES = 4;
+const padded = (n) => Math.ceil(n / LANES) * LANES;
+
+/** What the components of one page share: the networks by model, and the memory that they work in. */
+export function sharedPage() {
+  globalThis.latentExplorer ??= { models: new Map(), runtime: engine(decodeBase64(LAYER_WASM)) };
+  return globalThis.latentExplorer;
+}
+
+export function decodeBase64(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+/** Read bytes of `layers.pack` -> { model, networks: { name: layers }, weights: Float32Array }. */
+export function unpack(bytes) {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  return { ...header, weights: new Float32Array(bytes.slice(4 + length).buffer) };
+}
+
+/** List, for each output pixel, the taps [input pixel, kernel place] of a (transposed) convolution. */
+function tapsOf(layer) {
+  if (layer.op === "dense") return [[[0, 0]]];
+  const [, inHeight, inWidth] = layer.in;
+  const [, outHeight, outWidth] = layer.out;
+  const [kernelHeight, kernelWidth] = layer.kernel;
+  const source = (out, k, axis) => { // the input row or column that output `out` meets through kernel place k
+    if (!layer.transposed) return out * layer.stride[axis] - layer.padding[axis] + k;
+    const spread = out + layer.padding[axis] - k;
+    return spread % layer.stride[axis] === 0 ? spread / layer.stride[axis] : -1;
+  };
+  const pixels = [];
+  for (let y = 0; y < outHeight; y += 1) {
+    for (let x = 0; x < outWidth; x += 1) {
+      const taps = [];
+      for (let ky = 0; ky < kernelHeight; ky += 1) {
+        const row = source(y, ky, 0);
+        if (row < 0 || row >= inHeight) continue;
+        for (let kx = 0; kx < kernelWidth; kx += 1) {
+          const column = source(x, kx, 1);
+          if (column >= 0 && column < inWidth) taps.push([row * inWidth + column, ky * kernelWidth + kx]);
+        }
+      }
+      pixels.push(taps);
+    }
+  }
+  return pixels;
+}
+
+/** layer.wat in JavaScript, for a browser without WebAssembly SIMD; same arguments, in bytes. */
+function plainLayer(memory) {
+  return (x, w, b, y, taps, nPixels, inBytes, outBytes, lowest) => {
+    const floats = new Float32Array(memory.buffer);
+    const table = new Int32Array(memory.buffer);
+    const nOut = outBytes / 4;
+    const nIn = inBytes / 4;
+    let t = taps / 4;
+    for (let pixel = 0; pixel < nPixels; pixel += 1) {
+      const out = y / 4 + pixel * nOut;
+      for (let o = 0; o < nOut; o += 1) floats[out + o] = floats[b / 4 + o];
+      const count = table[t];
+      t += 1;
+      for (let k = 0; k < count; k += 1, t += 2) {
+        const from = (x + table[t]) / 4;
+        let row = (w + table[t + 1]) / 4;
+        for (let i = 0; i < nIn; i += 1, row += nOut) {
+          const value = floats[from + i];
+          if (value !== 0) for (let o = 0; o < nOut; o += 1) floats[out + o] += value * floats[row + o];
+        }
+      }
+      for (let o = 0; o < nOut; o += 1) floats[out + o] = Math.max(lowest, floats[out + o]);
+    }
+  };
+}
+
+/** Memory that grows, where there is no WebAssembly. */
+function plainMemory() {
+  const memory = { buffer: new ArrayBuffer(65536) };
+  memory.grow = (pages) => {
+    const larger = new Uint8Array(memory.buffer.byteLength + 65536 * pages);
+    larger.set(new Uint8Array(memory.buffer));
+    memory.buffer = larger.buffer;
+  };
+  return memory;
+}
+
+/** The memory that all networks of the page share, and the kernel that works in it. */
+export function engine(wasmBytes) {
+  const hasWasm = typeof WebAssembly === "object" && WebAssembly.validate(wasmBytes); // false where SIMD is unknown
+  const memory = hasWasm ? new WebAssembly.Memory({ initial: 1 }) : plainMemory();
+  let used = 16; // byte 0 stays free, so that no address is falsy
+  const allocate = (nBytes) => {
+    const address = used;
+    used += Math.ceil(nBytes / 16) * 16;
+    const missing = used - memory.buffer.byteLength;
+    if (missing > 0) memory.grow(Math.ceil(missing / 65536));
+    return address;
+  };
+  if (!hasWasm) return { memory, allocate, layer: plainLayer(memory), kind: "javascript" };
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(wasmBytes), { env: { memory } });
+  return { memory, allocate, layer: instance.exports.layer, kind: "webassembly" };
+}
+
+/** Make the networks of one unpacked model: { name: (Float32Array input) => Float32Array output }. */
+export function makeNetworks(packed, runtime) {
+  const base = runtime.allocate(packed.weights.byteLength);
+  new Float32Array(runtime.memory.buffer, base, packed.weights.length).set(packed.weights);
+  const made = {};
+  for (const [name, layers] of Object.entries(packed.networks)) made[name] = network(layers, base, runtime);
+  return made;
+}
+
+const ELEMENTWISE = { // one loop each: a shared loop over a function value is ten times slower
+  relu: (values) => { for (let i = 0; i < values.length; i += 1) values[i] = Math.max(0, values[i]); },
+  sigmoid: (values) => { for (let i = 0; i < values.length; i += 1) values[i] = 1 / (1 + Math.exp(-values[i])); },
+  tanh: (values) => { for (let i = 0; i < values.length; i += 1) values[i] = Math.tanh(values[i]); },
+};
+
+/** Compile one list of layers; `base` is the address of the weights. */
+function network(layers, base, runtime) {
+  const steps = layers.map((layer) => {
+    if (layer.op === "dense" || layer.op === "conv") return matrixStep(layer, base, runtime);
+    if (layer.op === "to_channels_last") return moveStep(layer.shape, true, runtime);
+    if (layer.op === "to_channels_first") return moveStep(layer.shape, false, runtime);
+    if (layer.op in ELEMENTWISE) return elementStep(ELEMENTWISE[layer.op], runtime);
+    throw new Error(`unsupported layer ${layer.op}`);
+  });
+  let input = 0;
+  let room = 0;
+  return (values) => {
+    if (room < values.length) {
+      input = runtime.allocate(4 * padded(values.length));
+      room = values.length;
+    }
+    new Float32Array(runtime.memory.buffer, input, values.length).set(values);
+    let tensor = { address: input, n: values.length };
+    for (const step of steps) tensor = step(tensor);
+    return new Float32Array(runtime.memory.buffer, tensor.address, tensor.n).slice();
+  };
+}
+
+/** A dense layer or a convolution: a tap table and one call of the kernel. */
+function matrixStep(layer, base, runtime) {
+  const isDense = layer.op === "dense";
+  const nIn = isDense ? layer.in : layer.in[0];
+  const nOut = padded(isDense ? layer.out : layer.out[0]);
+  const pixels = tapsOf(layer);
+  const table = new Int32Array(pixels.length + 2 * pixels.reduce((sum, taps) => sum + taps.length, 0));
+  let at = 0;
+  for (const taps of pixels) {
+    table[at] = taps.length;
+    at += 1;
+    for (const [pixel, place] of taps) {
+      table[at] = 4 * pixel * padded(nIn);
+      table[at + 1] = 4 * place * nIn * nOut;
+      at += 2;
+    }
+  }
+  const tapsAddress = runtime.allocate(table.byteLength);
+  new Int32Array(runtime.memory.buffer, tapsAddress, table.length).set(table);
+  const out = runtime.allocate(4 * pixels.length * nOut);
+  const lowest = layer.relu ? 0 : -Infinity;
+  const n = isDense ? layer.out : pixels.length * nOut;
+  return (x) => {
+    runtime.layer(
+      x.address, base + 4 * layer.weight, base + 4 * layer.bias, out, tapsAddress,
+      pixels.length, 4 * nIn, 4 * nOut, lowest,
+    );
+    return { address: out, n };
+  };
+}
+
+/** Between (C, H, W) and (H, W, padded C). */
+function moveStep([channels, height, width], toLast, runtime) {
+  const nPixels = height * width;
+  const stride = padded(channels);
+  const n = toLast ? nPixels * stride : nPixels * channels;
+  const out = runtime.allocate(4 * n);
+  return (x) => {
+    const from = new Float32Array(runtime.memory.buffer, x.address);
+    const to = new Float32Array(runtime.memory.buffer, out, n);
+    for (let c = 0; c < channels; c += 1) {
+      for (let p = 0; p < nPixels; p += 1) {
+        if (toLast) to[p * stride + c] = from[c * nPixels + p];
+        else to[c * nPixels + p] = from[p * stride + c];
+      }
+    }
+    return { address: out, n };
+  };
+}
+
+/** An activation, in place. */
+function elementStep(activate, runtime) {
+  return (x) => {
+    activate(new Float32Array(runtime.memory.buffer, x.address, x.n));
+    return x;
+  };
+}

@@ -1,0 +1,462 @@
+// A plane of codes that answers the pointer: what the decoder makes of the point under it, at once.
+//
+// data: {
+//   model, classifier: names of packed networks (classifier may be null), classes[], colours[],
+//   origin[D], right[D], up[D]: the code at coordinates (u, v) is origin + u right + v up,
+//   axis[n]: coordinates of the centres of the sheet's n x n cells, ascending, for both directions,
+//   flat: one row of cells instead, v is 0, names: [u, v], image: [C, H, W],
+//   points: [[u, v, class, squared distance from the plane]...], typical: usual distance between codes,
+//   layers: any of "sheet", "codes", "density", "prior", "posterior", ellipse: [u, v, sigma u, sigma v] or null,
+//   pins: [[u, v]...], at most two, to begin with; group: planes of one group share the cursor, or null
+// }
+// An event "lx-code" { group, code, sigma } on the document puts the cursor and an ellipse at a code.
+// State for Python: pins.
+
+const MAX_PINS = 2;
+const NUDGE = 1 / 200; // of the plane's side, for an arrow key; ten times as much with Shift
+const GRAB_PIXELS = 16;
+const TOP = 3;
+const SLICE_MS = { pointing: 5, idle: 30 }; // at a time, for decoding the sheet behind
+const POINTING_MS = 400; // after its last move the pointer counts as moving
+const DENSITY_CELLS = 72;
+const DENSITY_WIDTH = 0.025; // of the plane's side
+
+export default function (component) {
+  const { parentElement } = component;
+  parentElement.livePlane ??= new LivePlane(parentElement);
+  parentElement.livePlane.update(component);
+  const token = {};
+  parentElement.livePlane.token = token;
+  return () => {
+    if (parentElement.livePlane?.token !== token) return; // a newer run of this component has taken over
+    parentElement.livePlane.destroy();
+    delete parentElement.livePlane;
+  };
+}
+
+class LivePlane {
+  constructor(parent) {
+    this.root = element("div", "live", parent);
+    this.layout = element("div", "layout", this.root);
+    const sheet = element("div", "sheet", this.layout);
+    this.back = element("canvas", "back", sheet); // what does not move with the pointer
+    this.front = element("canvas", "front", sheet); // cursor and pins
+    this.front.tabIndex = 0;
+    this.front.setAttribute("role", "application");
+    const side = element("div", "side", this.layout);
+    this.picture = element("canvas", "picture", side);
+    const words = element("div", "words", side);
+    this.where = element("div", "where", words);
+    this.guesses = element("div", "guesses", words);
+    this.note = element("div", "note", words);
+    this.pins = null;
+    this.active = -1; // the pin that arrow keys move
+    this.cursor = null; // [u, v] under the pointer, here or in a linked plane
+    this.dragging = false;
+    this.pending = 0;
+    this.frames = 0;
+    this.sheets = 0;
+    this.moved = -Infinity;
+    this.listen();
+  }
+
+  listen() {
+    const front = this.front;
+    front.addEventListener("pointermove", (event) => this.onMove(event));
+    front.addEventListener("pointerdown", (event) => this.onDown(event));
+    front.addEventListener("pointerup", (event) => this.onUp(event));
+    front.addEventListener("pointercancel", (event) => this.onUp(event));
+    front.addEventListener("pointerleave", () => { if (!this.dragging) this.point(null); });
+    front.addEventListener("keydown", (event) => this.onKey(event));
+    this.onModel = () => this.refresh();
+    this.onLinked = (event) => {
+      if (event.detail.from === this || !this.data?.group || event.detail.group !== this.data.group) return;
+      this.cursor = event.detail.place && this.valueAt(event.detail.place);
+      this.schedule();
+    };
+    this.onCode = (event) => {
+      if (!this.data?.group || event.detail.group !== this.data.group) return;
+      const { code, sigma } = event.detail;
+      this.cursor = [code[0], code[1]]; // only a native plane is sent codes
+      this.ellipse = sigma && [code[0], code[1], 2 * sigma[0], 2 * sigma[1]];
+      this.schedule();
+    };
+    document.addEventListener("lx-code", this.onCode);
+    document.addEventListener("lx-model", this.onModel);
+    document.addEventListener("lx-cursor", this.onLinked);
+    this.watcher = new ResizeObserver(() => this.resize());
+    this.watcher.observe(this.back.parentElement);
+  }
+
+  destroy() {
+    cancelAnimationFrame(this.pending);
+    cancelAnimationFrame(this.painting);
+    this.watcher.disconnect();
+    document.removeEventListener("lx-model", this.onModel);
+    document.removeEventListener("lx-cursor", this.onLinked);
+    document.removeEventListener("lx-code", this.onCode);
+    this.root.remove();
+  }
+
+  update({ data, setStateValue }) {
+    this.setStateValue = setStateValue;
+    this.data = data;
+    this.pins ??= data.pins.map((pin) => [...pin]);
+    if (this.active < 0) this.active = this.pins.length - 1;
+    this.layout.classList.toggle("flat", data.flat);
+    this.back.parentElement.style.aspectRatio = `${data.axis.length} / ${this.nRows}`;
+    const step = (i) => data.axis[i + 1] - data.axis[i];
+    this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
+    this.front.setAttribute("aria-label", `Plane of codes: ${data.names.join(" and ")}. Arrow keys move the pin.`);
+    [, this.picture.height, this.picture.width] = data.image;
+    const style = getComputedStyle(this.root);
+    this.ink = style.getPropertyValue("--st-text-color") || "#222";
+    this.accent = style.getPropertyValue("--st-primary-color") || "#c0392b";
+    this.refresh();
+  }
+
+  /** The model's networks, once they are here. */
+  get networks() {
+    return sharedPage().models.get(this.data.model);
+  }
+
+  get nRows() {
+    return this.data.flat ? 1 : this.data.axis.length;
+  }
+
+  refresh() {
+    if (!this.data) return;
+    this.root.dataset.state = this.networks ? sharedPage().runtime.kind : "loading";
+    this.resize();
+  }
+
+  resize() {
+    const [width, height] = [this.back.clientWidth, this.back.clientHeight].map((n) => Math.round(n * devicePixelRatio));
+    if (!width || !this.data) return;
+    for (const canvas of [this.back, this.front]) {
+      if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    }
+    this.paintBack();
+    this.schedule();
+  }
+
+  // Places: 0 is the left or lower edge of the plane, 1 the right or upper one.
+
+  placeOf([u, v]) {
+    return [this.placeAlong(u), this.data.flat ? 0.5 : this.placeAlong(v)];
+  }
+
+  valueAt([x, y]) {
+    return [this.valueAlong(x), this.data.flat ? 0 : this.valueAlong(y)];
+  }
+
+  placeAlong(value) {
+    const { axis } = this.data;
+    const knots = [this.edges[0], ...axis, this.edges[1]];
+    const place = (i) => (i === 0 ? 0 : i === knots.length - 1 ? 1 : (i - 0.5) / axis.length);
+    let i = knots.findIndex((knot) => knot > value) - 1;
+    if (i === -1) i = 0;
+    if (i < -1) i = knots.length - 2;
+    return place(i) + ((value - knots[i]) / (knots[i + 1] - knots[i])) * (place(i + 1) - place(i));
+  }
+
+  valueAlong(place) {
+    const { axis } = this.data;
+    const knots = [this.edges[0], ...axis, this.edges[1]];
+    const inner = Math.min(Math.max(place, 0), 1) * axis.length + 0.5; // centres stand at 1, 2, ... n
+    const i = Math.min(Math.max(Math.floor(inner), 0), axis.length);
+    const from = i === 0 ? 0.5 : i;
+    const to = i === axis.length ? axis.length + 0.5 : i + 1;
+    return knots[i] + ((inner - from) / (to - from)) * (knots[i + 1] - knots[i]);
+  }
+
+  /** Canvas pixels [x, y] of coordinates [u, v]. */
+  pixelOf(spot) {
+    const [x, y] = this.placeOf(spot);
+    return [x * this.back.width, (1 - y) * this.back.height];
+  }
+
+  codeAt([u, v]) {
+    const { origin, right, up } = this.data;
+    return Float32Array.from(origin, (o, i) => o + u * right[i] + v * up[i]);
+  }
+
+  eventPlace(event) {
+    const box = this.front.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, 1 - (event.clientY - box.top) / box.height];
+  }
+
+  // Gestures
+
+  /** Move the cursor to a place (null: away), here and in linked planes. */
+  point(place) {
+    this.cursor = place && this.valueAt(place);
+    this.ellipse = null;
+    if (this.data.group) {
+      const detail = { group: this.data.group, from: this, place };
+      document.dispatchEvent(new CustomEvent("lx-cursor", { detail }));
+    }
+    this.schedule();
+  }
+
+  onMove(event) {
+    this.moved = event.timeStamp;
+    const place = this.eventPlace(event);
+    if (this.dragging) this.pins[this.active] = this.valueAt(place);
+    this.point(place);
+  }
+
+  onDown(event) {
+    event.preventDefault();
+    this.front.focus({ preventScroll: true });
+    this.front.setPointerCapture(event.pointerId);
+    const place = this.eventPlace(event);
+    const distances = this.pins.map((pin) => {
+      const [x, y] = this.pixelOf(pin);
+      return Math.hypot(x - place[0] * this.back.width, y - (1 - place[1]) * this.back.height) / devicePixelRatio;
+    });
+    const nearest = distances.indexOf(Math.min(...distances));
+    const grabbed = nearest >= 0 && distances[nearest] <= GRAB_PIXELS;
+    if (grabbed || this.pins.length === MAX_PINS) this.active = nearest;
+    else this.active = this.pins.push(null) - 1;
+    this.dragging = true;
+    if (!grabbed) this.pins[this.active] = this.valueAt(place);
+    this.point(place);
+  }
+
+  onUp(event) {
+    if (!this.dragging) return;
+    this.dragging = false;
+    if (event.pointerType !== "mouse") this.point(null);
+    this.report();
+  }
+
+  onKey(event) {
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    if (event.key === "Escape" && this.pins.length) {
+      this.pins.splice(this.active, 1);
+      this.active = this.pins.length - 1;
+    } else if (event.key in moves) {
+      if (this.active < 0) this.active = this.pins.push(this.valueAt([0.5, 0.5])) - 1;
+      const step = NUDGE * (event.shiftKey ? 10 : 1);
+      const place = this.placeOf(this.pins[this.active]);
+      this.pins[this.active] = this.valueAt(place.map((p, i) => p + step * moves[event.key][i]));
+      this.cursor = null;
+    } else return;
+    event.preventDefault();
+    this.schedule();
+    clearTimeout(this.reporting);
+    this.reporting = setTimeout(() => this.report(), 250); // a held key is one move
+  }
+
+  report() {
+    this.setStateValue("pins", this.pins.map((pin) => pin.map((value) => Math.round(value * 1e4) / 1e4)));
+  }
+
+  // Drawing
+
+  schedule() {
+    this.pending ||= requestAnimationFrame(() => {
+      this.pending = 0;
+      this.draw();
+    });
+  }
+
+  draw() {
+    this.paintFront();
+    if (!this.networks) return;
+    this.spot = this.cursor ?? this.pins[this.active] ?? this.spot ?? this.valueAt([0.5, 0.5]);
+    const image = this.networks.decode(this.codeAt(this.spot));
+    paintImage(this.picture, image, this.data.image);
+    this.describe(this.spot, image);
+    this.frames += 1;
+    this.picture.dataset.frames = this.frames;
+  }
+
+  describe(spot, image) {
+    const { names, classes, colours, classifier, points, typical } = this.data;
+    const shown = this.data.flat ? names.slice(0, 1) : names;
+    this.where.textContent = shown.map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   ");
+    const classify = sharedPage().models.get(classifier)?.classify;
+    if (classify) showGuesses(this.guesses, softmax(classify(image)), classes, colours, TOP);
+    if (points.length) {
+      const ratio = this.distanceToData(spot) / typical;
+      this.note.textContent = `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`;
+    }
+  }
+
+  /** Distance in the whole code from (u, v) to the nearest gallery code. */
+  distanceToData([u, v]) {
+    const { right, up, points } = this.data;
+    const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+    this.metric = this.metric?.right === right
+      ? this.metric : { right, rr: dot(right, right), ru: dot(right, up), uu: dot(up, up) };
+    const { rr, ru, uu } = this.metric;
+    let nearest = Infinity;
+    for (const [pu, pv, , away] of points) {
+      const du = u - pu;
+      const dv = v - pv;
+      nearest = Math.min(nearest, rr * du * du + 2 * ru * du * dv + uu * dv * dv + away);
+    }
+    return Math.sqrt(Math.max(nearest, 0));
+  }
+
+  paintFront() {
+    const context = this.front.getContext("2d");
+    context.clearRect(0, 0, this.front.width, this.front.height);
+    const scale = devicePixelRatio;
+    if (this.ellipse) this.paintEllipse(context, this.ellipse);
+    if (this.pins.length === 2) this.line(context, this.pins.map((pin) => this.pixelOf(pin)), scale);
+    this.pins.forEach((pin, i) => this.dot(context, this.pixelOf(pin), "AB"[i], 13 * scale, i === this.active));
+    if (this.cursor && !this.dragging) this.cross(context, this.pixelOf(this.cursor), 11 * scale, scale);
+  }
+
+  line(context, [[x0, y0], [x1, y1]], scale) {
+    context.beginPath();
+    context.moveTo(x0, y0);
+    context.lineTo(x1, y1);
+    outlined(context, this.accent, 3 * scale);
+  }
+
+  dot(context, [x, y], name, radius, isActive) {
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.fillStyle = this.accent;
+    context.fill();
+    context.lineWidth = radius / (isActive ? 3 : 6);
+    context.strokeStyle = "#fff";
+    context.stroke();
+    context.fillStyle = "#fff";
+    context.font = `700 ${1.15 * radius}px sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(name, x, y);
+  }
+
+  cross(context, [x, y], arm, scale) {
+    context.beginPath();
+    context.arc(x, y, arm, 0, 2 * Math.PI);
+    outlined(context, this.accent, 3 * scale);
+  }
+
+  paintBack() {
+    const context = this.back.getContext("2d");
+    const { model, origin, right, up, axis, layers, points, ellipse, colours } = this.data;
+    const { width, height } = this.back;
+    const signature = JSON.stringify(
+      [model, origin, right, up, axis, layers, ellipse, width, height, this.accent, !this.networks],
+    );
+    if (signature === this.painted) return; // a rerun changed nothing here
+    this.painted = signature;
+    this.root.dataset.painted = "no";
+    context.clearRect(0, 0, width, height);
+    if (layers.includes("density")) this.paintDensity(context);
+    const above = () => {
+      if (layers.includes("prior")) for (const radius of [1, 2, 3]) this.paintEllipse(context, [0, 0, radius, radius]);
+      if (layers.includes("codes")) for (const point of points) this.paintCode(context, point, colours);
+      if (layers.includes("posterior") && ellipse) this.paintEllipse(context, ellipse);
+    };
+    cancelAnimationFrame(this.painting);
+    if (layers.includes("sheet") && this.networks) this.paintSheet(context, () => this.finishBack(above));
+    else this.finishBack(above);
+  }
+
+  finishBack(above) {
+    above();
+    if (!this.networks) return;
+    this.sheets += 1;
+    this.root.dataset.sheets = this.sheets;
+    this.root.dataset.painted = "yes";
+  }
+
+  /** Decode the sheet behind, a few cells a frame, then call `done`. */
+  paintSheet(context, done) {
+    const { axis, flat, image: [channels, height, width] } = this.data;
+    const [n, nRows] = [axis.length, this.nRows];
+    const [across, down] = [this.back.width / n, this.back.height / nRows];
+    const cell = document.createElement("canvas");
+    [cell.width, cell.height] = [width, height];
+    const cellContext = cell.getContext("2d");
+    const pixels = cellContext.createImageData(width, height);
+    context.imageSmoothingEnabled = false;
+    const isDense = this.data.layers.includes("density");
+    let next = 0;
+    const slice = () => {
+      const start = performance.now();
+      const end = start + (start - this.moved < POINTING_MS ? SLICE_MS.pointing : SLICE_MS.idle);
+      while (next < n * nRows && performance.now() < end) {
+        const [column, row] = [next % n, Math.floor(next / n)];
+        const x = this.networks.decode(this.codeAt([axis[column], flat ? 0 : axis[n - 1 - row]]));
+        fillPixels(pixels.data, x, channels, width * height);
+        cellContext.putImageData(pixels, 0, 0);
+        const [left, right] = [column, column + 1].map((i) => Math.round(i * across));
+        const [top, bottom] = [row, row + 1].map((i) => Math.round(i * down));
+        context.globalAlpha = isDense ? 0.55 : 1;
+        context.drawImage(cell, left, top, right - left, bottom - top);
+        context.globalAlpha = 1;
+        next += 1;
+      }
+      if (next < n * nRows) this.painting = requestAnimationFrame(slice);
+      else done();
+    };
+    slice();
+  }
+
+  /** Shade where gallery codes are dense: a Gaussian kernel estimate. */
+  paintDensity(context) {
+    const n = DENSITY_CELLS;
+    const density = new Float32Array(n * n);
+    const reach = Math.ceil(3 * DENSITY_WIDTH * n);
+    for (const point of this.data.points) {
+      const place = this.placeOf(point);
+      const [x, y] = [place[0] * n, (1 - place[1]) * n];
+      for (let row = Math.max(0, Math.floor(y) - reach); row < Math.min(n, y + reach); row += 1) {
+        for (let column = Math.max(0, Math.floor(x) - reach); column < Math.min(n, x + reach); column += 1) {
+          const [dx, dy] = [(column + 0.5 - x) / n, (row + 0.5 - y) / n];
+          density[row * n + column] += Math.exp(-(dx * dx + dy * dy) / (2 * DENSITY_WIDTH ** 2));
+        }
+      }
+    }
+    const most = density.reduce((a, b) => Math.max(a, b), 1e-9);
+    const small = document.createElement("canvas");
+    small.width = small.height = n;
+    const pen = small.getContext("2d");
+    pen.fillStyle = this.accent;
+    density.forEach((value, i) => {
+      pen.globalAlpha = 0.75 * Math.sqrt(value / most);
+      pen.fillRect(i % n, Math.floor(i / n), 1, 1);
+    });
+    context.imageSmoothingEnabled = true;
+    context.drawImage(small, 0, 0, this.back.width, this.back.height);
+  }
+
+  paintCode(context, [u, v, label], colours) {
+    const [x, y] = this.pixelOf([u, v]);
+    context.beginPath();
+    context.arc(x, y, 4.5 * devicePixelRatio, 0, 2 * Math.PI);
+    context.fillStyle = colours[label];
+    context.fill();
+    context.lineWidth = devicePixelRatio;
+    context.strokeStyle = "#fff";
+    context.stroke();
+  }
+
+  paintEllipse(context, [u, v, sigmaU, sigmaV]) {
+    context.beginPath();
+    for (let i = 0; i <= 72; i += 1) {
+      const angle = (2 * Math.PI * i) / 72;
+      context.lineTo(...this.pixelOf([u + sigmaU * Math.cos(angle), v + sigmaV * Math.sin(angle)]));
+    }
+    outlined(context, this.accent, 2 * devicePixelRatio);
+  }
+}
+
+/** Stroke the current path so that it shows on dark and on light. */
+function outlined(context, colour, width) {
+  context.lineWidth = 2 * width;
+  context.strokeStyle = "#fffc";
+  context.stroke();
+  context.lineWidth = width;
+  context.strokeStyle = colour;
+  context.stroke();
+}

@@ -1,0 +1,143 @@
+"""Planes of codes that decode under the pointer, in the browser; on the server where that cannot be."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer.checkpoints import Bundle
+from explorer.figures import PALETTE
+from explorer.latent import Plane, lerp, plane
+from explorer.layers import Unsupported
+from explorer.ui import components, loading
+from explorer.ui.frame import View
+from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
+
+CLASSIFIER = "ffnn"
+NEIGHBOURS = 8
+STEPS = 9
+MAX_PINS = 2
+
+
+def send_weights(view: View, models: Iterable[str], key: str) -> None:
+    """Hand models, and the classifier, to the browser; below the planes that use them, since it takes a line."""
+    for name in dict.fromkeys((*models, CLASSIFIER)):
+        bundle = view.bundle(name)
+        if not loading.problem(bundle) and not unsupported(bundle):
+            components.send_weights(loading.packed(bundle), key=f"{key}-weights-{name}")
+
+
+def unsupported(bundle: Bundle) -> str:
+    """Say why a model cannot run in the browser, or return an empty string."""
+    try:
+        loading.packed(bundle)
+    except Unsupported as error:
+        return str(error)
+    return ""
+
+
+def live_plane(
+    view: View,
+    model: str,
+    where: Plane,
+    axis: torch.Tensor,
+    names: tuple[str, str],
+    layers: Sequence[str],
+    key: str,
+    **more: Any,
+) -> list[tuple[float, float]]:
+    """Show a plane of codes with an image of the point under the pointer, and return its pins.
+
+    axis: coordinates `(n,)` of the cells of the decoded sheet, ascending, for both directions. layers: any of
+    "sheet", "codes", "density", "prior", "posterior". more: "flat", "ellipse", "group" and "pins" as plane.js says.
+    """
+    bundle = view.bundle(model)
+    points, away = where.coordinates(torch.from_numpy(loading.codes(bundle)["codes"]))
+    if reason := unsupported(bundle):
+        st.info(f"This model is decoded on the server and does not answer the pointer: {reason}.")
+        server_plane(view, bundle, where, axis, points.numpy() if "codes" in layers else None, names)
+        return []
+    data = {
+        "model": bundle.identity,
+        **classifier_data(view),
+        "flat": False,
+        "origin": where.origin.tolist(),
+        "right": where.basis[0].tolist(),
+        "up": where.basis[1].tolist(),
+        "axis": axis.tolist(),
+        "names": names,
+        "points": [
+            [round(u, 4), round(v, 4), int(k), round(d * d, 4)]
+            for (u, v), k, d in zip(points.tolist(), view.gallery.labels, away.tolist(), strict=True)
+        ],
+        "typical": loading.usual_distance(bundle, bundle.fingerprint),
+        "layers": list(layers),
+        "ellipse": None,
+        "group": None,
+        "pins": [],
+    }
+    pins = components.plane({**data, **more}, key=key)
+    return [tuple(pin) for pin in (data | more)["pins"]] if pins is None else [tuple(pin) for pin in pins]
+
+
+def classifier_data(view: View) -> dict[str, Any]:
+    """Name the classifier, its classes and their colours; no classifier where its bundle is broken."""
+    bundle = view.bundle(CLASSIFIER)
+    return {
+        "classifier": None if loading.problem(bundle) else bundle.identity,
+        "classes": view.gallery.classes,
+        "colours": PALETTE,
+        "image": view.dataset.image_shape,
+    }
+
+
+def server_plane(
+    view: View, bundle: Bundle, where: Plane, axis: torch.Tensor, points: np.ndarray | None, names: tuple[str, str]
+) -> None:
+    """Draw the decoded sheet of a plane, and gallery coordinates over it, as one picture from the server."""
+    x = loading.decode(bundle, where.codes(plane(axis, axis)))
+    ticks = [(float(cell_places(axis.numpy(), v.numpy())), f"{v:.2f}") for v in axis[:: max(1, len(axis) // 6)]]
+    over = None if points is None else cell_places(axis.numpy(), points)
+    show_plane(x, len(axis), ticks, over, view.gallery.labels, names)
+
+
+def read_pins() -> list[tuple[float, float]]:
+    """Read the pins from the address, `u,v` each; what is no point near any code is passed over."""
+    pins = []
+    for text in st.query_params.get_all("pin")[:MAX_PINS]:
+        try:
+            u, v = (float(part) for part in text.split(","))
+        except ValueError:
+            continue
+        if max(abs(u), abs(v)) < 100 and math.isfinite(u + v):
+            pins.append((u, v))
+    return pins
+
+
+def show_pins(view: View, model: str, where: Plane, pins: Sequence[tuple[float, float]]) -> None:
+    """Keep the pins in the address, and show what is real near each, and the walk between two."""
+    texts = [f"{u:g},{v:g}" for u, v in pins]
+    if texts and texts != st.query_params.get_all("pin"):
+        st.query_params["pin"] = texts
+    if not pins:
+        st.query_params.pop("pin", None)
+        st.markdown("Click to pin a point and see the real images nearest to it; pin a second one to walk between.")
+        return
+    bundle = view.bundle(model)
+    codes = where.codes(torch.tensor(pins))
+    decoded = loading.decode(bundle, codes)
+    gallery = torch.from_numpy(loading.codes(bundle)["codes"])
+    strips = []
+    for name, code, image in zip("AB", codes, decoded, strict=False):
+        distances = (gallery - code).norm(dim=1)
+        nearest = distances.argsort()[:NEIGHBOURS].tolist()
+        captions = ["decoded", *(f"{view.gallery.label(i)}\n{distances[i]:.2f}" for i in nearest)]
+        images = np.concatenate([image[None], view.gallery.images[nearest]])
+        strips.append(Strip(f"Pin {name}", images, captions, "and the real images nearest to it, with their distance"))
+    if len(pins) == 2:
+        t = torch.linspace(0, 1, STEPS)
+        strips.append(Strip("From A to B", loading.decode(bundle, lerp(codes[0], codes[1], t)), note="straight line"))
+    show_strips(strips)

@@ -1,0 +1,117 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from explorer.layers import Unsupported, pack
+
+
+def unpack(data):
+    [length] = struct.unpack("<I", data[:4])
+    header = json.loads(data[4 : 4 + length])
+    weights = torch.from_numpy(np.frombuffer(data, "<f4", offset=4 + length).copy())
+    return header["model"], header["networks"], weights
+
+
+def interpret(layers, weights, x):
+    for layer in layers:
+        if layer["op"] in ("dense", "conv"):
+            n_in, n_out = (layer[k] if layer["op"] == "dense" else layer[k][0] for k in ("in", "out"))
+            n_taps = 1 if layer["op"] == "dense" else layer["kernel"][0] * layer["kernel"][1]
+            width = -(-n_out // 4) * 4
+            taps = weights[layer["weight"] :][: n_taps * n_in * width].view(n_taps, n_in, width)
+            bias = weights[layer["bias"] :][:width]
+            assert not taps[..., n_out:].any() and not bias[n_out:].any()
+            x = apply(layer, taps[..., :n_out], bias[:n_out], x)
+            x = x.relu() if layer["relu"] else x
+        elif layer["op"] == "to_channels_last":
+            x = x.reshape(-1, *layer["shape"]).permute(0, 2, 3, 1)
+        elif layer["op"] == "to_channels_first":
+            x = x.permute(0, 3, 1, 2).flatten(1)
+        else:
+            x = getattr(torch, layer["op"])(x)
+    return x
+
+
+def apply(layer, taps, bias, x):
+    if layer["op"] == "dense":
+        return x @ taps[0] + bias
+    kernel = taps.unflatten(0, layer["kernel"])  # (kh, kw, in, out)
+    x = x.permute(0, 3, 1, 2)
+    if layer["transposed"]:
+        size = [(o - 1) * s - 2 * p + k for o, s, p, k in zip(x.shape[2:], layer["stride"], layer["padding"],
+                                                             layer["kernel"], strict=True)]  # fmt: skip
+        extra = [wanted - got for wanted, got in zip(layer["out"][1:], size, strict=True)]
+        y = F.conv_transpose2d(x, kernel.permute(2, 3, 0, 1), bias, layer["stride"], layer["padding"], extra)
+    else:
+        y = F.conv2d(x, kernel.permute(3, 2, 0, 1), bias, layer["stride"], layer["padding"])
+    return y.permute(0, 2, 3, 1)
+
+
+def randomise_statistics(model):
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -1, 1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.uniform_(module.bias, -1, 1)
+
+
+def test_every_network_of_the_roster_is_described_exactly(model, generator):
+    randomise_statistics(model)
+    name, networks, weights = unpack(pack("a/b", model.networks()))
+    assert name == "a/b"
+    assert set(networks) == set(model.networks())
+    for part, (network, shape) in model.networks().items():
+        x = torch.randn(3, *shape, generator=generator)
+        with torch.inference_mode():
+            expected = network(x).flatten(1)
+            torch.testing.assert_close(interpret(networks[part], weights, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_parts_of_a_model_do_what_the_model_does(autoencoder, x):
+    parts = {name: network for name, (network, _) in autoencoder.networks().items()}
+    with torch.inference_mode():
+        code = parts["encode"](x).flatten(1)
+        assert torch.equal(code[:, : autoencoder.code_length], autoencoder.embed(x))
+        z = autoencoder.embed(x)
+        assert torch.equal(parts["decode"](z.view(-1, *autoencoder.latent_shape)), autoencoder.decode(z))
+
+
+def test_a_model_travels_in_under_three_megabytes(model):
+    assert len(pack("a/b", model.networks())) < 3e6
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Sigmoid(), nn.Tanh()])
+def test_batch_norm_activations_and_odd_shapes_are_described(activation, generator):
+    network = nn.Sequential(
+        nn.Conv2d(3, 5, (3, 2), (2, 1), (1, 0)), nn.BatchNorm2d(5), activation, nn.Dropout(),
+        nn.ConvTranspose2d(5, 2, 3, 2, 1, output_padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(60, 7, bias=False),
+        nn.BatchNorm1d(7), nn.Unflatten(1, (7, 1, 1)),
+    ).eval()  # fmt: skip
+    randomise_statistics(network)
+    shape = (3, 5, 6)
+    with torch.inference_mode():
+        n = network[:7](torch.zeros(1, *shape)).shape[1]
+    network[7] = nn.Linear(n, 7, bias=False)
+    _, networks, weights = unpack(pack("a/b", {"it": (network, shape)}))
+    x = torch.randn(4, *shape, generator=generator)
+    with torch.inference_mode():
+        torch.testing.assert_close(interpret(networks["it"], weights, x), network(x).flatten(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "name"),
+    [
+        (nn.Sequential(nn.Linear(2, 3), nn.GELU()), (2,), "GELU"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), (2, 5, 5), "groups"),
+        (nn.Sequential(nn.BatchNorm1d(2)), (2,), "batch norm"),
+    ],
+)
+def test_what_cannot_be_described_is_named(network, shape, name):
+    with pytest.raises(Unsupported, match=name):
+        pack("a/b", {"it": (network.eval(), shape)})

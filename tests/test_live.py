@@ -1,0 +1,222 @@
+"""The planes and the pad in a real browser, on the committed bundles."""
+
+import base64
+import re
+
+import pytest
+import torch
+
+from benchmarks.browser import serve, visit
+from explorer.checkpoints import Bundle, root_folder
+from explorer.layers import pack
+from explorer.roster import ROSTER
+from explorer.ui import components
+
+SIDE = 28 * 28
+LIBRARY = components.script("network") + "\nglobalThis.lx = { engine, makeNetworks, unpack, decodeBase64, LAYER_WASM };"
+RUN = """([packed, part, inputs, wasm]) => {
+  const { engine, makeNetworks, unpack, decodeBase64, LAYER_WASM } = globalThis.lx;
+  const runtime = engine(wasm ? decodeBase64(LAYER_WASM) : new Uint8Array(4));
+  const network = makeNetworks(unpack(decodeBase64(packed)), runtime)[part];
+  return [runtime.kind, inputs.map((x) => [...network(Float32Array.from(x))])];
+}"""
+
+
+@pytest.mark.parametrize("kind", ["webassembly", "javascript"])
+@pytest.mark.parametrize("name", ROSTER)
+def test_the_browser_computes_what_torch_computes(page, name, kind):
+    model = Bundle("fashion-mnist", name, root_folder()).load()
+    packed = base64.b64encode(pack("a/b", model.networks())).decode()
+    page.add_script_tag(content=LIBRARY, type="module")
+    page.wait_for_function("globalThis.lx")
+    generator = torch.Generator().manual_seed(0)
+    for part, (network, shape) in model.networks().items():
+        x = torch.randn(64, *shape, generator=generator)
+        x = x.abs().clamp(0, 1) if part != "decode" else x
+        with torch.inference_mode():
+            expected = network(x).flatten(1)
+        used, got = page.evaluate(RUN, [packed, part, x.flatten(1).tolist(), kind == "webassembly"])
+        assert used == kind
+        assert (torch.tensor(got) - expected).abs().max() <= 1e-3
+
+
+@pytest.fixture
+def plane(page, address):
+    visit(page, address, "latent_plane")
+    return Plane(page)
+
+
+class Plane:
+    """The first plane of a page, driven in shares of its side from the upper left corner."""
+
+    def __init__(self, page, n=0):
+        self.page = page
+        self.front = page.locator("canvas.front").nth(n)
+        self.words = page.locator(".live .where").nth(n)
+        self.front.scroll_into_view_if_needed()
+
+    def at(self, x, y):
+        box = self.front.bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def where(self):
+        return [float(number) for number in re.findall(r"-?\d+\.\d+", self.words.inner_text())]
+
+    def wait_for(self, u, v):
+        for _ in range(100):
+            if self.where() == pytest.approx([u, v], abs=0.06):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"the plane shows {self.where()}, not {u}, {v}")
+
+    def pins(self, n):
+        self.page.wait_for_function(
+            "n => new URLSearchParams(location.search).getAll('pin').length === n", arg=n, timeout=15_000
+        )
+        return [tuple(float(p) for p in text.split(",")) for text in self.page.evaluate(
+            "new URLSearchParams(location.search).getAll('pin')"
+        )]  # fmt: skip
+
+
+# The plane of the 2-D code reaches from -2.5 to 2.5 at the centres of 12 cells, so half a cell further at its edges.
+EDGE = 2.5 + 2.5 / 11
+
+
+def test_the_picture_follows_the_pointer(plane):
+    for x, y in ((0.25, 0.5), (0.7, 0.1)):
+        plane.page.mouse.move(*plane.at(x, y), steps=4)
+        plane.wait_for((2 * x - 1) * EDGE, (1 - 2 * y) * EDGE)
+    assert plane.page.locator(".live .guess").count() == 3
+
+
+def test_a_click_pins_and_opens_what_is_real_near_it(plane):
+    plane.page.mouse.click(*plane.at(0.3, 0.5))
+    [(u, v)] = plane.pins(1)
+    assert (u, v) == pytest.approx((-0.4 * EDGE, 0), abs=0.06)
+    plane.page.get_by_text("Pin A", exact=True).wait_for()
+    plane.page.mouse.click(*plane.at(0.8, 0.2))
+    plane.pins(2)
+    plane.page.get_by_text("From A to B", exact=True).wait_for()
+
+
+def drag(plane, start, end, between=lambda: None):
+    plane.page.mouse.move(*plane.at(*start))
+    plane.page.mouse.down()
+    plane.page.mouse.move(*plane.at(*[(a + b) / 2 for a, b in zip(start, end, strict=True)]), steps=3)
+    between()
+    plane.page.mouse.move(*plane.at(*end), steps=3)
+    plane.page.mouse.up()
+
+
+def test_a_pin_is_dragged(plane):
+    plane.page.mouse.click(*plane.at(0.3, 0.5))
+    plane.pins(1)
+    drag(plane, (0.3, 0.5), (0.6, 0.3))
+    plane.page.wait_for_function("() => location.search.includes('pin=0.5')", timeout=15_000)
+    assert plane.pins(1)[0] == pytest.approx((0.2 * EDGE, 0.4 * EDGE), abs=0.06)
+
+
+def test_a_drag_survives_a_rerun_from_another_control(plane):
+    def rerun():
+        plane.page.evaluate("[...document.querySelectorAll('button')].find(b => b.innerText === 'codes').click()")
+        plane.page.get_by_text("T-shirt", exact=True).first.wait_for(timeout=15_000)
+
+    drag(plane, (0.3, 0.5), (0.6, 0.3), rerun)
+    assert plane.pins(1)[0] == pytest.approx((0.2 * EDGE, 0.4 * EDGE), abs=0.06)
+
+
+def test_a_drag_survives_a_resized_window(plane):
+    drag(plane, (0.3, 0.5), (0.6, 0.3), lambda: plane.page.set_viewport_size({"width": 1500, "height": 1000}))
+    assert plane.pins(1)[0] == pytest.approx((0.2 * EDGE, 0.4 * EDGE), abs=0.06)
+
+
+def test_arrow_keys_nudge_a_pin_and_escape_lets_it_go(plane):
+    plane.page.mouse.click(*plane.at(0.5, 0.5))
+    [(before, _)] = plane.pins(1)
+    for _ in range(3):
+        plane.front.press("Shift+ArrowRight")
+    plane.page.wait_for_function("() => location.search.includes('pin=0.')", timeout=15_000)
+    assert plane.pins(1)[0][0] == pytest.approx(before + 3 * 0.05 * 2 * EDGE, abs=0.06)
+    plane.front.press("Escape")
+    assert plane.pins(0) == []
+
+
+def test_a_tap_pins(browser, address):
+    context = browser.new_context(has_touch=True, viewport={"width": 1000, "height": 1000})
+    page = context.new_page()
+    visit(page, address, "latent_plane")
+    plane = Plane(page)
+    page.touchscreen.tap(*plane.at(0.4, 0.6))
+    assert plane.pins(1)[0] == pytest.approx((-0.2 * EDGE, -0.2 * EDGE), abs=0.06)
+    context.close()
+
+
+def test_a_link_with_pins_opens_the_same_view_on_a_fresh_server(page):
+    with serve() as fresh:
+        visit(page, fresh, "latent_plane", "?pin=1,1&pin=-1,-0.5")
+        page.get_by_text("From A to B", exact=True).wait_for(timeout=15_000)
+        Plane(page).wait_for(-1, -0.5)
+
+
+def test_pins_that_make_no_sense_are_passed_over(page, address):
+    visit(page, address, "latent_plane", "?pin=nan,1&pin=1e9,0")
+    plane = Plane(page)
+    plane.wait_for(0, 0)
+    assert plane.pins(0) == []
+
+
+def test_two_planes_share_one_pointer(page, address):
+    visit(page, address, "latent_plane", "?plane=The+hole+test")
+    left, right = Plane(page, 0), Plane(page, 1)
+    page.mouse.move(*left.at(0.25, 0.25), steps=4)
+    expected = (-0.5 * (3 + 3 / 11), 0.5 * (3 + 3 / 11))
+    left.wait_for(*expected)
+    right.wait_for(*expected)
+
+
+@pytest.mark.parametrize("lack", ["WebAssembly.validate = () => false", "delete globalThis.WebAssembly"])
+def test_a_browser_without_webassembly_decodes_in_javascript(browser, address, lack):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.add_init_script(lack)
+    visit(page, address, "latent_plane")
+    assert page.locator(".live").get_attribute("data-state") == "javascript"
+    plane = Plane(page)
+    page.mouse.move(*plane.at(0.25, 0.5), steps=4)
+    plane.wait_for(-0.5 * EDGE, 0)
+    page.close()
+
+
+def test_a_strip_follows_the_pointer_along_one_direction(page, address):
+    visit(page, address, "latent_plane", "?plane=Along+one+direction")
+    words = page.locator(".live .where")
+    box = page.locator("canvas.front").bounding_box()
+    before = words.inner_text()
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
+    page.wait_for_timeout(300)
+    assert words.inner_text() != before
+
+
+def test_a_drawing_is_rebuilt_and_placed_while_it_is_drawn(page, address):
+    visit(page, address, "draw")
+    plane = Plane(page)
+    pad = page.locator("canvas.pad")
+    shot = "node => node.toDataURL()"
+    first, landed = pad.evaluate(shot), plane.where()
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_timeout(200)
+    empty = pad.evaluate(shot)
+    box = pad.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.1 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.9 * box["height"], steps=6)
+    page.wait_for_timeout(200)
+    rebuilt = page.locator("canvas.rebuilt").evaluate(shot)
+    page.mouse.up()
+    drawn = pad.evaluate(shot)
+    assert len({first, empty, drawn, rebuilt}) == 4
+    assert plane.where() != landed
+    assert "of the real images" in page.locator(".draw .note").inner_text()
+    for expected in (empty, first):
+        page.get_by_role("button", name="Undo").click()
+        page.wait_for_timeout(200)
+        assert pad.evaluate(shot) == expected

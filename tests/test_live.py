@@ -220,3 +220,27 @@ def test_a_drawing_is_rebuilt_and_placed_while_it_is_drawn(page, address):
         page.get_by_role("button", name="Undo").click()
         page.wait_for_timeout(200)
         assert pad.evaluate(shot) == expected
+
+
+def test_weights_travel_once_and_not_with_a_rerun(browser, address):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    received = []
+
+    def listen(socket):
+        socket.on("framereceived", lambda frame: received.append(len(frame)))
+
+    page.on("websocket", listen)
+    visit(page, address, "latent_plane")
+    first = sum(received)
+    weights = sum(
+        len(pack("a/b", Bundle("fashion-mnist", name, root_folder()).load().networks()))
+        for name in ("conv-vae", "ffnn")
+    )
+    assert first > weights
+    received.clear()
+    plane = Plane(page)
+    page.mouse.click(*plane.at(0.3, 0.5))
+    plane.pins(1)
+    page.get_by_text("Pin A", exact=True).wait_for()
+    assert sum(received) < 0.2 * weights
+    page.close()

@@ -52,7 +52,8 @@ def pick_images(gallery: Gallery, n: int, expanded: bool = True) -> list[int]:
     """Choose `n` gallery images by picture; their numbers are kept in the address as `pick`."""
     slots = "ABCD"[:n]
     picks = read_picks(gallery, n)
-    with st.expander("Choose the images" if n > 1 else "Choose the image", expanded=expanded, icon=":material/photo_library:"):
+    title = "Choose the images" if n > 1 else "Choose the image"
+    with st.expander(title, expanded=expanded, icon=":material/photo_library:"):
         left, right = st.columns([3, 1])
         choices = ["All", *gallery.classes]
         shown = left.selectbox("Show", choices, key="show", **BOUND)

@@ -69,7 +69,7 @@ class DrawingPad {
     this.data = data;
     this.size = channels * height * width;
     this.x ??= new Float32Array(this.size);
-    for (const canvas of [this.pad, this.rebuilt]) if (canvas.width !== width) [canvas.width, canvas.height] = [width, height];
+    for (const canvas of [this.pad, this.rebuilt]) fitCanvas(canvas, width, height);
     if (data.start && data.version !== this.version) {
       this.remember();
       this.x.set(data.start);

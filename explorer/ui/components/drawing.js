@@ -7,6 +7,11 @@ export function element(tag, className, parent) {
   return made;
 }
 
+/** Give a canvas its size in pixels; setting it anew would wipe the canvas. */
+export function fitCanvas(canvas, width, height) {
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+}
+
 /** Write an image (C, H, W) in [0, 1] as RGBA bytes. */
 function fillPixels(rgba, image, channels, n) {
   for (let i = 0; i < n; i += 1) {

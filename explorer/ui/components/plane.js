@@ -108,10 +108,8 @@ class LivePlane {
     const step = (i) => data.axis[i + 1] - data.axis[i];
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
     this.front.setAttribute("aria-label", `Plane of codes: ${data.names.join(" and ")}. Arrow keys move the pin.`);
-    [, this.picture.height, this.picture.width] = data.image;
-    const style = getComputedStyle(this.root);
-    this.ink = style.getPropertyValue("--st-text-color") || "#222";
-    this.accent = style.getPropertyValue("--st-primary-color") || "#c0392b";
+    fitCanvas(this.picture, data.image[2], data.image[1]);
+    this.accent = getComputedStyle(this.root).getPropertyValue("--st-primary-color") || "#c0392b";
     this.refresh();
   }
 
@@ -133,9 +131,7 @@ class LivePlane {
   resize() {
     const [width, height] = [this.back.clientWidth, this.back.clientHeight].map((n) => Math.round(n * devicePixelRatio));
     if (!width || !this.data) return;
-    for (const canvas of [this.back, this.front]) {
-      if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    }
+    for (const canvas of [this.back, this.front]) fitCanvas(canvas, width, height);
     this.paintBack();
     this.schedule();
   }

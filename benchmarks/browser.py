@@ -21,7 +21,8 @@ FLAGS = (
 READY_SECONDS = 120
 
 # A component lives in a shadow tree, which document.querySelectorAll does not enter.
-COMPONENTS = """selector => [...document.querySelectorAll('[data-testid^="stBidiComponent"]')].flatMap(host =>
+HOSTS = """[...document.querySelectorAll('[data-testid^="stBidiComponent"]')]"""
+COMPONENTS = f"""selector => {HOSTS}.flatMap(host =>
   [host, ...host.querySelectorAll('*')].flatMap(node => [...(node.shadowRoot?.querySelectorAll(selector) ?? [])]))"""
 
 FINISHED = f"""title => {{
@@ -33,6 +34,7 @@ FINISHED = f"""title => {{
     && document.querySelectorAll('[data-testid="stSkeleton"], [data-stale="true"]').length === 0
     && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(c => c.querySelector('.main-svg'))
     && [...document.querySelectorAll('[data-testid="stMain"] img')].every(i => i.complete && i.naturalWidth)
+    && components('.live, .draw, .picker, .hover, .sent').length >= {HOSTS}.length
     && components('.live').every(plane => plane.dataset.painted === 'yes')
     && components('.draw').every(pad => pad.dataset.state !== 'loading');
 }}"""

@@ -33,7 +33,8 @@ PICTURES = {
     "latent_plane": f"({COMPONENTS})('.live')[0]",
     "stock": "document.querySelector('[data-testid=stImage] img')",
 }
-MOVES = 200  # of the pointer, for each model
+MOVES = 120  # of the pointer, for each model
+SETTLE_MS = 300  # between two drags, so that the first has left nothing to do
 PAUSE_MS = 40  # between two of them: a hand that moves slowly, so that each has a frame of its own
 
 # From the event's own time stamp to the first task after the frame that shows it. A picture of ours is known by its
@@ -44,7 +45,8 @@ WATCH = """() => {
   const old = state(find());
   let released = null;
   window.addEventListener('pointerup', event => { released = event.timeStamp; }, { capture: true, once: true });
-  window.lxWait = new Promise(resolve => {
+  window.lxWait = new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error('no new picture in 20 s')), 20000);
     const look = async () => {
       const node = find();
       if (released === null || !node || state(node) === old || node.complete === false) {
@@ -61,15 +63,21 @@ WATCH = """() => {
 FOLLOW = f"""selector => {{
   const [canvas] = ({COMPONENTS})(selector);
   window.lxTimes = [];
+  const waiting = [];
+  const channel = new MessageChannel(); // a task without setTimeout's clamp
+  channel.port1.onmessage = () => window.lxTimes.push(performance.now() - waiting.shift());
   document.addEventListener('pointermove', event => {{
     const before = canvas.dataset.frames;
     const look = () => {{
       if (canvas.dataset.frames === before) return requestAnimationFrame(look);
-      setTimeout(() => window.lxTimes.push(performance.now() - event.timeStamp));
+      waiting.push(event.timeStamp);
+      channel.port2.postMessage(null);
     }};
     requestAnimationFrame(look);
   }});
 }}"""
+
+IDLE = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
 
 SWITCH = """([link, title, finished]) => new Promise(resolve => {
   const isFinished = eval(finished);
@@ -95,6 +103,7 @@ def percentiles(measure: str, page: str, milliseconds: list[float]) -> dict[str,
 
 def drag(page: object, key: str, share: float) -> float:
     """Drag a page's slider to `share` of its length and return the wait for the new picture in ms."""
+    page.wait_for_function(IDLE)
     slider = page.get_by_test_id("stSlider").filter(has_text=SLIDERS[key])
     track, thumb = slider.bounding_box(), slider.get_by_role("slider").bounding_box()
     y = thumb["y"] + thumb["height"] / 2
@@ -120,8 +129,10 @@ def sliders(browser: object, ours: str, stock: str, repeats: int) -> list[dict[s
             share = 0.1 + 0.8 * ((i * 0.618) % 1)
             page.bring_to_front()
             mine = drag(page, key, share)
+            page.wait_for_timeout(SETTLE_MS)
             yardstick.bring_to_front()
             theirs = drag(yardstick, "stock", share)
+            yardstick.wait_for_timeout(SETTLE_MS)
             if i >= 2:  # the first two fill caches and compile kernels
                 times["slider"].append(mine)
                 times["stock_slider"].append(theirs)
@@ -172,7 +183,7 @@ def page_switches(browser: object, address: str, repeats: int) -> list[dict[str,
     for i in range(repeats + 1):
         for key in [*list(PAGES)[1:], "overview"]:
             name = "" if key == "overview" else key
-            link = f'[data-testid="stSidebar"] a[href*="/{name}?"]'
+            link = f'[data-testid="stSidebar"] a[href^="{name}?"]'
             waited = page.evaluate(SWITCH, [link, PAGES[key].title, FINISHED])
             page.wait_for_timeout(300)
             if i:
@@ -201,6 +212,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--repeats", type=int, default=20, help="moves of each slider (default 20)")
     args = parser.parse_args(argv)
+    from playwright.sync_api import Error as PlaywrightError
+
     try:
         with chromium() as browser:
             rows = [cold_starts(browser, max(3, args.repeats // 4))]
@@ -208,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
                 rows += sliders(browser, ours, stock, args.repeats)
                 rows += live(browser, ours, min(r["p50_ms"] for r in rows if r["measure"] == "stock_slider"))
                 rows += page_switches(browser, ours, max(3, args.repeats // 3))
-    except RuntimeError as error:
+    except (RuntimeError, PlaywrightError) as error:
         print(f"benchmarks.latency: {error}", file=sys.stderr)
         return 1
     for row in rows:

@@ -49,7 +49,6 @@ def pad(view: View, model: str) -> None:
             live.live_plane(
                 view, PLACED_BY, latent.Plane.native(), axis, ("z₁", "z₂"), ["codes"], "draw-plane", group=GROUP
             )
-    live.send_weights(view, [model, PLACED_BY], "draw")
 
 
 view = begin("draw")
@@ -70,3 +69,4 @@ if Path("mine.png").exists():  # a drawing of your own, white on black
     to_pil(model(x)[0].numpy()).save("rebuilt.png")
 """,
 )
+live.send_weights(view, [model, PLACED_BY], "draw")

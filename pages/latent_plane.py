@@ -45,7 +45,7 @@ def native_plane(view: View) -> None:
     """Show the plane of the two latent numbers."""
     columns = st.columns(3)
     reach = columns[0].slider("Range: ± standard deviations", 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
-    density = columns[1].slider("Images per side", 6, 30, 12, key="density", **BOUND)
+    density = columns[1].slider("Images per side", 6, 30, 10, key="density", **BOUND)
     spacing = columns[2].segmented_control(
         "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
         help="quantiles: equal shares of the prior between neighbours",
@@ -62,7 +62,6 @@ def native_plane(view: View) -> None:
     )
     live.show_pins(view, NATIVE, where, pins)
     finish(CAPTION, python_for(view, NATIVE, f"latent.axis({density}, {reach}, '{spacing}')", "latent.Plane.native()"))
-    live.send_weights(view, [NATIVE], "native")
 
 
 def any_plane(view: View) -> None:
@@ -93,6 +92,7 @@ def any_plane(view: View) -> None:
         axis, names = torch.linspace(-0.25, 1.25, 12), ("A → B", "A → C")
         python = f"latent.Plane.through(*codes[{picks}])"
     live_any(view, model, where, axis, names, python)
+    live.send_weights(view, [model], "any")
 
 
 @st.fragment
@@ -106,10 +106,8 @@ def live_any(
     live.show_pins(view, model, where, pins)
     ends = f"torch.linspace({axis[0]:.2f}, {axis[-1]:.2f}, {len(axis)})"
     finish(CAPTION, python_for(view, model, ends, python))
-    live.send_weights(view, [model], "any")
 
 
-@st.fragment
 def traversal(view: View) -> None:
     """Show a strip along one latent number or one principal direction, through the code of an image."""
     columns = st.columns(3)
@@ -136,7 +134,6 @@ def traversal(view: View) -> None:
     live.send_weights(view, [model], "line")
 
 
-@st.fragment
 def hole_test(view: View) -> None:
     """Show a plain autoencoder's plane and the variational one's side by side under one pointer."""
     left, right = st.columns(2)
@@ -181,3 +178,5 @@ for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test), stri
         with tab:
             if draw in (any_plane, traversal) or usable(view, [NATIVE]):
                 draw(view)
+if tabs[0].open:
+    live.send_weights(view, [NATIVE], "native")  # outside the fragment, so that a slider does not send them anew

@@ -74,7 +74,7 @@ def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
         ("latent_map", {"method": "t-SNE", "perplexity": "12"}, "tsne(codes, 12)"),
         ("latent_map", {"method": "UMAP", "dimensions": "3"}, "umap(codes, 3, 15)"),
         ("latent_map", {"method": "native plane", "model": "conv-vae"}, "points = codes"),
-        ("latent_plane", {"reach": "3.5", "spacing": "quantiles"}, "latent.axis(12, 3.5, 'quantiles')"),
+        ("latent_plane", {"reach": "3.5", "spacing": "quantiles"}, "latent.axis(10, 3.5, 'quantiles')"),
         (
             "latent_plane",
             {"plane": "Any model", "model": "conv-ae", "through": "three images"},

@@ -78,8 +78,8 @@ class Plane:
         )]  # fmt: skip
 
 
-# The plane of the 2-D code reaches from -2.5 to 2.5 at the centres of 12 cells, so half a cell further at its edges.
-EDGE = 2.5 + 2.5 / 11
+# The plane of the 2-D code reaches from -2.5 to 2.5 at the centres of 10 cells, so half a cell further at its edges.
+EDGE = 2.5 + 2.5 / 9
 
 
 def test_the_picture_follows_the_pointer(plane):

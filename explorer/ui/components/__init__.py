@@ -38,7 +38,7 @@ def script(name: str) -> str:
 
 _picker = _component("picker")
 _hover = _component("hover")
-_weights = _component("weights", "network")
+_weights = _component("weights", "network", "drawing")
 _plane = _component("plane", "network", "drawing")
 _draw = _component("draw", "network", "drawing")
 

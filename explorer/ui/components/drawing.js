@@ -7,6 +7,11 @@ export function element(tag, className, parent) {
   return made;
 }
 
+/** Set the text of an element, only where it is another: each change costs a layout. */
+export function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 /** Give a canvas its size in pixels; setting it anew would wipe the canvas. */
 export function fitCanvas(canvas, width, height) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -46,9 +51,9 @@ export function showGuesses(parent, probabilities, classes, colours, n) {
   const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a]);
   order.slice(0, n).forEach((k, i) => {
     const [name, track, percent] = parent.children[i].children;
-    name.textContent = classes[k];
-    track.firstChild.style.width = `${100 * probabilities[k]}%`;
+    write(name, classes[k]);
+    track.firstChild.style.transform = `scaleX(${probabilities[k]})`; // unlike a width, needs no layout
     track.firstChild.style.background = colours[k];
-    percent.textContent = `${Math.round(100 * probabilities[k])} %`;
+    write(percent, `${Math.round(100 * probabilities[k])} %`);
   });
 }

@@ -4,7 +4,10 @@
 const CARD_PIXELS = 150;
 
 export default function (component) {
-  const { data } = component;
+  const { data, parentElement } = component;
+  const mark = document.createElement("span");
+  mark.className = "hover";
+  parentElement.appendChild(mark);
   const card = document.createElement("div");
   card.className = "lx-hover-card";
   Object.assign(card.style, {
@@ -57,5 +60,6 @@ export default function (component) {
     chart?.removeListener?.("plotly_hover", onHover);
     chart?.removeListener?.("plotly_unhover", onUnhover);
     card.remove();
+    mark.remove();
   };
 }

@@ -16,7 +16,7 @@ const MAX_PINS = 2;
 const NUDGE = 1 / 200; // of the plane's side, for an arrow key; ten times as much with Shift
 const GRAB_PIXELS = 16;
 const TOP = 3;
-const SLICE_MS = { pointing: 5, idle: 30 }; // at a time, for decoding the sheet behind
+const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
 const DENSITY_CELLS = 72;
 const DENSITY_WIDTH = 0.025; // of the plane's side
@@ -272,12 +272,12 @@ class LivePlane {
   describe(spot, image) {
     const { names, classes, colours, classifier, points, typical } = this.data;
     const shown = this.data.flat ? names.slice(0, 1) : names;
-    this.where.textContent = shown.map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   ");
+    write(this.where, shown.map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   "));
     const classify = sharedPage().models.get(classifier)?.classify;
     if (classify) showGuesses(this.guesses, softmax(classify(image)), classes, colours, TOP);
     if (points.length) {
       const ratio = this.distanceToData(spot) / typical;
-      this.note.textContent = `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`;
+      write(this.note, `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`);
     }
   }
 

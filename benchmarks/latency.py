@@ -107,7 +107,7 @@ def drag(page: object, key: str, share: float) -> float:
     slider = page.get_by_test_id("stSlider").filter(has_text=SLIDERS[key])
     track, thumb = slider.bounding_box(), slider.get_by_role("slider").bounding_box()
     y = thumb["y"] + thumb["height"] / 2
-    page.mouse.move(thumb["x"] + thumb["width"] / 2, y)
+    page.mouse.move(thumb["x"], y)  # the input of this role is wider than the thumb, and begins at its middle
     page.mouse.down()
     page.mouse.move(track["x"] + share * track["width"], y, steps=4)
     page.evaluate(WATCH.replace("PICTURE", PICTURES[key]))

@@ -43,7 +43,7 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
 
 def hero(view: View) -> None:
     """Draw the decoded plane of the two-number model beside a welcome."""
-    text, picture = st.columns([2, 3], vertical_alignment="center")
+    text, picture = st.columns([2, 3])
     text.markdown(
         f"An autoencoder squeezes an image of {math.prod(view.dataset.image_shape)} pixels through a few numbers, the "
         "**code**, and rebuilds it. Whatever survives is what those numbers hold. On the right, every "

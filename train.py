@@ -3,6 +3,7 @@
     python train.py                                    every model, Fashion-MNIST
     python train.py conv-vae fc-ae --dataset digits --epochs 5 --device cpu --seed 1
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
+    python train.py --resume                           go on where a run was stopped
     python train.py --list                             the roster
 
 Exit codes: 0 all went well, 1 a model failed, 2 the command is wrong, 130 interrupted.
@@ -52,6 +53,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--only", nargs="+", choices=tuple(checkpoints.STAGES), metavar="STAGE",
         help="run just these of: fit, metrics, projections",
     )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true", help="go on after the last whole epoch of a run that was stopped"
+    )
     parser.add_argument("--list", action="store_true", help="print the roster and stop")
     parser.add_argument("--download", action="store_true", help="fetch and check the data set and stop")
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
@@ -121,20 +125,30 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
     recipe = dataclasses.replace(entry.recipe, **changes)
     # channels last is 10 to 15 % faster for these convolutions on the CPU and never slower
     model = config.build().to(args.device, memory_format=torch.channels_last)
-    history = []
-    n_train = len(splits["train"])
+    sizes = {name: len(data) for name, data in splits.items()}
+    description = checkpoints.describe(bundle, config, recipe, dataset, sizes, args.seed)
+    fitting = training.Fitting(model, splits["train"], splits["validation"], recipe, args.seed)
+    history: list[training.Epoch] = []
+    if args.resume and bundle.state_file.exists():
+        state, history = bundle.read_state(description)
+        fitting.restore(state)
+    elif args.resume and not checkpoints.differences(bundle.stored_description(), description):
+        print(f"{entry.name}: is fitted already")
+        return
     with tqdm(
-        total=recipe.epochs * n_train, desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True
-    ) as bar:
+        total=recipe.epochs * sizes["train"], initial=fitting.epoch * sizes["train"],
+        desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True,
+    ) as bar:  # fmt: skip
 
         def progress(n_images: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
             bar.update(n_images)
 
-        for epoch in training.fit(model, splits["train"], splits["validation"], recipe, args.seed, progress):
+        for epoch in fitting.epochs(progress):
             history.append(epoch)
-    sizes = {name: len(data) for name, data in splits.items()}
-    bundle.write("fit", checkpoints.fitted_files(bundle, model, recipe, dataset, sizes, args.seed, history))
+            bundle.write_state(fitting.state(), description, history)
+    bundle.write("fit", checkpoints.fitted_files(model, description, history))
+    bundle.state_file.unlink()
 
 
 def measure(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> dict[str, object]:
@@ -248,7 +262,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "\ninterrupted: finished stages are kept; the model that was being fitted is as it was before",
+            "\ninterrupted: finished stages are kept, the bundle that was being fitted is as it was before, and its "
+            "whole epochs wait for --resume",
             file=sys.stderr,
         )
         return 130

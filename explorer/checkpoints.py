@@ -33,7 +33,7 @@ import torch
 
 from explorer.datasets import SPLIT_SEED, Dataset
 from explorer.models import AutoencoderConfig, ClassifierConfig, Model, ModelConfig
-from explorer.training import Epoch, Recipe
+from explorer.training import Epoch, Recipe, State
 
 FORMAT = 1
 FITTED = ("config.json", "model.safetensors", "history.csv")
@@ -124,6 +124,14 @@ class Bundle:
             raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
         return values
 
+    def stored_description(self) -> dict[str, Any]:
+        """Read what `describe` said when this bundle was fitted; empty where there is no whole bundle."""
+        try:
+            self.load(), self.history()
+            return self._json("config.json", "fit")
+        except BundleError:
+            return {}
+
     def load(self) -> Model:
         """Build the model in evaluation mode on the CPU with the stored weights, all keys and shapes equal."""
         config = self.config()
@@ -183,6 +191,36 @@ class Bundle:
         """Store codes of the gallery and their projections, made with the weights that are here now."""
         content = to_safetensors(tensors, {"weights": self.weights_digest()})
         self.write("projections", {"codes.safetensors": content})
+
+    @property
+    def state_file(self) -> Path:
+        """Where a fitting that is not over keeps its state."""
+        return self.folder.with_name(f".{self.model}.state")
+
+    def write_state(self, state: State, description: Mapping[str, Any], history: Sequence[Epoch]) -> None:
+        """Keep the state of a fitting after an epoch, whole or not at all."""
+        values = {"state": state.values, "description": description, "history": [e.__dict__ for e in history]}
+        self.state_file.parent.mkdir(parents=True, exist_ok=True)
+        new = self.state_file.with_suffix(".new")
+        new.write_bytes(to_safetensors(state.tensors, {"values": json.dumps(values)}))
+        new.replace(self.state_file)
+
+    def read_state(self, description: Mapping[str, Any]) -> tuple[State, list[Epoch]]:
+        """Read the state and the records of a fitting that was stopped.
+
+        Raises:
+            BundleError: the file is damaged, or of a fitting with another description; it says which fields.
+        """
+        try:
+            with safetensors.safe_open(self.state_file, "pt") as file:
+                values = json.loads((file.metadata() or {})["values"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if differing := differences(values["description"], description):
+                raise ValueError(f"it was made otherwise ({'; '.join(differing)})")
+            return State(tensors, values["state"]), [Epoch(**row) for row in values["history"]]
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            message = f"{self.state_file} cannot be resumed: {error}. Begin anew with: {self.command()}"
+            raise BundleError(message) from error
 
     def write(self, stage: str, files: Mapping[str, bytes]) -> None:
         """Replace the files of one stage, whole or not at all.
@@ -244,30 +282,16 @@ class Bundle:
         return BundleError(f"{self.folder / name} {reason}. Make it anew with: {self.command(stage)}")
 
 
-def recover(folder: Path) -> None:
-    """Bring the previous bundle back if a run was killed between the two renames of `Bundle.write`."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
-        old.rename(folder)
-
-
-def fitted_files(
-    bundle: Bundle,
-    model: Model,
-    recipe: Recipe,
-    dataset: Dataset,
-    split_sizes: Mapping[str, int],
-    seed: int,
-    history: Sequence[Epoch],
-) -> dict[str, bytes]:
-    """Serialise what fitting made: the files of stage "fit"."""
-    weights = to_safetensors(model.state_dict())
-    kind = next(name for name, cls in KINDS.items() if isinstance(model.config, cls))
-    config = {
+def describe(
+    bundle: Bundle, config: ModelConfig, recipe: Recipe, dataset: Dataset, split_sizes: Mapping[str, int], seed: int
+) -> dict[str, Any]:
+    """Say what is fitted, how, on what and from which seed, as JSON would hold it."""
+    kind = next(name for name, cls in KINDS.items() if isinstance(config, cls))
+    values = {
         "format": FORMAT,
         "model": bundle.model,
         "kind": kind,
-        "architecture": dataclasses.asdict(model.config),
+        "architecture": dataclasses.asdict(config),
         "recipe": dataclasses.asdict(recipe),
         "data": {
             "dataset": dataset.name,
@@ -278,6 +302,34 @@ def fitted_files(
             "split_seed": SPLIT_SEED,
         },
         "seed": seed,
+    }
+    return json.loads(to_json(values))
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "") -> list[str]:
+    """List the fields of `here` that have another value in `there`, with both values."""
+    found = []
+    for key, value in here.items():
+        other = there.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            found += differences(other, value, f"{path}{key}.")
+        elif other != value:
+            found.append(f"{path}{key} is {other}, not {value}")
+    return found
+
+
+def recover(folder: Path) -> None:
+    """Bring the previous bundle back if a run was killed between the two renames of `Bundle.write`."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)
+
+
+def fitted_files(model: Model, description: Mapping[str, Any], history: Sequence[Epoch]) -> dict[str, bytes]:
+    """Serialise what fitting made, the files of stage "fit"; see `describe`."""
+    weights = to_safetensors(model.state_dict())
+    config = {
+        **description,
         "weights": hashlib.sha256(weights).hexdigest(),
         "made": _provenance(next(model.parameters()).device),
     }

@@ -1,5 +1,7 @@
 """Fit a model: `fit` yields one `Epoch` record per epoch and leaves the best weights in the model.
 
+`Fitting` is the same with a state that can be kept after each epoch and restored.
+
 The data set is one uint8 tensor on the device; batches are index slices of a permutation, so there
 are no worker processes and no Python per image.
 """
@@ -9,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +81,14 @@ class Epoch:
         }
 
 
+@dataclass(frozen=True)
+class State:
+    """All that a fitting needs to go on after an epoch: tensors by name, and values that JSON can hold."""
+
+    tensors: dict[str, torch.Tensor]
+    values: dict[str, Any]
+
+
 def fit(
     model: Model,
     train: ImageSet,
@@ -87,64 +97,122 @@ def fit(
     seed: int,
     progress: Callable[[int, float], None] | None = None,
 ) -> Iterator[Epoch]:
-    """Fit `model` in place on the device it is on, and yield an `Epoch` after each epoch.
+    """Fit `model` in place from its first epoch to its last; see `Fitting`."""
+    return Fitting(model, train, validation, recipe, seed).epochs(progress)
 
-    After the last one the model holds the weights of the epoch with the lowest validation loss.
-    `progress(n_images, loss)` is called every few batches. The same seed on the same device and number
-    of threads gives the same weights.
 
-    Raises:
-        Diverged: the loss is NaN or infinite; the model is then of no use.
+class Fitting:
+    """A model that is being fitted in place, on the device it is on.
+
+    The same seed on the same device and number of threads gives the same weights, also when the state
+    after any epoch is restored into a fitting made with the same arguments.
     """
-    torch.manual_seed(seed)  # dropout draws from the global generator
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    train, validation = train.to(device), validation.to(device)
-    n_batches = len(_batches(torch.arange(len(train)), recipe.batch_size))
-    optimizer = torch.optim.AdamW(  # without weight decay this is Adam
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    if recipe.schedule == "one-cycle":
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.epochs * n_batches)
-    else:
-        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    best_loss, best_state = math.inf, None
-    for epoch in range(1, recipe.epochs + 1):
-        start = time.perf_counter()
-        model.train()
+
+    def __init__(self, model: Model, train: ImageSet, validation: ImageSet, recipe: Recipe, seed: int) -> None:
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        self.model, self.recipe, self.seed = model, recipe, seed
+        self.device = next(model.parameters()).device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.train, self.validation = train.to(self.device), validation.to(self.device)
+        self.optimizer = torch.optim.AdamW(  # without weight decay this is Adam
+            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        if recipe.schedule == "one-cycle":
+            n_steps = recipe.epochs * len(_batches(torch.arange(len(train)), recipe.batch_size))
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.learning_rate, n_steps)
+        else:
+            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
+        self.epoch = 0
+        self.best_loss, self.best = math.inf, {}
+
+    def epochs(self, progress: Callable[[int, float], None] | None = None) -> Iterator[Epoch]:
+        """Yield an `Epoch` after each epoch that is left.
+
+        After the last one the model holds the weights of the epoch with the lowest validation loss.
+        `progress(n_images, loss)` is called every few batches.
+
+        Raises:
+            Diverged: the loss is NaN or infinite; the model is then of no use.
+        """
+        while self.epoch < self.recipe.epochs:
+            start = time.perf_counter()
+            train, learning_rate = self._train(progress)
+            validation = evaluate(self.model, self.validation, self.recipe, self.seed)
+            if validation["loss"] < self.best_loss:
+                self.best_loss, self.best = validation["loss"], copy.deepcopy(self.model.state_dict())
+            self.epoch += 1
+            seconds = time.perf_counter() - start
+            yield Epoch(self.epoch, train, validation, learning_rate, seconds, len(self.train))
+        if not self.best:
+            raise Diverged(f"the validation loss was never finite in {self.recipe.epochs} epochs")
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+
+    def _train(self, progress: Callable[[int, float], None] | None) -> tuple[dict[str, float], float]:
+        """Train for one epoch; return the parts of the loss over all images, and the last learning rate."""
+        self.model.train()
         sums: dict[str, torch.Tensor] = {}
         since_report = 0
-        order = torch.randperm(len(train), generator=generator, device=device)
-        for step, index in enumerate(_batches(order, recipe.batch_size), start=1):
-            parts = _batch_loss(model, train, index, recipe, generator)
-            optimizer.zero_grad(set_to_none=True)
+        order = torch.randperm(len(self.train), generator=self.generator, device=self.device)
+        batches = _batches(order, self.recipe.batch_size)
+        for step, index in enumerate(batches, start=1):
+            parts = _batch_loss(self.model, self.train, index, self.recipe, self.generator)
+            self.optimizer.zero_grad(set_to_none=True)
             parts["loss"].backward()
-            optimizer.step()
-            learning_rate = schedule.get_last_lr()[0]
-            schedule.step()
+            self.optimizer.step()
+            learning_rate = self.schedule.get_last_lr()[0]
+            self.schedule.step()
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
             since_report += len(index)
-            if step % REPORT_EVERY == 0 or step == n_batches:
-                loss = _finite(parts["loss"].item(), epoch, step, recipe)
+            if step % REPORT_EVERY == 0 or step == len(batches):
+                loss = _finite(parts["loss"].item(), self.epoch + 1, step, self.recipe)
                 if progress:
                     progress(since_report, loss)
                 since_report = 0
-        held_out = evaluate(model, validation, recipe, seed)
-        if held_out["loss"] < best_loss:
-            best_loss, best_state = held_out["loss"], copy.deepcopy(model.state_dict())
-        yield Epoch(
-            epoch=epoch,
-            train={name: (value / len(train)).item() for name, value in sums.items()},
-            validation=held_out,
-            learning_rate=learning_rate,
-            seconds=time.perf_counter() - start,
-            n_images=len(train),
-        )
-    if best_state is None:
-        raise Diverged(f"the validation loss was never finite in {recipe.epochs} epochs")
-    model.load_state_dict(best_state)
-    model.eval()
+        return {name: (value / len(self.train)).item() for name, value in sums.items()}, learning_rate
+
+    def state(self) -> State:
+        """Copy all that is needed to go on from here."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        optimizer = self.optimizer.state_dict()
+        for i, values in optimizer["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in values.items()}
+        tensors |= {f"random.{k}": v for k, v in self._random_states().items()}
+        values = {
+            "epoch": self.epoch,
+            "best_loss": self.best_loss,
+            "groups": optimizer["param_groups"],
+            "schedule": self.schedule.state_dict(),
+        }
+        return State({k: v.detach().cpu().clone() for k, v in tensors.items()}, copy.deepcopy(values))
+
+    def restore(self, state: State) -> None:
+        """Go back to a state of a fitting that was made with the same arguments."""
+        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "random": {}}
+        for name, tensor in state.tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+        self.model.load_state_dict(parts["model"])
+        self.best = {k: v.to(self.device) for k, v in parts["best"].items()}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            i, _, key = name.partition(".")
+            moments.setdefault(int(i), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": moments, "param_groups": state.values["groups"]})
+        self.schedule.load_state_dict(state.values["schedule"])
+        self.epoch, self.best_loss = state.values["epoch"], state.values["best_loss"]
+        self.generator.set_state(parts["random"]["batches"])
+        torch.set_rng_state(parts["random"]["torch"])
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).set_rng_state(parts["random"]["device"])
+
+    def _random_states(self) -> dict[str, torch.Tensor]:
+        states = {"batches": self.generator.get_state(), "torch": torch.get_rng_state()}
+        if self.device.type != "cpu":
+            states["device"] = getattr(torch, self.device.type).get_rng_state()
+        return states
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from explorer import checkpoints
-from explorer.checkpoints import FITTED, STAGES, Bundle, BundleError, fitted_files, recover, root_folder
+from explorer.checkpoints import FITTED, STAGES, Bundle, BundleError, describe, fitted_files, recover, root_folder
 from explorer.datasets import DATASETS
 from explorer.roster import ROSTER
 from explorer.training import Epoch
@@ -48,7 +48,9 @@ def make_bundle(root, entry, seed=0):
 
 def write_fit(bundle, model):
     recipe = dataclasses.replace(ROSTER[bundle.model].recipe, epochs=len(HISTORY))
-    bundle.write("fit", fitted_files(bundle, model, recipe, DATASETS["digits"], SIZES, 5, HISTORY))
+    bundle.write(
+        "fit", fitted_files(model, describe(bundle, model.config, recipe, DATASETS["digits"], SIZES, 5), HISTORY)
+    )
 
 
 def contents(folder):

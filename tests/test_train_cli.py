@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -270,4 +271,50 @@ def test_a_run_that_is_stopped_leaves_the_bundle_byte_for_byte(digits_copy, name
     assert process.returncode == code
     assert (b"interrupted" in err) == (name == "SIGINT")
     assert b"Traceback" not in err
+    Bundle("digits", "fc-ae", digits_copy).state_file.unlink(missing_ok=True)
+    assert contents(digits_copy) == before
+
+
+def history(root):
+    bundle = Bundle("digits", "fc-ae", root)
+    return {name: column for name, column in bundle.history().items() if name != "seconds"}
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(checkpoints_root, tmp_path):
+    whole = tmp_path / "whole"
+    assert run("fc-ae", "--only", "fit", "--epochs", "60", "--checkpoints", str(whole)) == 0
+    process = child("fc-ae", "--only", "fit", "--epochs", "60")
+    bundle = Bundle("digits", "fc-ae", checkpoints_root)
+    while not bundle.state_file.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not bundle.folder.exists()
+    assert run("fc-ae", "--only", "fit", "--epochs", "60", "--resume") == 0
+    assert history(checkpoints_root) == history(whole)
+    assert not bundle.state_file.exists()
+
+
+def test_a_state_of_another_run_is_not_resumed_and_says_what_differs(digits_copy, capsys):
+    before = contents(digits_copy)
+    process = child("fc-ae", "--only", "fit", "--epochs", "100000", "--seed", "3")
+    state_file = Bundle("digits", "fc-ae", digits_copy).state_file
+    while not state_file.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    assert run("fc-ae", "--only", "fit", "--epochs", "2", "--resume") == 1
+    err = capsys.readouterr().err
+    assert "recipe.epochs is 100000, not 2" in err and "seed is 3, not 0" in err
+    assert "Begin anew with: python train.py fc-ae --dataset digits" in err
+    state_file.unlink()
+    assert contents(digits_copy) == before
+
+
+def test_a_model_that_is_fitted_already_is_not_fitted_again(digits_copy, capsys):
+    before = contents(digits_copy)
+    assert run("fc-ae", "--only", "fit", "--epochs", "2", "--resume") == 0
+    assert "fc-ae: is fitted already" in capsys.readouterr().out
     assert contents(digits_copy) == before

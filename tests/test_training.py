@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from explorer import training
 from explorer.images import to_float
 from explorer.noise import NOISES
 from explorer.roster import ROSTER
-from explorer.training import Diverged, Epoch, Recipe, augment, fit
+from explorer.training import Diverged, Epoch, Fitting, Recipe, State, augment, fit
 
 PARTS = {
     "fc-ae": ["loss"],
@@ -186,3 +187,28 @@ def test_a_row_of_the_history_holds_the_values_of_its_epoch():
     epoch = Epoch(3, {"loss": 0.5}, {"loss": 0.7}, learning_rate=1e-3, seconds=9.0, n_images=10)
     values = {"epoch": 3, "train_loss": 0.5, "validation_loss": 0.7, "learning_rate": 1e-3, "seconds": 9.0}
     assert epoch.row() == values
+
+
+@pytest.mark.parametrize("name", ["fc-ae", "conv-vae", "conv-dae", "ffnn"])
+def test_a_fitting_that_was_stopped_goes_on_as_if_it_had_not_been(name, few):
+    entry = ROSTER[name]
+    recipe = dataclasses.replace(entry.recipe, epochs=4)
+
+    def fitting(seed):
+        torch.manual_seed(seed)
+        return Fitting(entry.config.build(), *few, recipe, seed=0)
+
+    whole = fitting(0)
+    expected = list(whole.epochs())
+    stopped = fitting(0)
+    epochs = stopped.epochs()
+    got = [next(epochs), next(epochs)]
+    state = stopped.state()
+    next(epochs)  # must not change the state that was taken
+    resumed = fitting(1)
+    resumed.restore(State(state.tensors, json.loads(json.dumps(state.values))))
+    got += resumed.epochs()
+    for a, b in zip(got, expected, strict=True):
+        assert dataclasses.replace(a, seconds=0) == dataclasses.replace(b, seconds=0)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], value)

@@ -222,9 +222,24 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
         print(f"{name}: left out: {note}, then: {bundle.command('projections')}", file=sys.stderr)
 
 
+def check_writable(folder: Path) -> None:
+    """Find out before hours of training whether bundles can be kept.
+
+    Raises:
+        OSError: nothing can be written to the folder; the message names it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"bundles cannot be written to {folder.resolve()}: {error.strerror}") from error
+
+
 def run_all(args: argparse.Namespace, root: Path) -> int:
     """Run every chosen model; one that fails is reported and the others still run."""
     dataset = DATASETS[args.dataset]
+    check_writable(root / dataset.name)
     splits = load_splits(dataset, data_folder(args.data_dir), args.dry_run)
     where = f"{torch.get_num_threads()} threads" if args.device.type == "cpu" else "float32"
     print(f"{dataset.title} on {args.device} ({where}): {', '.join(args.models)}", flush=True)
@@ -236,6 +251,11 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
             failed.append(name)
             kept = " The bundle on disk is as it was." if isinstance(error, training.Diverged) else ""
             print(f"{name}: failed: {error}.{kept}", file=sys.stderr, flush=True)
+        except torch.OutOfMemoryError as error:
+            failed.append(name)
+            batch = args.batch_size or ROSTER[name].recipe.batch_size
+            reason = f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({error})"
+            print(f"{name}: failed: {reason}. The bundle on disk is as it was.", file=sys.stderr, flush=True)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

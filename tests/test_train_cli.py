@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import train
+from explorer import training
 from explorer.checkpoints import FITTED, STAGES, Bundle, read_gallery
 from explorer.datasets import DATASETS, DataError
 from explorer.noise import NOISES
@@ -318,3 +319,29 @@ def test_a_model_that_is_fitted_already_is_not_fitted_again(digits_copy, capsys)
     assert run("fc-ae", "--only", "fit", "--epochs", "2", "--resume") == 0
     assert "fc-ae: is fitted already" in capsys.readouterr().out
     assert contents(digits_copy) == before
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert run("fc-ae", "--checkpoints", str(tmp_path / "file" / "checkpoints")) == 1
+    captured = capsys.readouterr()
+    assert "bundles cannot be written to" in captured.err
+    assert "threads" not in captured.out
+
+
+def test_a_model_that_does_not_fit_the_memory_says_what_to_lower_and_the_next_runs(digits_copy, monkeypatch, capsys):
+    before = contents(digits_copy)
+    epochs = training.Fitting.epochs
+
+    def starved(fitting, progress):
+        if len(list(fitting.model.parameters())) == 8:  # fc-ae
+            raise torch.OutOfMemoryError("tried to allocate 3 GiB")
+        return epochs(fitting, progress)
+
+    monkeypatch.setattr(training.Fitting, "epochs", starved)
+    assert run("fc-ae", "ffnn", "--only", "fit", "--epochs", "1") == 1
+    err = capsys.readouterr().err
+    assert "fc-ae: failed: cpu is out of memory; try --batch-size 64" in err
+    after = contents(digits_copy)
+    assert after["digits/fc-ae/model.safetensors"] == before["digits/fc-ae/model.safetensors"]
+    assert after["digits/ffnn/model.safetensors"] != before["digits/ffnn/model.safetensors"]

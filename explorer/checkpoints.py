@@ -201,7 +201,7 @@ class Bundle:
         """Keep the state of a fitting after an epoch, whole or not at all."""
         values = {"state": state.values, "description": description, "history": [e.__dict__ for e in history]}
         self.state_file.parent.mkdir(parents=True, exist_ok=True)
-        new = self.state_file.with_suffix(".new")
+        new = self.state_file.with_suffix(".state.new")
         new.write_bytes(to_safetensors(state.tensors, {"values": json.dumps(values)}))
         new.replace(self.state_file)
 

@@ -8,7 +8,7 @@ import torch
 
 from explorer import latent
 from explorer.models import n_parameters
-from explorer.roster import REPORTED_DATASET, ROSTER
+from explorer.roster import ROSTER, models_for
 from explorer.ui import live, loading
 from explorer.ui.frame import PAGES, View, begin, finish, shared_choices, usable
 
@@ -22,7 +22,7 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
     rows = []
     for name in names:
         entry, model, figures = ROSTER[name], loading.model(view.bundle(name)), view.bundle(name).metrics()
-        reported = entry.reported if view.dataset.name == REPORTED_DATASET else {}
+        reported = entry.reported if view.dataset.name == entry.home else {}
         is_coder = entry.is_autoencoder
         rows.append(
             {
@@ -64,7 +64,7 @@ torch.set_grad_enabled(False)
 view = begin("overview")
 hero(view)
 st.subheader("The models")
-names = usable(view, list(ROSTER))
+names = usable(view, list(models_for(view.dataset.name)))
 st.dataframe(
     roster_table(view, names), hide_index=True, placeholder="–",
     column_config={

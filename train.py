@@ -1,7 +1,8 @@
 """Fit the models of the roster and write one bundle for each.
 
-    python train.py                                    every model, Fashion-MNIST
+    python train.py                                    every model: Fashion-MNIST, then faces
     python train.py conv-vae fc-ae --dataset digits --epochs 5 --device cpu --seed 1
+    python train.py face-vae face-resvae               the face models, on CelebA
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
     python train.py --resume                           go on where a run was stopped
     python train.py --list                             the roster
@@ -20,14 +21,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from explorer import checkpoints, metrics, projection, training
+from explorer import celeba, checkpoints, metrics, projection, training
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
-from explorer.datasets import DATASETS, DataError, Dataset, ImageSet, data_folder, gallery_indices
-from explorer.models import Model, n_parameters
-from explorer.roster import REPORTED_DATASET, ROSTER, Entry
+from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
+from explorer.models import Model, multiply_adds, n_parameters
+from explorer.roster import ROSTER, Entry, choose_models
 
 DRY_RUN_IMAGES = 64
+NOISE_IMAGES = 1000  # of the gallery, for the curves of PSNR over noise
+LABELLED_IMAGES = 10_000  # whose codes are kept for the directions of attributes
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -40,7 +43,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "models", nargs="*", type=one_of(ROSTER, "model"), metavar="MODEL", help="which to fit (default: all)"
     )
     dataset = one_of(DATASETS, "data set")
-    parser.add_argument("--dataset", type=dataset, default=REPORTED_DATASET, help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument(
+        "--dataset", type=dataset, help=f"one of {', '.join(DATASETS)} (default: that of each model's report)"
+    )
     parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
     parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
@@ -56,12 +61,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on after the last whole epoch of a run that was stopped"
     )
+    parser.add_argument(
+        "--test-curve", action="store_true",
+        help="also measure the PSNR on the test split after each epoch; nothing is chosen by it",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the roster and stop")
     parser.add_argument("--download", action="store_true", help="fetch and check the data set and stop")
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     args = parser.parse_args(argv)
-    args.models = list(dict.fromkeys(args.models)) or list(ROSTER)
     args.only = args.only or list(checkpoints.STAGES)
+    try:
+        args.work = choose_models(args.models, args.dataset)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         args.device = choose_device(args.device)
     except (RuntimeError, AssertionError) as error:
@@ -87,9 +99,10 @@ def print_roster() -> None:
     for entry in ROSTER.values():
         model = entry.config.build()
         print(
-            f"{entry.name:<12} {n_parameters(model):>8,} parameters, {model.code_length:>5,} numbers in "
+            f"{entry.name:<12} {n_parameters(model):>9,} parameters, {multiply_adds(model) / 1e6:>5.1f} million "
+            f"multiply-adds, {model.code_length:>5,} numbers in "
             f"the {'code' if entry.is_autoencoder else 'features'}, "
-            f"{entry.recipe.epochs:>3} epochs: {entry.summary}"
+            f"{entry.recipe.epochs:>3} epochs on {entry.home}: {entry.summary}"
         )
 
 
@@ -107,7 +120,9 @@ def load_splits(dataset: Dataset, data_dir: Path, dry_run: bool) -> dict[str, Im
     """Read the three splits, downloading them first where nothing is there yet."""
     if dataset.fetch and not (data_dir / dataset.folder / "raw").is_dir():
         download(dataset, data_dir)
-    splits = {split: dataset.load(split, data_dir) for split in ("train", "validation", "test")}
+    splits = {split: dataset.load(split, data_dir) for split in SPLITS}
+    for note in splits["train"].notes:
+        print(f"{dataset.title}: {note}", file=sys.stderr)
     if dry_run:
         splits = {name: data[torch.arange(DRY_RUN_IMAGES)] for name, data in splits.items()}
     return splits
@@ -135,6 +150,8 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
     elif args.resume and not checkpoints.differences(bundle.stored_description(), description):
         print(f"{entry.name}: is fitted already")
         return
+    seconds = training.expected_seconds(fitting)
+    print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {duration(seconds)}", flush=True)
     with tqdm(
         total=recipe.epochs * sizes["train"], initial=fitting.epoch * sizes["train"],
         desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True,
@@ -145,10 +162,19 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             bar.update(n_images)
 
         for epoch in fitting.epochs(progress):
+            if args.test_curve and entry.is_autoencoder:
+                epoch = dataclasses.replace(epoch, test={"psnr": metrics.mean_psnr(model, splits["test"].images)})
             history.append(epoch)
             bundle.write_state(fitting.state(), description, history)
     bundle.write("fit", checkpoints.fitted_files(model, description, history))
     bundle.state_file.unlink()
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def measure(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> dict[str, object]:
@@ -156,7 +182,7 @@ def measure(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> dict[s
     test = splits["test"]
     figures = metrics.evaluate(model, test)
     if ROSTER[bundle.model].is_autoencoder:
-        gallery = test.images[gallery_indices(test.labels)]
+        gallery = test.images[gallery_indices(test.labels, NOISE_IMAGES)]
         figures["psnr_by_noise"] = metrics.psnr_by_noise(model, gallery)
         figures["psnr_by_noise_classical"] = metrics.psnr_by_noise(None, gallery)
     bundle.write_metrics(figures)
@@ -170,9 +196,9 @@ def embed_gallery(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> 
     the size.
     """
     test = splits["test"]
-    indices = gallery_indices(test.labels)
-    images = test.images[indices]
-    codes = metrics.embed(model, images)
+    indices = gallery_indices(test.labels, DATASETS[bundle.dataset].gallery_size)
+    gallery = test[indices]
+    codes = metrics.embed(model, gallery.images)
     made, left_out = projection.project(codes.numpy())
     tensors = {name: torch.from_numpy(value) for name, value in made.items()}
     tensors["codes"] = codes.half() if codes.shape[1] > 2 else codes
@@ -180,10 +206,27 @@ def embed_gallery(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> 
         tensors["test_logits"] = metrics.logits(model, test)
         tensors["test_labels"] = test.labels.to(torch.uint8)
     elif model.config.variational:
-        tensors["log_var"] = metrics.log_variances(model, images)
-    checkpoints.write_gallery(bundle.root, bundle.dataset, indices, test.labels[indices])
+        tensors["log_var"] = metrics.log_variances(model, gallery.images)
+    if gallery.attributes is not None:
+        tensors["attributes"] = gallery.attributes
+        tensors |= labelled_codes(model, splits)
+    checkpoints.write_gallery(bundle.root, bundle.dataset, indices, gallery)
     bundle.write_codes(tensors)
     return left_out
+
+
+def labelled_codes(model: Model, splits: dict[str, ImageSet]) -> dict[str, torch.Tensor]:
+    """Make the codes `(L, D)` of images of all splits whose attributes are known, and these `(L, A)`.
+
+    Of more than `LABELLED_IMAGES` of them a seeded part is taken.
+    """
+    known = [data[(data.attributes != celeba.UNKNOWN).any(1).nonzero().flatten()] for data in splits.values()]
+    images, attributes = (torch.cat([getattr(d, field) for d in known]) for field in ("images", "attributes"))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:LABELLED_IMAGES].sort().values
+    if not len(order):
+        return {}
+    codes = metrics.embed(model, images[order])
+    return {"labelled_codes": codes.half(), "labelled_attributes": attributes[order]}
 
 
 def summary(bundle: Bundle, figures: dict[str, object]) -> str:
@@ -192,7 +235,8 @@ def summary(bundle: Bundle, figures: dict[str, object]) -> str:
         "mse": "MSE {:.5f}", "psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.3f}",
         "negative_elbo": "-ELBO {:.2f} nats", "accuracy": "accuracy {:.4f}",
     }  # fmt: skip
-    reported_figures = ROSTER[bundle.model].reported if bundle.dataset == REPORTED_DATASET else {}
+    entry = ROSTER[bundle.model]
+    reported_figures = entry.reported if bundle.dataset == entry.home else {}
     parts = []
     for key, text in shown.items():
         if key in figures:
@@ -237,28 +281,40 @@ def check_writable(folder: Path) -> None:
 
 
 def run_all(args: argparse.Namespace, root: Path) -> int:
-    """Run every chosen model; one that fails is reported and the others still run."""
-    dataset = DATASETS[args.dataset]
-    check_writable(root / dataset.name)
-    splits = load_splits(dataset, data_folder(args.data_dir), args.dry_run)
-    where = f"{torch.get_num_threads()} threads" if args.device.type == "cpu" else "float32"
-    print(f"{dataset.title} on {args.device} ({where}): {', '.join(args.models)}", flush=True)
+    """Run every chosen model; one that fails, or whose data are missing, is reported and the others still run."""
     failed = []
-    for name in args.models:
+    for dataset in map(DATASETS.get, args.work):
+        check_writable(root / dataset.name)
+        names = args.work[dataset.name]
         try:
-            run(name, dataset, splits, root, args)
-        except (BundleError, training.Diverged) as error:
-            failed.append(name)
-            kept = " The bundle on disk is as it was." if isinstance(error, training.Diverged) else ""
-            print(f"{name}: failed: {error}.{kept}", file=sys.stderr, flush=True)
-        except torch.OutOfMemoryError as error:
-            failed.append(name)
-            batch = args.batch_size or ROSTER[name].recipe.batch_size
-            reason = f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({error})"
-            print(f"{name}: failed: {reason}. The bundle on disk is as it was.", file=sys.stderr, flush=True)
+            splits = load_splits(dataset, data_folder(args.data_dir), args.dry_run)
+        except DataError as error:
+            print(f"train.py: {error}", file=sys.stderr, flush=True)
+            failed += names
+            continue
+        where = f"{torch.get_num_threads()} threads" if args.device.type == "cpu" else "float32"
+        print(f"{dataset.title} on {args.device} ({where}): {', '.join(names)}", flush=True)
+        failed += [name for name in names if not ran(name, dataset, splits, root, args)]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def ran(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace) -> bool:
+    """Run one model; say why where it fails."""
+    kept = " The bundle on disk is as it was."
+    try:
+        run(name, dataset, splits, root, args)
+        return True
+    except BundleError as error:
+        print(f"{name}: failed: {error}.", file=sys.stderr, flush=True)
+    except training.Diverged as error:
+        print(f"{name}: failed: {error}.{kept}", file=sys.stderr, flush=True)
+    except torch.OutOfMemoryError as error:
+        batch = args.batch_size or ROSTER[name].recipe.batch_size
+        reason = f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({error})"
+        print(f"{name}: failed: {reason}.{kept}", file=sys.stderr, flush=True)
+    return False
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -270,7 +326,8 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
     try:
         if args.download:
-            download(DATASETS[args.dataset], data_folder(args.data_dir))
+            for dataset in [args.dataset] if args.dataset else args.work:
+                download(DATASETS[dataset], data_folder(args.data_dir))
             return 0
         if args.dry_run:
             args.epochs = 1

@@ -24,7 +24,7 @@ import time
 from benchmarks.browser import COMPONENTS, FINISHED, ROOT, chromium, serve, visit
 from explorer.checkpoints import Bundle, root_folder
 from explorer.layers import pack
-from explorer.roster import AUTOENCODERS
+from explorer.roster import autoencoders_for
 from explorer.ui.frame import PAGES
 
 SLIDERS = {"denoise": "Level", "latent_plane": "Range", "stock": "z"}
@@ -156,7 +156,7 @@ def follow(page: object, canvas: str, picture: str) -> list[float]:
 def live(browser: object, ours: str, stock_ms: float) -> list[dict[str, object]]:
     """Time the plane and the drawing pad for each model."""
     rows = []
-    for model in AUTOENCODERS:
+    for model in autoencoders_for("fashion-mnist"):
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         visit(page, ours, "latent_plane", f"?plane=Any+model&model={model}")
         times = {"pointer_to_pixels": follow(page, "canvas.front", "canvas.picture")}

@@ -50,7 +50,7 @@ from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.images import to_float
 from explorer.models import Autoencoder
 from explorer.noise import add_noise
-from explorer.roster import REPORTED_DATASET, ROSTER
+from explorer.roster import ROSTER, models_for
 
 SIGMAS = (0.2, 0.4, 0.6)
 TEST_SEED, TUNING_SEED = 0, 1
@@ -315,7 +315,7 @@ LINE = "{:<12} {:<42} {:>10} {:>8} {:>9}  {}"
 
 def print_table(figures: dict[str, Any]) -> None:
     """Print one model's lines; reports and targets speak of Fashion-MNIST only."""
-    name, ours = figures["model"], figures["dataset"] == REPORTED_DATASET
+    name, ours = figures["model"], figures["dataset"] == ROSTER[figures["model"]].home
     for row, value in table_rows(figures):
         reported = ROSTER[name].reported.get(row) if ours else None
         sign, bound = TARGETS.get((name, row), ("", None)) if ours else ("", None)
@@ -345,7 +345,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "models", nargs="*", type=one_of(ROSTER, "model"), metavar="MODEL", help="which to measure (default: all)"
     )
     dataset = one_of(DATASETS, "data set")
-    parser.add_argument("--dataset", type=dataset, default=REPORTED_DATASET, help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--dataset", type=dataset, default="fashion-mnist", help=f"one of {', '.join(DATASETS)}")
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--checkpoints", help="bundles (default: EXPLORER_CHECKPOINTS, else checkpoints/)")
     parser.add_argument("--json", action="store_true", help="print one JSON line per model, not a table")
@@ -357,7 +357,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--processes", type=at_least(1), default=os.cpu_count() or 1, help="for the filters (default: all cores)"
     )
     args = parser.parse_args(argv)
-    args.models = list(dict.fromkeys(args.models)) or list(ROSTER)
+    args.models = list(dict.fromkeys(args.models)) or list(models_for(args.dataset))
     return args
 
 

@@ -3,9 +3,22 @@
 import itertools
 from collections.abc import Sequence
 
+import torch
 import torch.nn as nn
 
 KERNEL, PADDING = 3, 1
+
+
+class Residual(nn.Module):
+    """Add to `x` what a stack of layers makes of it, x + body(x) (He et al. 2016, equation 1)."""
+
+    def __init__(self, body: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map `(B, C, H, W)` to the same shape."""
+        return x + self.body(x)
 
 
 def conv_sizes(size: int, strides: Sequence[int]) -> list[int]:
@@ -16,18 +29,42 @@ def conv_sizes(size: int, strides: Sequence[int]) -> list[int]:
     return sizes
 
 
-def conv_encoder(channels: Sequence[int], strides: Sequence[int], last_relu: bool) -> list[nn.Module]:
+def residual_blocks(channels: int, n: int) -> list[nn.Module]:
+    """Stack `n` residual blocks, a ReLU after each sum.
+
+    Each has two 3x3 convolutions with batch norm and a quarter of the channels between them, which costs
+    a quarter of a full pair, so that depth is affordable.
+    """
+    inner = channels // 4
+    layers: list[nn.Module] = []
+    for _ in range(n):
+        body = [
+            nn.Conv2d(channels, inner, KERNEL, 1, PADDING, bias=False), nn.BatchNorm2d(inner), nn.ReLU(),
+            nn.Conv2d(inner, channels, KERNEL, 1, PADDING, bias=False), nn.BatchNorm2d(channels),
+        ]  # fmt: skip
+        layers += [Residual(body), nn.ReLU()]
+    return layers
+
+
+def conv_encoder(
+    channels: Sequence[int], strides: Sequence[int], last_relu: bool, residual: Sequence[int] = ()
+) -> list[nn.Module]:
     """Stack 3x3 convolutions `channels[i] -> channels[i + 1]` with ReLU between them.
 
     `last_relu` says whether the last one is followed by a ReLU too (not when its output is the code).
+    With `residual`, each convolution has batch norm and is followed by so many residual blocks.
     """
     layers: list[nn.Module] = []
     for i, stride in enumerate(strides):
-        layers += [nn.Conv2d(channels[i], channels[i + 1], KERNEL, stride, PADDING), nn.ReLU()]
+        layers += [nn.Conv2d(channels[i], channels[i + 1], KERNEL, stride, PADDING)]
+        layers += [nn.BatchNorm2d(channels[i + 1])] if residual else []
+        layers += [nn.ReLU(), *residual_blocks(channels[i + 1], residual[i] if residual else 0)]
     return layers if last_relu else layers[:-1]
 
 
-def conv_decoder(channels: Sequence[int], strides: Sequence[int], image_size: tuple[int, int]) -> list[nn.Module]:
+def conv_decoder(
+    channels: Sequence[int], strides: Sequence[int], image_size: tuple[int, int], residual: Sequence[int] = ()
+) -> list[nn.Module]:
     """Mirror `conv_encoder` with transposed convolutions, ending in a linear layer of pixels (logits).
 
     The output padding of each layer is what makes it undo the rounding of its stride exactly.
@@ -37,11 +74,12 @@ def conv_decoder(channels: Sequence[int], strides: Sequence[int], image_size: tu
     for i in reversed(range(len(strides))):
         stride = strides[i]
         extra = tuple(sizes[i] - ((sizes[i + 1] - 1) * stride - 2 * PADDING + KERNEL) for sizes in (heights, widths))
-        layers += [
-            nn.ConvTranspose2d(channels[i + 1], channels[i], KERNEL, stride, PADDING, output_padding=extra),
-            nn.ReLU(),
-        ]
-    return layers[:-1]
+        layers += residual_blocks(channels[i + 1], residual[i] if residual else 0)
+        layers += [nn.ConvTranspose2d(channels[i + 1], channels[i], KERNEL, stride, PADDING, output_padding=extra)]
+        if i:
+            layers += [nn.BatchNorm2d(channels[i])] if residual else []
+            layers += [nn.ReLU()]
+    return layers
 
 
 def dense(widths: Sequence[int], last_relu: bool) -> list[nn.Module]:

@@ -31,11 +31,12 @@ import safetensors
 import safetensors.torch
 import torch
 
-from explorer.datasets import SPLIT_SEED, Dataset
+from explorer.datasets import SPLIT_SEED, Dataset, ImageSet
 from explorer.models import AutoencoderConfig, ClassifierConfig, Model, ModelConfig
 from explorer.training import Epoch, Recipe, State
 
 FORMAT = 1
+HALF_FROM = 1_000_000  # parameters
 FITTED = ("config.json", "model.safetensors", "history.csv")
 STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
 KINDS: dict[str, type[ModelConfig]] = {"autoencoder": AutoencoderConfig, "classifier": ClassifierConfig}
@@ -128,7 +129,9 @@ class Bundle:
         """Read what `describe` said when this bundle was fitted; empty where there is no whole bundle."""
         try:
             self.load(), self.history()
-            return self._json("config.json", "fit")
+            config = self.config()
+            parsed = {k: dataclasses.asdict(config[k]) for k in ("architecture", "recipe")}  # defaults of new fields
+            return config | json.loads(to_json(parsed))
         except BundleError:
             return {}
 
@@ -326,8 +329,15 @@ def recover(folder: Path) -> None:
 
 
 def fitted_files(model: Model, description: Mapping[str, Any], history: Sequence[Epoch]) -> dict[str, bytes]:
-    """Serialise what fitting made, the files of stage "fit"; see `describe`."""
-    weights = to_safetensors(model.state_dict())
+    """Serialise what fitting made, the files of stage "fit"; see `describe`.
+
+    Weights of a large model are stored in half precision: half the download, and every figure of the bundle
+    is measured on what was stored.
+    """
+    state = model.state_dict()
+    if sum(p.numel() for p in model.parameters()) > HALF_FROM:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    weights = to_safetensors(state)
     config = {
         **description,
         "weights": hashlib.sha256(weights).hexdigest(),
@@ -355,10 +365,23 @@ def to_safetensors(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]
     return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
 
 
-def write_gallery(root: Path, dataset: str, indices: torch.Tensor, labels: torch.Tensor) -> None:
-    """Store which test images `(M,)` are the gallery, and their labels `(M,)`, once per data set."""
+@dataclasses.dataclass(frozen=True)
+class GalleryIndex:
+    """Which test images are the gallery: places in the test split and labels, int64 `(M,)`.
+
+    names: file names `(M,)`, where images are files; a copy with more or fewer images has other places.
+    """
+
+    indices: torch.Tensor
+    labels: torch.Tensor
+    names: tuple[str, ...] = ()
+
+
+def write_gallery(root: Path, dataset: str, indices: torch.Tensor, gallery: ImageSet) -> None:
+    """Store which test images `(M,)` are the gallery, and their labels and names, once per data set."""
     path = root / dataset / "gallery.json"
-    content = json.dumps({"indices": indices.tolist(), "labels": labels.tolist()}) + "\n"
+    values = {"indices": indices.tolist(), "labels": gallery.labels.tolist()}
+    content = json.dumps(values | ({"names": gallery.names} if gallery.names else {})) + "\n"
     if path.is_file() and path.read_text() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -367,8 +390,8 @@ def write_gallery(root: Path, dataset: str, indices: torch.Tensor, labels: torch
     new.replace(path)
 
 
-def read_gallery(root: Path, dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read the indices into the test split and the labels of the gallery, both int64 `(M,)`.
+def read_gallery(root: Path, dataset: str) -> GalleryIndex:
+    """Read which test images are the gallery.
 
     Raises:
         BundleError: the file is missing or damaged.
@@ -377,14 +400,15 @@ def read_gallery(root: Path, dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         values = json.loads(path.read_text())
         indices, labels = (torch.tensor(values[k], dtype=torch.long) for k in ("indices", "labels"))
-        if indices.ndim != 1 or indices.shape != labels.shape or not len(indices):
-            raise ValueError("indices and labels differ in length")
+        names = tuple(values.get("names", ()))
+        if indices.ndim != 1 or indices.shape != labels.shape or not len(indices) or len(names) not in (0, len(labels)):
+            raise ValueError("indices, labels and names differ in length")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"{path} is missing or damaged ({error!r}). Make it anew with: "
             f"python train.py --dataset {dataset} --only projections"
         ) from error
-    return indices, labels
+    return GalleryIndex(indices, labels, names)
 
 
 def _provenance(device: torch.device) -> dict[str, Any]:

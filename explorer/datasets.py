@@ -1,22 +1,25 @@
 """Image data sets as uint8 tensors, and the table `DATASETS` that drives everything.
 
 Splits: "train" and "validation" part the official training images by a fixed seed (55,000/5,000
-for the 60,000-image sets); "test" is the official test set and is touched by metrics only.
+for the 60,000-image sets), or are the official parts (CelebA); "test" is the official test set and is
+touched by metrics only.
 """
 
 import os
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
+from explorer import celeba
+
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SPLIT_SEED = 0
-GALLERY_SIZE = 1000
 
 
 class DataError(RuntimeError):
@@ -25,45 +28,68 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with labels, all on one device.
+    """Images with what is known of them; images and labels on one device.
 
-    images: uint8 `(N, C, H, W)`. labels: int64 `(N,)`, or None. classes: the label names.
+    images: uint8 `(N, C, H, W)`. labels: int64 `(N,)`. classes: the label names. attributes: int8 `(N, A)`,
+    1 has it, 0 has it not, -1 unknown, or None. names: file names `(N,)`, where images are files.
+    notes: what was missing or made up when they were read, in sentences.
     """
 
     images: torch.Tensor
-    labels: torch.Tensor | None
+    labels: torch.Tensor
     classes: tuple[str, ...]
+    attributes: torch.Tensor | None = None
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: torch.Tensor) -> "ImageSet":
-        labels = None if self.labels is None else self.labels[index]
-        return ImageSet(self.images[index], labels, self.classes)
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            attributes=None if self.attributes is None else self.attributes[index.cpu()],
+            names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
+        )
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """Move images and labels to a device."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return ImageSet(self.images.to(device), labels, self.classes)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def places(self, names: Sequence[str]) -> torch.Tensor:
+        """Find images by file name: int64 `(len(names),)`.
+
+        Raises:
+            DataError: one is not there.
+        """
+        places = {name: i for i, name in enumerate(self.names)}
+        if missing := [name for name in names if name not in places]:
+            raise DataError(f"{len(missing):,} of {len(names):,} images are not there, {missing[0]} among them.")
+        return torch.tensor([places[name] for name in names])
 
 
 @dataclass(frozen=True)
 class Dataset:
     """One row of `DATASETS`: what a data set is and how to get it.
 
-    read(data_dir, train): images uint8 `(N, C, H, W)` and labels of the official halves.
+    read(data_dir, split): the images of one split.
     fetch(data_dir): download what is missing, or None where nothing is ever downloaded.
-    megabytes: size of the download.
+    pick(data_dir, names): uint8 images `(M, C, H, W)` by file name, without reading the others, where images are
+    files. attributes: what may be known of each image. megabytes: size of the download.
     """
 
     name: str
     title: str
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    n_validation: int
     licence: str
-    read: Callable[[Path, bool], tuple[torch.Tensor, torch.Tensor]]
+    read: Callable[[Path, Split], ImageSet]
     fetch: Callable[[Path], None] | None = None
+    pick: Callable[[Path, Sequence[str]], torch.Tensor] | None = None
+    attributes: tuple[str, ...] = ()
+    gallery_size: int = 1000
     folder: str = ""
     megabytes: int = 0
 
@@ -73,13 +99,14 @@ class Dataset:
         Raises:
             DataError: files are missing, truncated or damaged.
         """
-        images, labels = self.read(data_folder(data_dir), split != "test")
-        data = ImageSet(images, labels, self.classes)
-        if split == "test":
-            return data
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SPLIT_SEED))
-        n_train = len(data) - self.n_validation
-        return data[order[:n_train] if split == "train" else order[n_train:]]
+        return self.read(data_folder(data_dir), split)
+
+
+def hold_out(data: ImageSet, split: Split, n_validation: int) -> ImageSet:
+    """Take the part of the official training images that is "train" or "validation", by a fixed seed."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    n_train = len(data) - n_validation
+    return data[order[:n_train] if split == "train" else order[n_train:]]
 
 
 def data_folder(data_dir: Path | str | None = None) -> Path:
@@ -87,10 +114,10 @@ def data_folder(data_dir: Path | str | None = None) -> Path:
     return Path(data_dir or os.environ.get("EXPLORER_DATA") or "data")
 
 
-def gallery_indices(labels: torch.Tensor, size: int = GALLERY_SIZE) -> torch.Tensor:
+def gallery_indices(labels: torch.Tensor, size: int = 1000) -> torch.Tensor:
     """Pick the same `size` test images every time, equally many of each class, sorted; int64 `(M,)`.
 
-    A test set of fewer images is taken whole.
+    `labels` are those of the test set `(N,)`; one of fewer images is taken whole.
     """
     if len(labels) <= size:
         return torch.arange(len(labels))
@@ -134,10 +161,10 @@ def _mnist_like(
         raw = data_dir / class_name / "raw"
         return {raw / f"{prefix}-images-idx3-ubyte": 3, raw / f"{prefix}-labels-idx1-ubyte": 1}
 
-    def read(data_dir: Path, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(data_dir: Path, split: Split) -> ImageSet:
         from torchvision.datasets import mnist
 
-        expected = files(data_dir, "train" if train else "t10k")
+        expected = files(data_dir, "t10k" if split == "test" else "train")
         for path, n_dimensions in expected.items():
             check_idx_file(path, n_dimensions, mend)
         images_path, labels_path = map(str, expected)
@@ -147,7 +174,8 @@ def _mnist_like(
                 f"{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels. "
                 f"Delete both. {mend}"
             )
-        return images.unsqueeze(1), labels  # (N, 1, H, W), (N,)
+        data = ImageSet(images.unsqueeze(1), labels, classes)  # (N, 1, H, W)
+        return data if split == "test" else hold_out(data, split, 5000)
 
     def fetch(data_dir: Path) -> None:
         import torchvision
@@ -165,10 +193,12 @@ def _mnist_like(
                 f"the folder can be written, or copy the four files of {class_name}/raw there by hand."
             ) from error
 
-    return Dataset(name, title, classes, (1, 28, 28), 5000, licence, read, fetch, class_name, megabytes)
+    return Dataset(
+        name, title, classes, (1, 28, 28), licence, read, fetch, folder=class_name, megabytes=megabytes
+    )  # fmt: skip
 
 
-def _read_digits(data_dir: Path, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _read_digits(data_dir: Path, split: Split) -> ImageSet:
     """Take scikit-learn's 8x8 digits, pixels 0..16, enlarge them to 28x28, and part them 1,437/360."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -179,14 +209,41 @@ def _read_digits(data_dir: Path, train: bool) -> tuple[torch.Tensor, torch.Tenso
     images = (large.clamp(0, 1) * 255).round().to(torch.uint8)  # (1797, 1, 28, 28)
     labels = torch.from_numpy(digits.target).long()
     halves = train_test_split(np.arange(len(labels)), test_size=360, random_state=SPLIT_SEED, stratify=digits.target)
-    index = torch.from_numpy(np.sort(halves[0 if train else 1]))
-    return images[index], labels[index]
+    index = torch.from_numpy(np.sort(halves[1 if split == "test" else 0]))
+    data = ImageSet(images[index], labels[index], _DIGITS)
+    return data if split == "test" else hold_out(data, split, 137)
+
+
+def _read_faces(data_dir: Path, split: Split) -> ImageSet:
+    try:
+        faces = celeba.read(data_dir, seed=SPLIT_SEED)
+    except celeba.FacesError as error:
+        raise DataError(str(error)) from error
+    index = np.flatnonzero(faces.partition == SPLITS.index(split))
+    if not len(index):
+        raise DataError(f"no image in {data_dir / celeba.FOLDER} belongs to the {split} part; add some that do.")
+    return ImageSet(
+        torch.from_numpy(faces.images[index]),
+        torch.zeros(len(index), dtype=torch.long),
+        _FACES,
+        torch.from_numpy(faces.attributes[index]),
+        tuple(faces.names[i] for i in index),
+        faces.notes,
+    )
+
+
+def _pick_faces(data_dir: Path, names: Sequence[str]) -> torch.Tensor:
+    try:
+        return torch.from_numpy(celeba.pick(data_dir, names))
+    except celeba.FacesError as error:
+        raise DataError(str(error)) from error
 
 
 _CLOTHES = (
     "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 _DIGITS = tuple("0123456789")
+_FACES = ("Face",)
 _KANA = ("お o", "き ki", "す su", "つ tsu", "な na", "は ha", "ま ma", "や ya", "れ re", "を wo")
 
 DATASETS: dict[str, Dataset] = {
@@ -194,10 +251,15 @@ DATASETS: dict[str, Dataset] = {
     for d in (
         _mnist_like("fashion-mnist", "FashionMNIST", "Fashion-MNIST", _CLOTHES, "MIT (Zalando Research)", 31),
         Dataset(
-            "digits", "Digits (scikit-learn)", _DIGITS, (1, 28, 28), 137,
+            "digits", "Digits (scikit-learn)", _DIGITS, (1, 28, 28),
             "CC BY 4.0 (UCI, Alpaydin & Kaynak)", _read_digits,
         ),
         _mnist_like("mnist", "MNIST", "MNIST", _DIGITS, "CC BY-SA 3.0 (LeCun & Cortes)", 12),
         _mnist_like("kmnist", "KMNIST", "Kuzushiji-MNIST", _KANA, "CC BY-SA 4.0 (CODH)", 21),
+        Dataset(
+            "celeba", "CelebA faces", _FACES, (3, celeba.SIDE, celeba.SIDE),
+            "non-commercial research only (MMLAB, The Chinese University of Hong Kong)", _read_faces,
+            pick=_pick_faces, attributes=celeba.ATTRIBUTES, gallery_size=2000, folder=celeba.FOLDER,
+        ),
     )
 }  # fmt: skip

@@ -119,6 +119,15 @@ def embed(model: Model, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
+def mean_psnr(model: Autoencoder, images: torch.Tensor) -> float:
+    """Average the PSNR in dB of uint8 images `(N, C, H, W)` rebuilt through their mean codes."""
+    model.eval()
+    device = next(model.parameters()).device
+    pixels = (to_float(b.to(device)) for b in images.split(BATCH))
+    return torch.cat([psnr(mse_per_image(x, model(x))).cpu() for x in pixels]).mean().item()
+
+
+@torch.inference_mode()
 def log_variances(model: Autoencoder, images: torch.Tensor) -> torch.Tensor:
     """Compute the log-variances `(N, D)` of q(z|x) for uint8 images; returned on the CPU."""
     device = next(model.parameters()).device

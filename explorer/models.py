@@ -39,6 +39,7 @@ class AutoencoderConfig:
     """Architecture of an autoencoder: a convolutional stage, then a dense stage; either may be empty.
 
     channels, strides: output channels and stride of each 3x3 convolution.
+    residual: number of residual blocks after each convolution, which then has batch norm; empty for none.
     hidden: widths of dense layers between the (flattened) features and the code.
     code: length of a dense code; None leaves the last feature map as the code.
     variational: the code is the mean of q(z|x), and a log-variance of the same length is computed.
@@ -49,6 +50,7 @@ class AutoencoderConfig:
     image_shape: tuple[int, int, int] = (1, 28, 28)
     channels: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
+    residual: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
     code: int | None = None
     variational: bool = False
@@ -59,6 +61,8 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.strides):
             raise ValueError(f"channels {self.channels} and strides {self.strides} differ in length")
+        if self.residual and len(self.residual) != len(self.channels):
+            raise ValueError(f"residual {self.residual} and channels {self.channels} differ in length")
         if self.code is None and (self.hidden or self.variational or not self.channels):
             raise ValueError("a dense or variational autoencoder needs the length of its code")
         if self.likelihood not in ("bernoulli", "gaussian"):
@@ -82,8 +86,8 @@ class Autoencoder(nn.Module):
             blocks.conv_sizes(height, config.strides)[-1],
             blocks.conv_sizes(width, config.strides)[-1],
         )
-        encoder = blocks.conv_encoder(channels, config.strides, last_relu=config.code is not None)
-        decoder = blocks.conv_decoder(channels, config.strides, (height, width))
+        encoder = blocks.conv_encoder(channels, config.strides, config.code is not None, config.residual)
+        decoder = blocks.conv_decoder(channels, config.strides, (height, width), config.residual)
         if config.code is None:
             self.latent_shape: tuple[int, ...] = feature_shape
         else:
@@ -192,3 +196,29 @@ Model = Autoencoder | Classifier
 def n_parameters(model: nn.Module) -> int:
     """Count the numbers that training fits."""
     return sum(p.numel() for p in model.parameters())
+
+
+@torch.inference_mode()
+def multiply_adds(model: Model) -> int:
+    """Count the multiplications of weights and values for one image: encoder and decoder, or classifier.
+
+    Counted where the layers are dense or convolutions; the others are a hundredth of it.
+    """
+    total = 0
+
+    def count(layer: nn.Module, x: tuple[torch.Tensor], y: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Linear):
+            total += layer.weight.numel()
+        else:  # every place of a transposed convolution's input meets every weight, of a convolution's output
+            places = x[0] if isinstance(layer, nn.ConvTranspose2d) else y
+            total += layer.weight.numel() * math.prod(places.shape[2:])
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    was_training = model.training
+    model.eval()(torch.zeros(1, *model.config.image_shape))
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return total

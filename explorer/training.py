@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -61,7 +61,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch measured: parts of the loss (see `losses`), averaged over all images."""
+    """What one epoch measured: parts of the loss (see `losses`), averaged over all images.
+
+    test: figures on the test split that were asked for beside; nothing is chosen by them.
+    """
 
     epoch: int
     train: dict[str, float]
@@ -69,6 +72,7 @@ class Epoch:
     learning_rate: float  # of the last step
     seconds: float
     n_images: int
+    test: dict[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, float]:
         """Flatten the record to one row of `history.csv`."""
@@ -76,6 +80,7 @@ class Epoch:
             "epoch": self.epoch,
             **{f"train_{name}": value for name, value in self.train.items()},
             **{f"validation_{name}": value for name, value in self.validation.items()},
+            **{f"test_{name}": value for name, value in self.test.items()},
             "learning_rate": self.learning_rate,
             "seconds": self.seconds,
         }
@@ -213,6 +218,27 @@ class Fitting:
         if self.device.type != "cpu":
             states["device"] = getattr(torch, self.device.type).get_rng_state()
         return states
+
+
+def expected_seconds(fitting: Fitting, n_steps: int = 5) -> float:
+    """Estimate how long the epochs that are left will take, from a few steps of a copy of the model."""
+    recipe, device = fitting.recipe, fitting.device
+    model = copy.deepcopy(fitting.model).train()
+    optimizer = torch.optim.AdamW(model.parameters())
+    generator = torch.Generator(device).manual_seed(fitting.seed)
+    index = torch.arange(min(recipe.batch_size, len(fitting.train)), device=device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global generator
+        for step in range(n_steps + 1):
+            if step == 1:  # the first warms up
+                start = time.perf_counter()
+            loss = _batch_loss(model, fitting.train, index, recipe, generator)["loss"]
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            loss.item()  # waits for the device
+    per_image = (time.perf_counter() - start) / (n_steps * len(index))
+    n_epochs = recipe.epochs - fitting.epoch
+    return n_epochs * per_image * (len(fitting.train) + len(fitting.validation) / 3)  # no backward pass there
 
 
 @torch.inference_mode()

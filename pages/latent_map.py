@@ -5,7 +5,7 @@ import streamlit as st
 
 from explorer import figures
 from explorer.projection import N_NEIGHBORS, PERPLEXITY, ProjectionUnavailable
-from explorer.roster import ROSTER
+from explorer.roster import models_for
 from explorer.ui import loading, widgets
 from explorer.ui.components import hover_images
 from explorer.ui.frame import BOUND, View, begin, finish
@@ -100,7 +100,7 @@ def chart(view: View, points: np.ndarray, method: str) -> None:
 view = begin("latent_map")
 columns = st.columns([2, 2, 1])
 with columns[0]:
-    model = widgets.pick_model(view, tuple(ROSTER))
+    model = widgets.pick_model(view, models_for(view.dataset.name))
 native = loading.model(view.bundle(model)).code_length == 2
 methods = [m for m in METHODS if native or m != "native plane"]
 method = columns[1].segmented_control("Method", methods, default="UMAP", required=True, key="method", **BOUND)
@@ -128,7 +128,7 @@ from explorer.checkpoints import Bundle, read_gallery, root_folder
 from explorer.datasets import DATASETS
 
 codes = Bundle("{view.dataset.name}", "{model}", root_folder()).codes()["codes"].float().numpy()
-_, labels = read_gallery(root_folder(), "{view.dataset.name}")
+labels = read_gallery(root_folder(), "{view.dataset.name}").labels
 points = {python}
 figures.latent_map(points, labels.numpy(), DATASETS["{view.dataset.name}"].classes, "{method}").write_html("map.html")
 """,

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer import figures
-from explorer.roster import ROSTER
+from explorer.roster import ROSTER, models_for
 from explorer.ui import widgets
 from explorer.ui.frame import BOUND, begin, finish
 
@@ -18,7 +18,7 @@ FAMILIES = {
 }
 
 view = begin("training")
-models = widgets.pick_models(view, tuple(ROSTER))
+models = widgets.pick_models(view, models_for(view.dataset.name))
 left, right = st.columns(2)
 scale = left.segmented_control("Scale", ["linear", "log"], default="log", required=True, key="scale", **BOUND)
 sets = right.segmented_control(

@@ -8,7 +8,9 @@ import torch
 import train
 from benchmarks.browser import chromium, chromium_path, serve
 from explorer.datasets import DATASETS, data_folder
-from explorer.roster import AUTOENCODERS, ROSTER
+from explorer.roster import ROSTER, models_for
+
+AUTOENCODERS = [name for name, entry in ROSTER.items() if entry.is_autoencoder]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -33,6 +35,11 @@ def autoencoder_entry(request):
     return request.param
 
 
+@pytest.fixture(params=models_for("digits"))
+def digits_entry(request):
+    return ROSTER[request.param]
+
+
 @pytest.fixture
 def model(entry):
     return build(entry)
@@ -54,8 +61,10 @@ def generator():
 
 
 @pytest.fixture
-def x(generator):
-    return torch.rand(5, 1, 28, 28, generator=generator)
+def x(request, generator):
+    entries = {"entry", "autoencoder_entry"} & set(request.fixturenames)
+    shape = request.getfixturevalue(entries.pop()).config.image_shape if entries else (1, 28, 28)
+    return torch.rand(5, *shape, generator=generator)
 
 
 @pytest.fixture(scope="session")

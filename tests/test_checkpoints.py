@@ -9,7 +9,7 @@ import torch
 
 from explorer import checkpoints
 from explorer.checkpoints import FITTED, STAGES, Bundle, BundleError, describe, fitted_files, recover, root_folder
-from explorer.datasets import DATASETS
+from explorer.datasets import DATASETS, ImageSet
 from explorer.roster import ROSTER
 from explorer.training import Epoch
 
@@ -64,8 +64,8 @@ def edit_json(path, change):
 
 
 @pytest.fixture
-def every_bundle(entry, tmp_path):
-    return make_bundle(tmp_path, entry)
+def every_bundle(digits_entry, tmp_path):
+    return make_bundle(tmp_path, digits_entry)
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def siblings(bundle):
     return [bundle.folder.with_name(f".fc-ae.{word}") for word in ("new", "old")]
 
 
-def test_weights_come_back_equal_on_every_key(entry, every_bundle):
-    stored, loaded = make_model(entry).state_dict(), every_bundle.load()
+def test_weights_come_back_equal_on_every_key(digits_entry, every_bundle):
+    stored, loaded = make_model(digits_entry).state_dict(), every_bundle.load()
     assert loaded.state_dict().keys() == stored.keys()
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, stored[key]), key
@@ -88,13 +88,13 @@ def test_weights_come_back_equal_on_every_key(entry, every_bundle):
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
-def test_a_config_comes_back_equal_on_every_key(entry, every_bundle):
+def test_a_config_comes_back_equal_on_every_key(digits_entry, every_bundle):
     config = every_bundle.config()
     assert sorted(config) == ["architecture", "data", "format", "kind", "made", "model", "recipe", "seed", "weights"]
-    assert config["architecture"] == entry.config
-    assert config["recipe"] == dataclasses.replace(entry.recipe, epochs=3)
-    assert config["kind"] == ("autoencoder" if entry.is_autoencoder else "classifier")
-    assert (config["format"], config["model"], config["seed"]) == (checkpoints.FORMAT, entry.name, 5)
+    assert config["architecture"] == digits_entry.config
+    assert config["recipe"] == dataclasses.replace(digits_entry.recipe, epochs=3)
+    assert config["kind"] == ("autoencoder" if digits_entry.is_autoencoder else "classifier")
+    assert (config["format"], config["model"], config["seed"]) == (checkpoints.FORMAT, digits_entry.name, 5)
     assert config["data"] == {
         "dataset": "digits",
         "image_shape": [1, 28, 28],
@@ -328,18 +328,23 @@ def test_what_is_left_of_the_old_folder_does_not_stop_the_next_write(bundle, sib
     assert not old.exists()
 
 
-def test_a_gallery_comes_back_equal_and_is_written_once(tmp_path):
-    indices, labels = torch.tensor([4, 9, 11]), torch.tensor([0, 2, 1])
-    checkpoints.write_gallery(tmp_path, "digits", indices, labels)
+@pytest.mark.parametrize("names", [(), ("a.jpg", "b.jpg", "c.jpg")])
+def test_a_gallery_comes_back_equal_and_is_written_once(tmp_path, names):
+    indices = torch.tensor([4, 9, 11])
+    gallery = ImageSet(
+        torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 2, 1]), ("x", "y", "z"), names=names
+    )
+    checkpoints.write_gallery(tmp_path, "digits", indices, gallery)
     path = tmp_path / "digits" / "gallery.json"
     os.utime(path, ns=(1, 1))
-    checkpoints.write_gallery(tmp_path, "digits", indices, labels)
+    checkpoints.write_gallery(tmp_path, "digits", indices, gallery)
     assert path.stat().st_mtime_ns == 1
     found = checkpoints.read_gallery(tmp_path, "digits")
-    assert torch.equal(found[0], indices)
-    assert torch.equal(found[1], labels)
-    checkpoints.write_gallery(tmp_path, "digits", indices + 1, labels)
-    assert torch.equal(checkpoints.read_gallery(tmp_path, "digits")[0], indices + 1)
+    assert torch.equal(found.indices, indices)
+    assert torch.equal(found.labels, gallery.labels)
+    assert found.names == names
+    checkpoints.write_gallery(tmp_path, "digits", indices + 1, gallery)
+    assert torch.equal(checkpoints.read_gallery(tmp_path, "digits").indices, indices + 1)
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -353,6 +358,7 @@ def test_a_gallery_comes_back_equal_and_is_written_once(tmp_path):
         "{}",
         '{"indices": [1, 2], "labels": [1]}',
         '{"indices": [], "labels": []}',
+        '{"indices": [1, 2], "labels": [1, 1], "names": ["a.jpg"]}',
         '{"indices": ["a"], "labels": [1]}',
         '{"indices": [[1]], "labels": [[1]]}',
     ],

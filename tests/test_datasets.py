@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import struct
 from urllib.error import URLError
@@ -7,7 +8,7 @@ import pytest
 import torch
 import torchvision
 
-from explorer.datasets import DATASETS, DataError, ImageSet, data_folder, gallery_indices
+from explorer.datasets import DATASETS, DataError, data_folder, gallery_indices
 
 IDX_NAMES = [name for name, dataset in DATASETS.items() if dataset.fetch]
 SPLITS = ("train", "validation", "test")
@@ -100,8 +101,12 @@ def test_images_and_labels_stay_together(digits):
     picked = data[index].to("cpu")
     assert torch.equal(picked.images, data.images[index])
     assert torch.equal(picked.labels, data.labels[index])
-    unlabelled = ImageSet(data.images, None, ())
-    assert unlabelled[index].labels is unlabelled.to("cpu").labels is None
+    named = dataclasses.replace(data, names=tuple(map(str, range(len(data)))), attributes=data.images[:, 0, 0].char())
+    assert named[index].names == ("7", "3")
+    assert torch.equal(named[index].attributes, named.attributes[index])
+    assert named.places(["5", "2"]).tolist() == [5, 2]
+    with pytest.raises(DataError, match="1 of 2 images are not there, nobody among them"):
+        named.places(["5", "nobody"])
 
 
 def test_the_data_folder_is_the_argument_then_the_variable_then_data(monkeypatch):

@@ -7,14 +7,15 @@ import torch
 import torch.nn as nn
 
 from explorer import losses
-from explorer.blocks import conv_sizes
+from explorer.blocks import Residual, conv_sizes
 from explorer.checkpoints import parse
-from explorer.models import AutoencoderConfig, ClassifierConfig, Posterior, n_parameters
+from explorer.models import AutoencoderConfig, ClassifierConfig, Posterior, multiply_adds, n_parameters
 from explorer.roster import ROSTER
 from explorer.training import Recipe
 
 CONV_ENCODER = "conv 1-16 /2, relu, conv 16-32 /2, relu, conv 32-64 /2"
 CONV_DECODER = "up 64-32 x2, relu, up 32-16 x2, relu, up 16-1 x2"
+RESIDUAL = "x + (conv 128-32 /1, norm 32, relu, conv 32-128 /1, norm 128)"
 LAYERS = {
     "fc-ae": [
         "flatten, dense 784-256, relu, dense 256-64",
@@ -26,6 +27,16 @@ LAYERS = {
     "conv-vae": [
         "conv 1-32 /1, relu, conv 32-64 /2, relu, conv 64-64 /2, relu, flatten, dense 3136-4",
         "dense 2-3136, relu, unflatten 64x7x7, up 64-64 x2, relu, up 64-32 x2, relu, up 32-1 x1",
+    ],
+    "face-vae": [
+        "conv 3-32 /2, relu, conv 32-64 /2, relu, conv 64-128 /2, relu, flatten, dense 8192-256",
+        "dense 128-8192, relu, unflatten 128x8x8, up 128-64 x2, relu, up 64-32 x2, relu, up 32-3 x2",
+    ],
+    "face-resvae": [
+        f"conv 3-20 /2, norm 20, relu, conv 20-40 /2, norm 40, relu, conv 40-128 /2, norm 128, relu, {RESIDUAL}, "
+        "relu, flatten, dense 8192-256",
+        f"dense 128-8192, relu, unflatten 128x8x8, {RESIDUAL}, relu, up 128-40 x2, norm 40, relu, "
+        "up 40-20 x2, norm 20, relu, up 20-3 x2",
     ],
     "ffnn": [
         "flatten, dense 784-512, norm 512, relu, dropout 0.2, dense 512-256, norm 256, relu, dropout 0.2, "
@@ -44,6 +55,11 @@ PARAMETERS = {
     "conv-dae": CONV_AE,
     "conv-vae": (9 * 32 + 32) + (9 * 32 * 64 + 64) + (9 * 64 * 64 + 64) + (3136 * 4 + 4)
     + (2 * 3136 + 3136) + (9 * 64 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 + 1),
+    "face-vae": (9 * 3 * 32 + 32) + (9 * 32 * 64 + 64) + (9 * 64 * 128 + 128) + (8192 * 256 + 256)
+    + (128 * 8192 + 8192) + (9 * 128 * 64 + 64) + (9 * 64 * 32 + 32) + (9 * 32 * 3 + 3),
+    "face-resvae": (9 * 3 * 20 + 3 * 20) + (9 * 20 * 40 + 3 * 40) + (9 * 40 * 128 + 3 * 128) + (8192 * 256 + 256)
+    + (128 * 8192 + 8192) + (9 * 128 * 40 + 3 * 40) + (9 * 40 * 20 + 3 * 20) + (9 * 20 * 3 + 3)
+    + 2 * (2 * 9 * 128 * 32 + 2 * 32 + 2 * 128),
     "ffnn": (784 * 512 + 512) + (512 * 256 + 256) + (256 * 128 + 128) + (128 * 10 + 10)
     + 2 * (512 + 256 + 128),
 }  # fmt: skip
@@ -53,6 +69,8 @@ LATENT_SHAPES = {
     "conv-ae-128": (32, 2, 2),
     "conv-dae": (64, 4, 4),
     "conv-vae": (2,),
+    "face-vae": (128,),
+    "face-resvae": (128,),
 }
 
 
@@ -64,8 +82,10 @@ def describe(layer):
             assert layer.kernel_size == (3, 3)
             word, sign = ("up", "x") if isinstance(layer, nn.ConvTranspose2d) else ("conv", "/")
             return f"{word} {layer.in_channels}-{layer.out_channels} {sign}{layer.stride[0]}"
-        case nn.BatchNorm1d():
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
             return f"norm {layer.num_features}"
+        case Residual():
+            return f"x + ({', '.join(map(describe, layer.body))})"
         case nn.Dropout():
             return f"dropout {layer.p}"
         case nn.Unflatten():
@@ -82,8 +102,23 @@ def test_parameters_are_as_many_as_the_layers_say(entry, model):
     assert n_parameters(model) == PARAMETERS[entry.name]
 
 
-def test_only_the_classifier_has_numbers_that_are_not_trained(entry, model):
-    assert (sum(b.numel() for b in model.buffers()) == 0) == entry.is_autoencoder
+def test_only_models_with_batch_norm_have_numbers_that_are_not_trained(entry, model):
+    assert (sum(b.numel() for b in model.buffers()) > 0) == (entry.name in ("ffnn", "face-resvae"))
+
+
+def test_the_two_face_models_have_the_same_budget():
+    plain, residual = (ROSTER[name].config.build() for name in ("face-vae", "face-resvae"))
+    assert n_parameters(residual) == pytest.approx(n_parameters(plain), rel=0.05)
+    assert multiply_adds(residual) == pytest.approx(multiply_adds(plain), rel=0.05)
+    assert residual.latent_shape == plain.latent_shape
+
+
+def test_multiply_adds_are_those_of_the_layers():
+    dense = 784 * 256 + 256 * 64 + 64 * 256 + 256 * 784
+    assert multiply_adds(ROSTER["fc-ae"].config.build()) == dense
+    one = 14 * 14 * 9 * 16 + 7 * 7 * 9 * 16 * 32 + 4 * 4 * 9 * 32 * 64
+    back = 4 * 4 * 9 * 64 * 32 + 7 * 7 * 9 * 32 * 16 + 14 * 14 * 9 * 16
+    assert multiply_adds(ROSTER["conv-ae"].config.build()) == one + back
 
 
 def test_convolutions_halve_28_to_14_to_7_to_4():
@@ -105,16 +140,16 @@ def test_encode_gives_a_point_or_a_normal_of_the_latent_shape(autoencoder, x):
         assert posterior.sample() is posterior.mu
 
 
-def test_decode_gives_pixels_between_0_and_1(autoencoder, generator):
+def test_decode_gives_pixels_between_0_and_1(autoencoder, x, generator):
     x_hat = autoencoder.decode(30 * torch.randn(5, autoencoder.code_length, generator=generator))
-    assert x_hat.shape == (5, 1, 28, 28)
+    assert x_hat.shape == x.shape
     assert 0 <= x_hat.min() < x_hat.max() <= 1
 
 
 def test_decode_accepts_flat_and_shaped_codes_alike(autoencoder, x):
     z = autoencoder.encode(x).mu
     assert torch.equal(autoencoder.decode(z), autoencoder.decode(z.flatten(1)))
-    assert autoencoder.decode(z[0].flatten()).shape == (1, 1, 28, 28)
+    assert autoencoder.decode(z[0].flatten()).shape == (1, *x.shape[1:])
 
 
 def test_decode_is_the_sigmoid_of_the_logits(autoencoder, x):

@@ -13,7 +13,7 @@ import torch
 from benchmarks import quality
 from explorer.images import to_float
 from explorer.noise import add_noise
-from explorer.roster import AUTOENCODERS, ROSTER
+from explorer.roster import autoencoders_for, models_for
 
 SIGMAS = {"0.2", "0.4", "0.6"}
 
@@ -30,7 +30,7 @@ def figures(digits_root):
     code, printed = measure(digits_root)
     assert code == 0
     lines = [json.loads(line) for line in printed.splitlines()]
-    assert [line["model"] for line in lines] == list(ROSTER)
+    assert [line["model"] for line in lines] == list(models_for("digits"))
     return {line["model"]: line for line in lines}
 
 
@@ -39,7 +39,7 @@ def bundles(digits_root, tmp_path):
     return shutil.copytree(digits_root, tmp_path / "bundles")
 
 
-@pytest.mark.parametrize("name", AUTOENCODERS)
+@pytest.mark.parametrize("name", autoencoders_for("digits"))
 def test_an_autoencoder_has_its_reconstruction_figures(figures, name):
     line = figures[name]
     assert (line["dataset"], line["n_test"]) == ("digits", 200)

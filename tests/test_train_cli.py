@@ -40,24 +40,24 @@ def digits_copy(digits_root, checkpoints_root):
     return shutil.copytree(digits_root, checkpoints_root)
 
 
-def test_the_whole_roster_is_fitted_measured_and_projected(entry, digits_root):
-    bundle = Bundle("digits", entry.name, digits_root)
+def test_the_whole_roster_is_fitted_measured_and_projected(digits_entry, digits_root):
+    bundle = Bundle("digits", digits_entry.name, digits_root)
     assert set(contents(bundle.folder)) == {name for names in STAGES.values() for name in names}
     assert bundle.load().code_length > 0
-    assert bundle.config()["recipe"] == dataclasses.replace(entry.recipe, epochs=2)
+    assert bundle.config()["recipe"] == dataclasses.replace(digits_entry.recipe, epochs=2)
     assert bundle.config()["data"]["splits"] == {"train": 1300, "validation": 137, "test": 360}
     history = bundle.history()
     assert history["epoch"] == [1.0, 2.0]
     assert history["train_loss"][1] < history["train_loss"][0]
 
 
-def test_figures_are_those_of_the_kind_of_model(entry, digits_root):
-    figures = Bundle("digits", entry.name, digits_root).metrics()
-    if not entry.is_autoencoder:
+def test_figures_are_those_of_the_kind_of_model(digits_entry, digits_root):
+    figures = Bundle("digits", digits_entry.name, digits_root).metrics()
+    if not digits_entry.is_autoencoder:
         assert set(figures) == FIGURES["classifier"]
         assert figures["accuracy"] > 0.5
         return
-    variational = FIGURES["variational"] if entry.config.variational else set()
+    variational = FIGURES["variational"] if digits_entry.config.variational else set()
     assert set(figures) == FIGURES["plain"] | variational
     assert 0 < figures["mse"] < 0.15
     for curves, names in (("psnr_by_noise", {"model"}), ("psnr_by_noise_classical", {"input", "median"})):
@@ -65,17 +65,17 @@ def test_figures_are_those_of_the_kind_of_model(entry, digits_root):
         assert all(set(curve) == {"level"} | names for curve in figures[curves].values())
 
 
-def test_codes_and_projections_are_those_of_the_gallery(entry, digits_root, digits):
-    bundle = Bundle("digits", entry.name, digits_root)
+def test_codes_and_projections_are_those_of_the_gallery(digits_entry, digits_root, digits):
+    bundle = Bundle("digits", digits_entry.name, digits_root)
     codes = bundle.codes()
     width = bundle.load().code_length
     shapes = {"codes": (360, width), "pca_2d": (360, 2), "pca_explained": (min(width, 3),), "tsne_2d": (360, 2)}
     shapes |= {"umap_2d": (360, 2), "umap_3d": (360, 3)}
     if width > 2:
         shapes["pca_3d"] = (360, 3)
-    if not entry.is_autoencoder:
+    if not digits_entry.is_autoencoder:
         shapes |= {"test_logits": (360, 10), "test_labels": (360,)}
-    elif entry.config.variational:
+    elif digits_entry.config.variational:
         shapes["log_var"] = (360, width)
     assert {name: tuple(value.shape) for name, value in codes.items()} == shapes
     x = digits["test"].images.float() / 255
@@ -83,9 +83,10 @@ def test_codes_and_projections_are_those_of_the_gallery(entry, digits_root, digi
 
 
 def test_the_gallery_of_a_small_test_set_is_the_whole(digits_root, digits):
-    indices, labels = read_gallery(digits_root, "digits")
-    assert indices.tolist() == list(range(360))
-    assert torch.equal(labels, digits["test"].labels)
+    gallery = read_gallery(digits_root, "digits")
+    assert gallery.indices.tolist() == list(range(360))
+    assert torch.equal(gallery.labels, digits["test"].labels)
+    assert gallery.names == ()
 
 
 def test_the_stored_logits_give_the_stored_accuracy(digits_root):
@@ -136,7 +137,7 @@ def test_the_list_names_every_model_with_its_parameters(capsys):
     assert train.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(ROSTER)
-    assert "435,536 parameters,    64 numbers in the code" in lines[0]
+    assert "435,536 parameters,   0.4 million multiply-adds,    64 numbers in the code" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,7 @@ def test_the_list_names_every_model_with_its_parameters(capsys):
         (["--batch-size", "1"], "'1' is no whole number of at least 2"),
         (["--only", "drawing"], "invalid choice: 'drawing'"),
         (["--learning-rate", "-1"], "learning-rate"),
+        (["face-vae"], "face-vae cannot run on digits; its models: fc-ae, conv-ae"),
     ],
 )
 def test_a_wrong_command_ends_with_code_2_and_says_why(checkpoints_root, capsys, arguments, message):

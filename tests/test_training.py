@@ -27,9 +27,15 @@ def few(digits):
     return digits["train"][torch.arange(300)], digits["validation"]
 
 
-def test_fitting_lowers_the_loss_and_keeps_the_best_epoch(entry, model, few):
+def make(entry):
+    torch.manual_seed(0)
+    return entry.config.build()
+
+
+def test_fitting_lowers_the_loss_and_keeps_the_best_epoch(digits_entry, few):
     train, validation = few
-    recipe = dataclasses.replace(entry.recipe, epochs=3, batch_size=32)
+    model = make(digits_entry)
+    recipe = dataclasses.replace(digits_entry.recipe, epochs=3, batch_size=32)
     before = training.evaluate(model, validation, recipe, seed=0)["loss"]
     epochs = list(fit(model, train, validation, recipe, seed=0))
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
@@ -40,13 +46,13 @@ def test_fitting_lowers_the_loss_and_keeps_the_best_epoch(entry, model, few):
     assert not model.training
 
 
-def test_the_same_seed_gives_the_same_weights(entry, few):
+def test_the_same_seed_gives_the_same_weights(digits_entry, few):
     train, validation = few[0][torch.arange(96)], few[1]
-    recipe = dataclasses.replace(entry.recipe, epochs=1, batch_size=32)
+    recipe = dataclasses.replace(digits_entry.recipe, epochs=1, batch_size=32)
 
     def weights(seed):
         torch.manual_seed(7)
-        model = entry.config.build()
+        model = digits_entry.config.build()
         list(fit(model, train, validation, recipe, seed))
         return model.state_dict()
 
@@ -176,16 +182,17 @@ def test_an_impossible_recipe_is_refused(values, message):
         Recipe(**values)
 
 
-def test_a_row_of_the_history_names_every_part(entry, model, few):
+def test_a_row_of_the_history_names_every_part(digits_entry, few):
     train = few[0][torch.arange(16)]
-    [epoch] = fit(model, train, train, dataclasses.replace(entry.recipe, epochs=1), seed=0)
-    measured = [f"{split}_{part}" for split in ("train", "validation") for part in PARTS[entry.name]]
+    [epoch] = fit(make(digits_entry), train, train, dataclasses.replace(digits_entry.recipe, epochs=1), seed=0)
+    measured = [f"{split}_{part}" for split in ("train", "validation") for part in PARTS[digits_entry.name]]
     assert list(epoch.row()) == ["epoch", *measured, "learning_rate", "seconds"]
 
 
 def test_a_row_of_the_history_holds_the_values_of_its_epoch():
-    epoch = Epoch(3, {"loss": 0.5}, {"loss": 0.7}, learning_rate=1e-3, seconds=9.0, n_images=10)
-    values = {"epoch": 3, "train_loss": 0.5, "validation_loss": 0.7, "learning_rate": 1e-3, "seconds": 9.0}
+    epoch = Epoch(3, {"loss": 0.5}, {"loss": 0.7}, 1e-3, seconds=9.0, n_images=10, test={"psnr": 21.0})
+    values = {"epoch": 3, "train_loss": 0.5, "validation_loss": 0.7, "test_psnr": 21.0}
+    values |= {"learning_rate": 1e-3, "seconds": 9.0}
     assert epoch.row() == values
 
 

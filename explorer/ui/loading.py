@@ -90,7 +90,7 @@ def _problem(bundle: Bundle, fingerprint: object) -> str:
         loaded, stored = model(bundle), codes(bundle)
         bundle.history()
         bundle.metrics()
-        indices, _ = checkpoints.read_gallery(bundle.root, bundle.dataset)
+        indices = checkpoints.read_gallery(bundle.root, bundle.dataset).indices
     except BundleError as error:
         return str(error)
     if stored["codes"].shape != (len(indices), loaded.code_length):
@@ -115,7 +115,8 @@ def gallery(dataset: str, root: Path) -> Gallery:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the gallery")
 def _gallery(dataset: str, root: Path, data_dir: str, changed: object, fingerprint: object) -> Gallery:
-    indices, labels = checkpoints.read_gallery(root, dataset)
+    stored = checkpoints.read_gallery(root, dataset)
+    indices, labels = stored.indices, stored.labels
     classes = DATASETS[dataset].classes
     try:
         images = to_float(DATASETS[dataset].load("test", data_dir).images[indices])

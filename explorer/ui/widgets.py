@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from explorer.images import ImageError, read_upload
-from explorer.roster import AUTOENCODERS, ROSTER
+from explorer.roster import ROSTER, autoencoders_for
 from explorer.ui.components import picker
 from explorer.ui.frame import BOUND, View, carry, usable
 from explorer.ui.loading import Gallery
@@ -12,6 +12,9 @@ from explorer.ui.pictures import data_uri
 
 UPLOAD_TYPES = ["png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp"]
 THUMBNAILS = 100
+
+
+AUTOENCODERS = autoencoders_for("fashion-mnist")
 
 
 def title_of(model: str) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from explorer import celeba, checkpoints, metrics, projection, training
+from explorer import celeba, checkpoints, metrics, projection, realism, training
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
@@ -185,6 +185,8 @@ def measure(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> dict[s
         gallery = test.images[gallery_indices(test.labels, NOISE_IMAGES)]
         figures["psnr_by_noise"] = metrics.psnr_by_noise(model, gallery)
         figures["psnr_by_noise_classical"] = metrics.psnr_by_noise(None, gallery)
+        if model.config.variational and realism.measurable(test.images):
+            figures |= realism.generative_figures(model, test.images, splits["train"].images)
     bundle.write_metrics(figures)
     return figures
 

@@ -1,13 +1,17 @@
 """Measure every model afresh from its bundle's weights, beside what it has to beat.
 
-    python -m benchmarks.quality --data-dir data                  a table: figure, report, target, met
+    python -m benchmarks.quality --data-dir data                  a table: figure, floor, report, target, met
     python -m benchmarks.quality --data-dir data --json           one JSON line per model
+    python -m benchmarks.quality --dataset celeba --json          the face models, with figures of their samples
     python -m benchmarks.quality conv-dae --quick                 a smoke test on 200 images
 
 Nothing is read from a stored `metrics.json`. Figures are on the test split, pixels in [0, 1]:
 
     mse, psnr (dB), ssim   averages over images, see `metrics.evaluate`
-    negative_elbo          nats per image, variational models
+    negative_elbo          nats per image, variational models, and its parts reconstruction and kl
+    bits_per_dim           the same in bits per 8-bit channel of a pixel, where p(x|z) is a density
+    ms_ssim, active_units, swd, blurred_at, diversity, nearest_train_distance, ..._floor
+                           variational models of images of 32 pixels and more, see `realism.generative_figures`
     accuracy               in [0, 1], classifiers
     psnr_by_sigma          denoisers: mean over images of the PSNR of the image rebuilt from itself with
                            Gaussian noise of standard deviation sigma, clipped to [0, 1]
@@ -17,13 +21,15 @@ Nothing is read from a stored `metrics.json`. Figures are on the test split, pix
     best_corrected_...     the same again with the mean shift of clipped noise undone after the filter (see
                            `undo_clipping`), which no filter of scikit-image does: a stronger opponent
                            than the target asks for
-    n_test, n_classical    how many images the model's and the filters' figures are averages over
+    n_test, n_classical, n_generative
+                           how many images the model's, the filters' and the samples' figures are averages over
 
 Exit codes: 0 all were measured, 1 data are missing or a bundle is broken, 2 the command is wrong.
 """
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -43,19 +49,25 @@ from skimage.filters import median
 from skimage.morphology import disk
 from skimage.restoration import cycle_spin, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
-from explorer import metrics
+from explorer import metrics, realism
 from explorer.arguments import at_least, one_of
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.images import to_float
 from explorer.models import Autoencoder
 from explorer.noise import add_noise
-from explorer.roster import ROSTER, models_for
+from explorer.roster import ROSTER, choose_models
 
 SIGMAS = (0.2, 0.4, 0.6)
 TEST_SEED, TUNING_SEED = 0, 1
 CHUNK = 100  # test images per job of a worker process: about a second of work
-FIGURES = ("mse", "psnr", "ssim", "negative_elbo", "accuracy")
+FIGURES = ("mse", "psnr", "ssim", "negative_elbo", "bits_per_dim", "reconstruction", "kl", "accuracy")
+GENERATIVE_FIGURES = ("ms_ssim", "active_units")  # without a floor
+FLOORS = {
+    "diversity": "diversity_floor",
+    "nearest_train_distance": "nearest_train_distance_floor",
+    "nearest_train_distance_reconstructions": "nearest_train_distance_floor",
+}
 VARIANTS = ("classical", "corrected")
 
 TARGETS: dict[tuple[str, str], tuple[str, float]] = {
@@ -275,12 +287,36 @@ def denoised_psnr(model: Autoencoder, x: torch.Tensor, sigma: float) -> float:
     return torch.cat([psnr_per_image(clean, model(batch)) for clean, batch in pairs]).double().mean().item()
 
 
+@functools.lru_cache(maxsize=1)
+def data_floor(test: torch.Tensor, dataset: str, data_dir: str | None) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Read the training images and measure what real images score against the test images, uint8 `(N, C, H, W)`.
+
+    Kept, as it is the same for every model of a run.
+
+    Raises:
+        DataError: the training images are missing.
+    """
+    train = DATASETS[dataset].load("train", data_dir).images
+    return train, realism.floor_figures(test, train)
+
+
+def generative(bundle: Bundle, model: Autoencoder, test: torch.Tensor, data_dir: str | None) -> dict[str, Any]:
+    """Measure samples of a variational model beside test images `(N, C, H, W)`.
+
+    Empty where images are so small that no blurred scale can be told from a sharp one.
+    """
+    if not realism.measurable(test):
+        return {}
+    train, floor = data_floor(test, bundle.dataset, data_dir)
+    return realism.generative_figures(model, test, train, floor=floor)
+
+
 def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one bundle's model; see the module's docstring for the figures.
 
     Raises:
         BundleError: a file of the bundle cannot be used, or its weights give no finite figures.
-        DataError: the training images, which tune a denoiser's baseline, are missing.
+        DataError: the training images are missing, which tune a denoiser's baseline and give samples their floor.
     """
     recipe, model = bundle.config()["recipe"], bundle.load()
     measured = metrics.evaluate(model, test)
@@ -290,6 +326,8 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
             f"{bundle.folder / 'model.safetensors'} holds weights that give no finite {', '.join(broken)}. "
             f"Make it anew with: {bundle.command()}"
         )
+    if "negative_elbo" in figures:
+        figures |= generative(bundle, model, test.images, args.data_dir)
     if recipe.noise == "gaussian" and not model.config.variational:
         x = to_float(test.images)
         figures["psnr_by_sigma"] = {str(sigma): denoised_psnr(model, x, sigma) for sigma in SIGMAS}
@@ -299,29 +337,49 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
     return {"dataset": bundle.dataset, "model": bundle.model, "n_test": len(test), **figures}
 
 
-def table_rows(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """List the figures of one model as names and numbers, one row each."""
-    yield from ((name, figures[name]) for name in FIGURES if name in figures)
+Row = tuple[str, float, float | None]  # name, value, the data's own value
+
+
+def table_rows(figures: dict[str, Any]) -> Iterator[Row]:
+    """List the figures of one model, one row each."""
+    yield from ((name, figures[name], None) for name in FIGURES + GENERATIVE_FIGURES if name in figures)
+    yield from generative_rows(figures)
     for sigma, value in figures.get("psnr_by_sigma", {}).items():
-        yield f"psnr, σ={sigma}", value
+        yield f"psnr, σ={sigma}", value, None
         for variant in VARIANTS:
             name = figures[f"best_{variant}_filter_by_sigma"][sigma]["filter"]
-            yield f"{variant} psnr, σ={sigma} ({name})", figures[f"best_{variant}_psnr_by_sigma"][sigma]
-        yield f"gain over classical, σ={sigma}", value - figures["best_classical_psnr_by_sigma"][sigma]
+            yield f"{variant} psnr, σ={sigma} ({name})", figures[f"best_{variant}_psnr_by_sigma"][sigma], None
+        yield f"gain over classical, σ={sigma}", value - figures["best_classical_psnr_by_sigma"][sigma], None
 
 
-LINE = "{:<12} {:<42} {:>10} {:>8} {:>9}  {}"
+def generative_rows(figures: dict[str, Any]) -> Iterator[Row]:
+    """List the figures that have a floor; none for a model that is not sampled."""
+    for name in ("swd", "swd_reconstructions"):
+        for level, value in figures.get(name, {}).items():
+            blurred = " (blurred here)" if name == "swd" and level == figures["blurred_at"] else ""
+            yield f"{name}, {level}{blurred}", value, figures["swd_floor"][level]
+    yield from ((name, figures[name], figures[floor]) for name, floor in FLOORS.items() if name in figures)
+
+
+LINE = "{:<12} {:<42} {:>10} {:>10} {:>8} {:>9}  {}"
+
+
+def number(value: float) -> str:
+    """Write a figure with the digits that matter."""
+    return f"{value:.5f}" if abs(value) < 1 else f"{value:.2f}"
 
 
 def print_table(figures: dict[str, Any]) -> None:
-    """Print one model's lines; reports and targets speak of Fashion-MNIST only."""
-    name, ours = figures["model"], figures["dataset"] == ROSTER[figures["model"]].home
-    for row, value in table_rows(figures):
+    """Print one model's lines; reports and targets speak of its home data set only."""
+    name = figures["model"]
+    ours = figures["dataset"] == ROSTER[name].home
+    for row, value, floor in table_rows(figures):
         reported = ROSTER[name].reported.get(row) if ours else None
         sign, bound = TARGETS.get((name, row), ("", None)) if ours else ("", None)
         print(
             LINE.format(
-                name, row, f"{value:.5f}" if abs(value) < 1 else f"{value:.2f}",
+                name, row, number(value),
+                "–" if floor is None else number(floor),
                 "–" if reported is None else f"{reported:g}",
                 "–" if bound is None else f"{sign} {bound:g}",
                 "" if bound is None else "yes" if COMPARE[sign](value, bound) else "NO",
@@ -342,10 +400,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         epilog="models: " + ", ".join(ROSTER),
     )
     parser.add_argument(
-        "models", nargs="*", type=one_of(ROSTER, "model"), metavar="MODEL", help="which to measure (default: all)"
+        "models",
+        nargs="*",
+        type=one_of(ROSTER, "model"),
+        metavar="MODEL",
+        help="which to measure (default: all of the data set)",
     )
     dataset = one_of(DATASETS, "data set")
-    parser.add_argument("--dataset", type=dataset, default="fashion-mnist", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument(
+        "--dataset", type=dataset, help=f"one of {', '.join(DATASETS)} (default: that of the first model's report)"
+    )
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--checkpoints", help="bundles (default: EXPLORER_CHECKPOINTS, else checkpoints/)")
     parser.add_argument("--json", action="store_true", help="print one JSON line per model, not a table")
@@ -357,7 +421,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--processes", type=at_least(1), default=os.cpu_count() or 1, help="for the filters (default: all cores)"
     )
     args = parser.parse_args(argv)
-    args.models = list(dict.fromkeys(args.models)) or list(models_for(args.dataset))
+    first = args.models[0] if args.models else next(iter(ROSTER))
+    args.dataset = args.dataset or ROSTER[first].home
+    try:
+        args.models = choose_models(args.models, args.dataset)[args.dataset]
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 
@@ -372,7 +441,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.effort.n_test:
         test = test[torch.arange(min(args.effort.n_test, len(test)))]
     if not args.json:
-        print(LINE.format("model", "figure", "value", "report", "target", "met"))
+        print(LINE.format("model", "figure", "value", "floor", "report", "target", "met"))
     failed = []
     for name in args.models:
         note(f"{name}: measuring on {len(test):,} test images of {DATASETS[args.dataset].title}")

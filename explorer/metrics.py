@@ -3,6 +3,7 @@
 Pixels are in [0, 1]. Averages over a set are sums over images divided once.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from explorer.noise import NOISES, add_noise
 
 BATCH = 500
 ELBO_DRAWS = 8  # draws of z per test image: the estimate's spread over 10,000 images is then < 0.02 nats
+SSIM_WINDOW = 11  # pixels, odd
 NOISE_STEPS = 9  # levels of the PSNR-over-noise curve, from 0 to the highest of each kind
 
 
@@ -30,16 +32,17 @@ def psnr(mse: torch.Tensor) -> torch.Tensor:
     return -10.0 * torch.log10(mse.clamp(min=1e-10))
 
 
-def ssim_per_image(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
-    """Compute the structural similarity of each image: `(N, C, H, W)` twice -> `(N,)`.
+def ssim_parts(x: torch.Tensor, x_hat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compare structure in a window around every pixel: `(N, C, H, W)` twice -> two means `(N, C)`.
 
+    Returns the structural similarity, luminance times contrast-structure, and contrast-structure alone.
     Wang et al. 2004: Gaussian window of 11x11 with sigma 1.5, K = (0.01, 0.03), averaged over the
-    positions where the window lies inside the image, then over channels.
+    positions where the window lies inside the image.
     """
-    channels = x.shape[1]
-    line = torch.exp(-0.5 * (torch.arange(-5.0, 6.0, device=x.device) / 1.5).square())
+    channels, reach = x.shape[1], SSIM_WINDOW // 2
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1.0, device=x.device) / 1.5).square())
     line = line / line.sum()
-    window = torch.outer(line, line).expand(channels, 1, 11, 11)
+    window = torch.outer(line, line).expand(channels, 1, SSIM_WINDOW, SSIM_WINDOW)
 
     def local_mean(values: torch.Tensor) -> torch.Tensor:
         return F.conv2d(values, window, groups=channels)  # (N, C, H-10, W-10)
@@ -51,7 +54,21 @@ def ssim_per_image(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean * mean_hat + c1) / (mean.square() + mean_hat.square() + c1)
     structure = (2 * covariance + c2) / (variance + variance_hat + c2)
-    return (luminance * structure).flatten(1).mean(1)
+    return (luminance * structure).mean((2, 3)), structure.mean((2, 3))
+
+
+def ssim_per_image(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+    """Compute the structural similarity of each image, see `ssim_parts`: `(N, C, H, W)` twice -> `(N,)`."""
+    return ssim_parts(x, x_hat)[0].mean(1)
+
+
+def bits_per_dim(nats: float, n_dimensions: int) -> float:
+    """Turn -log p(x) in nats per image, a density of pixels in [0, 1], into bits for each 8-bit channel of a pixel.
+
+    A density over 256 steps of width 1/256 gives each step 1/256 of its value: 8 bits are added (Theis et al. 2016,
+    section 3.1). A uniform density needs 8 bits. Of a negative ELBO it is an upper bound of the bits.
+    """
+    return nats / (n_dimensions * math.log(2)) + 8.0
 
 
 def median_filter(x: np.ndarray, size: int = 3) -> np.ndarray:
@@ -66,7 +83,8 @@ def evaluate(model: Model, test: ImageSet, seed: int = 0) -> dict[str, Any]:
     """Measure a model on a whole split, on the model's device.
 
     Autoencoders: "mse", "psnr" (dB, mean over images), "ssim"; variational ones also "negative_elbo",
-    "reconstruction", "kl" (nats per image) and "kl_per_dimension" (nats, `D` numbers).
+    "reconstruction", "kl" (nats per image) and "kl_per_dimension" (nats, `D` numbers), and "bits_per_dim" where
+    p(x|z) is a density.
     Classifiers: "accuracy", "cross_entropy" (nats), "calibration_error" (see `calibration`).
     """
     device = next(model.parameters()).device
@@ -101,6 +119,8 @@ def evaluate(model: Model, test: ImageSet, seed: int = 0) -> dict[str, Any]:
     result = {name: (total / len(test)).tolist() for name, total in sums.items()}
     if model.config.variational:
         result["negative_elbo"] = result["reconstruction"] + result["kl"]
+        if model.config.likelihood == "gaussian":
+            result["bits_per_dim"] = bits_per_dim(result["negative_elbo"], math.prod(model.config.image_shape))
     return result
 
 

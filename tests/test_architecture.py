@@ -12,8 +12,19 @@ ROOT = Path(train.__file__).parent
 PROGRAMS = [ROOT / "app.py", ROOT / "train.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
 LIBRARY = sorted((ROOT / "explorer").rglob("*.py"))
 LAYERS = (  # from the bottom; a module imports from its own layer and from those before it
-    {"arguments", "layers", "models", "datasets", "celeba", "images", "losses", "blocks", "noise"},
-    {"figures", "checkpoints", "latent", "metrics", "projection", "roster", "training"},
+    {"arguments", "celeba", "layers", "models", "datasets", "images", "losses", "blocks", "noise"},
+    {
+        "attributes",
+        "figures",
+        "checkpoints",
+        "latent",
+        "metrics",
+        "projection",
+        "realism",
+        "roster",
+        "sampling",
+        "training",
+    },
     {"ui"},
 )
 

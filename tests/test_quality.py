@@ -5,13 +5,18 @@ import io
 import json
 import math
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import quality
+from explorer import realism
+from explorer.datasets import DATASETS, ImageSet
 from explorer.images import to_float
+from explorer.models import AutoencoderConfig
 from explorer.noise import add_noise
 from explorer.roster import autoencoders_for, models_for
 
@@ -47,6 +52,8 @@ def test_an_autoencoder_has_its_reconstruction_figures(figures, name):
     # a mean of logarithms is at least the logarithm of the mean
     assert line["psnr"] >= -10 * math.log10(line["mse"]) - 1e-3
     assert ("negative_elbo" in line) == (name == "conv-vae")
+    if name == "conv-vae":
+        assert line["reconstruction"] + line["kl"] == pytest.approx(line["negative_elbo"])
     assert ("psnr_by_sigma" in line) == (name == "conv-dae")
 
 
@@ -103,7 +110,10 @@ def test_missing_data_end_with_code_1_and_name_the_file(digits_root, tmp_path, c
     assert "t10k-images-idx3-ubyte is missing" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("arguments", "known"), [(["conv-xy"], "conv-vae"), (["--dataset", "x"], "digits")])
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [(["conv-xy"], "conv-vae"), (["--dataset", "x"], "digits"), (["fc-ae", "--dataset", "celeba"], "face-vae")],
+)
 def test_an_unknown_name_ends_with_code_2_and_lists_the_known(arguments, known, capsys):
     with pytest.raises(SystemExit) as ended:
         quality.main(arguments)
@@ -111,18 +121,97 @@ def test_an_unknown_name_ends_with_code_2_and_lists_the_known(arguments, known, 
     assert known in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.fixture(scope="module")
+def faces():
+    generator = torch.Generator().manual_seed(0)
+    shape = {"test": (12, 3, 32, 32), "train": (20, 3, 32, 32)}
+    noise = {split: torch.randint(256, s, dtype=torch.uint8, generator=generator) for split, s in shape.items()}
+    return {split: ImageSet(images, torch.zeros(len(images)).long(), ("Face",)) for split, images in noise.items()}
+
+
+@pytest.fixture
+def measured(faces, monkeypatch):
+    """Measure a small variational model of made-up faces; `read` counts how often training images were read."""
+    read = []
+
+    def read_split(folder, split):
+        read.append(split)
+        return faces[split]
+
+    monkeypatch.setitem(DATASETS, "celeba", replace(DATASETS["celeba"], read=read_split))
+    monkeypatch.setattr(realism, "N_PAIRS", 20)
+    quality.data_floor.cache_clear()
+
+    def run(**changes):
+        options = {"image_shape": (3, 32, 32), "code": 4, "variational": True, "likelihood": "gaussian"}
+        torch.manual_seed(0)
+        model = AutoencoderConfig(channels=(4, 4), strides=(2, 2), **{**options, **changes}).build().eval()
+        config = {"recipe": SimpleNamespace(noise=None)}
+        bundle = SimpleNamespace(dataset="celeba", model="face-vae", config=lambda: config, load=lambda: model)
+        return quality.measure(bundle, faces["test"], SimpleNamespace(data_dir=None)), read
+
+    yield run
+    quality.data_floor.cache_clear()
+
+
+def test_a_variational_model_of_faces_has_figures_of_its_samples_with_their_floors(measured, faces):
+    line, read = measured()
+    assert read == ["train"]
+    assert line["n_test"] == line["n_generative"] == 12
+    bits = line["negative_elbo"] / (3 * 32 * 32 * math.log(2)) + 8
+    assert line["bits_per_dim"] == pytest.approx(bits)
+    assert set(line["swd"]) == set(line["swd_floor"]) == {"32", "16", "mean"}
+    assert {"ms_ssim", "active_units", "blurred_at"} | set(quality.FLOORS) | set(quality.FLOORS.values()) <= set(line)
+    assert line["swd_floor"] == realism.floor_figures(faces["test"].images, faces["train"].images)["swd_floor"]
+    assert json.loads(json.dumps(line)) == line
+
+
+def test_the_floor_is_measured_once_for_all_models(measured):
+    first, _ = measured()
+    second, read = measured(code=5)
+    assert read == ["train"]
+    assert first["swd"] != second["swd"] and first["swd_floor"] == second["swd_floor"]
+
+
+def test_a_plain_autoencoder_of_faces_has_no_samples_to_measure(measured):
+    line, read = measured(variational=False)
+    assert read == [] and "mse" in line
+    assert not {"swd", "diversity", "bits_per_dim"} & set(line)
+
+
+def test_a_likelihood_that_is_no_density_has_no_bits(measured):
+    line, _ = measured(likelihood="bernoulli")
+    assert "negative_elbo" in line and "swd" in line and "bits_per_dim" not in line
+
+
+def test_small_images_are_not_sampled(figures):
+    assert "swd" not in figures["conv-vae"]
+
+
+def test_the_table_holds_floors_and_names_the_blurred_level(measured, capsys):
+    line, _ = measured()
+    quality.print_table({**line, "blurred_at": "32", "swd": {"32": 70.0, "16": 9.0, "mean": 39.5}})
+    rows = capsys.readouterr().out.splitlines()
+    floor = line["swd_floor"]
+    [blurred] = [row for row in rows if "(blurred here)" in row]
+    assert blurred.split()[1:] == ["swd,", "32", "(blurred", "here)", "70.00", f"{floor['32']:.2f}", "–", "–"]
+    [nearest] = [row for row in rows if " nearest_train_distance " in row]
+    expected = [f"{line[name]:.5f}" for name in ("nearest_train_distance", "nearest_train_distance_floor")]
+    assert nearest.split()[2:4] == expected
+
+
 def test_the_table_holds_reports_and_targets_of_fashion_mnist(capsys):
     line = {"dataset": "fashion-mnist", "model": "ffnn", "accuracy": 0.905}
     quality.print_table(line)
-    assert capsys.readouterr().out.split() == ["ffnn", "accuracy", "0.90500", "0.901", "≥", "0.91", "NO"]
+    assert capsys.readouterr().out.split() == ["ffnn", "accuracy", "0.90500", "–", "0.901", "≥", "0.91", "NO"]
     quality.print_table({**line, "accuracy": 0.91})
     assert capsys.readouterr().out.split()[-1] == "yes"
     quality.print_table({**line, "dataset": "digits"})
-    assert capsys.readouterr().out.split() == ["ffnn", "accuracy", "0.90500", "–", "–"]
+    assert capsys.readouterr().out.split() == ["ffnn", "accuracy", "0.90500", "–", "–", "–"]
 
 
 def test_every_target_belongs_to_a_row_of_the_table(figures):
-    rows = {(name, row) for name, line in figures.items() for row, _ in quality.table_rows(line)}
+    rows = {(name, row) for name, line in figures.items() for row, *_ in quality.table_rows(line)}
     assert set(quality.TARGETS) <= rows
 
 

@@ -122,7 +122,8 @@ def square(picture: Image.Image, side: int) -> np.ndarray:
     """Crop and shrink any picture to uint8 `(3, side, side)`.
 
     Aligned CelebA images of 178 x 218 lose all but their middle 148 x 148 (Larsen et al. 2016); of others the
-    largest middle square is taken. Grey and CMYK become RGB, EXIF rotation is applied.
+    largest middle square is taken. The outermost pixels blend with what lies beside it. Grey and CMYK become
+    RGB, EXIF rotation is applied.
     """
     picture = ImageOps.exif_transpose(picture).convert("RGB")
     crop = CROP if picture.size == ALIGNED else min(picture.size)

@@ -18,6 +18,13 @@ def two_threads():
     torch.set_num_threads(2)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clear_streamlit_caches():
     if streamlit := sys.modules.get("streamlit"):
@@ -77,6 +84,14 @@ def data_dir():
     folder = data_folder()
     if not (folder / "FashionMNIST" / "raw").is_dir():
         pytest.skip("EXPLORER_DATA holds no Fashion-MNIST")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faces_dir():
+    folder = data_folder()
+    if not (folder / "celeba" / "img_align_celeba").is_dir():
+        pytest.skip("EXPLORER_DATA holds no CelebA")
     return folder
 
 

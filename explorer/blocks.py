@@ -30,17 +30,20 @@ def conv_sizes(size: int, strides: Sequence[int]) -> list[int]:
 
 
 def residual_blocks(channels: int, n: int) -> list[nn.Module]:
-    """Stack `n` residual blocks, a ReLU after each sum.
+    """Stack `n` bottleneck blocks (He et al. 2016, figure 5), a ReLU after each sum.
 
-    Each has two 3x3 convolutions with batch norm and a quarter of the channels between them, which costs
-    a quarter of a full pair, so that depth is affordable.
+    Each narrows to a quarter of the channels, looks around with 3x3, and widens again, with batch norm after every
+    convolution; the last one's scale begins at zero, so that a block begins as the identity (Goyal et al. 2017).
     """
     inner = channels // 4
     layers: list[nn.Module] = []
     for _ in range(n):
+        last = nn.BatchNorm2d(channels)
+        nn.init.zeros_(last.weight)
         body = [
-            nn.Conv2d(channels, inner, KERNEL, 1, PADDING, bias=False), nn.BatchNorm2d(inner), nn.ReLU(),
-            nn.Conv2d(inner, channels, KERNEL, 1, PADDING, bias=False), nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU(),
+            nn.Conv2d(inner, inner, KERNEL, 1, PADDING, bias=False), nn.BatchNorm2d(inner), nn.ReLU(),
+            nn.Conv2d(inner, channels, 1, bias=False), last,
         ]  # fmt: skip
         layers += [Residual(body), nn.ReLU()]
     return layers

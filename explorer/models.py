@@ -100,6 +100,8 @@ class Autoencoder(nn.Module):
                 nn.Unflatten(1, feature_shape),
                 *decoder,
             ]
+        if config.residual:  # behind batch norm, the first codes would be far out: thousands of nats of KL
+            nn.init.normal_(encoder[-1].weight, std=0.1 / math.sqrt(encoder[-1].in_features))
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
 

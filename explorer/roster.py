@@ -110,9 +110,10 @@ ROSTER: dict[str, Entry] = {
         Entry(
             "face-resvae",
             "Residual face VAE",
-            "The same budget of parameters and multiply-adds, with batch norm and residual blocks (He et al. 2016).",
-            replace(_FACE, channels=(20, 40, 128), residual=(0, 0, 1)),
-            Recipe(epochs=20, batch_size=64, learning_rate=2e-3, flip=True),
+            "The same budget of parameters and multiply-adds, with batch norm and bottleneck blocks (He et al. 2016).",
+            replace(_FACE, channels=(32, 56, 120), residual=(0, 1, 1)),
+            # a step takes 1.54 times as long as one of face-vae: 14 epochs take no longer than its 22
+            Recipe(epochs=14, batch_size=64, learning_rate=4e-3, flip=True),
         ),
     )
 }

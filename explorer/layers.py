@@ -1,18 +1,19 @@
 """Describe a network of plain layers as bytes, for a runtime that is not torch.
 
-    bytes = length of the header (uint32, little endian) | header (JSON, padded to 4) | float32 weights
+    bytes = length of the header (uint32, little endian) | header (JSON, padded to 4) | weights
 
-The header is {"model": name, "networks": {name: layers}}, a network's layers in order:
+The header is {"model": name, "dtype": "float32" | "float16", "networks": {name: layers}}, a network's layers in order:
 
     {"op": "dense", "in": n, "out": m, "weight": i, "bias": j, "relu": true}
     {"op": "conv", "in": [C, H, W], "out": [C, H, W], "kernel": [kh, kw], "stride": [sh, sw],
      "padding": [ph, pw], "transposed": false, "weight": i, "bias": j, "relu": false}
     {"op": "to_channels_last" | "to_channels_first", "shape": [C, H, W]}
+    {"op": "residual", "layers": [...], "relu": true}: what comes in is kept and added to what its layers make of it
     {"op": "sigmoid" | "tanh" | "relu"}
 
-Offsets count float32 numbers from the first weight. Weights are stored `(kh * kw, in, out)`, a dense layer
-with one tap, and `out` is padded with zeros to a multiple of four, so that a kernel can take four output
-channels at once. Dropout is left out, and batch norm is folded into the layer before it.
+Offsets count numbers from the first weight. Weights are stored `(kh * kw, in, out)`, a dense layer with one
+tap, and `out` is padded with zeros to a multiple of four, so that a kernel can take four output channels at
+once. Dropout is left out, and batch norm is folded into the layer before it.
 """
 
 import json
@@ -24,6 +25,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from explorer.blocks import Residual
+
 LANES = 4
 
 
@@ -31,25 +34,42 @@ class Unsupported(ValueError):
     """A network holds a layer that has no description; the message names it."""
 
 
-def pack(model: str, networks: Mapping[str, tuple[nn.Sequential, tuple[int, ...]]]) -> bytes:
+def pack(model: str, networks: Mapping[str, tuple[nn.Sequential, tuple[int, ...]]], half: bool = False) -> bytes:
     """Describe the networks of one model, each with the shape of its input: `(D,)` or `(C, H, W)`.
 
+    half: store weights as float16, which halves what travels and keeps three digits of each weight.
+
     Raises:
-        Unsupported: a layer is none of those above.
+        Unsupported: a layer is none of those above, or a weight is too large for float16.
     """
     weights: list[torch.Tensor] = []
     layers = {name: _layers(network, shape, weights) for name, (network, shape) in networks.items()}
-    text = json.dumps({"model": model, "networks": layers}, separators=(",", ":")).encode()
+    dtype = torch.float16 if half else torch.float32
+    stored = torch.cat(weights).to(dtype)
+    if not stored.isfinite().all():
+        raise Unsupported(f"a weight is no finite number of type {dtype}")
+    header = {"model": model, "dtype": str(dtype).removeprefix("torch."), "networks": layers}
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    return struct.pack("<I", len(text)) + text + torch.cat(weights).numpy().astype("<f4").tobytes()
+    return struct.pack("<I", len(text)) + text + stored.numpy().astype("<f2" if half else "<f4").tobytes()
 
 
 @torch.inference_mode()
 def _layers(network: nn.Sequential, shape: tuple[int, ...], weights: list[torch.Tensor]) -> list[dict[str, Any]]:
+    layers, after = _stack(network, shape, weights)
+    if len(shape) == 3:
+        layers.insert(0, {"op": "to_channels_last", "shape": list(shape)})
+    if len(after) == 3:
+        layers.append({"op": "to_channels_first", "shape": list(after)})
+    return layers
+
+
+def _stack(
+    network: nn.Sequential, shape: tuple[int, ...], weights: list[torch.Tensor]
+) -> tuple[list[dict[str, Any]], tuple[int, ...]]:
+    """Describe layers from an input of this shape, an image channels last, and give the shape that they end in."""
     layers: list[dict[str, Any]] = []
     x = torch.zeros(1, *shape)
-    if len(shape) == 3:
-        layers.append({"op": "to_channels_last", "shape": list(shape)})
     for module in _folded(network):
         before, x = tuple(x.shape[1:]), module(x)
         after = tuple(x.shape[1:])
@@ -58,6 +78,8 @@ def _layers(network: nn.Sequential, shape: tuple[int, ...], weights: list[torch.
             layers.append({"op": "dense", "in": before[0], "out": after[0], **_store(taps, module.bias, weights)})
         elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             layers.append(_convolution(module, before, after, weights))
+        elif isinstance(module, Residual):
+            layers.append(_residual(module, before, weights))
         elif isinstance(module, nn.Flatten) and len(before) == 3:
             layers.append({"op": "to_channels_first", "shape": list(before)})
         elif isinstance(module, nn.Unflatten) and len(after) == 3:
@@ -68,9 +90,14 @@ def _layers(network: nn.Sequential, shape: tuple[int, ...], weights: list[torch.
             layers.append({"op": type(module).__name__.lower()})
         elif not isinstance(module, nn.Flatten | nn.Unflatten | nn.Identity):
             raise Unsupported(f"a layer of type {type(module).__name__} cannot be described")
-    if x.ndim == 4:
-        layers.append({"op": "to_channels_first", "shape": list(x.shape[1:])})
-    return layers
+    return layers, tuple(x.shape[1:])
+
+
+def _residual(module: Residual, shape: tuple[int, ...], weights: list[torch.Tensor]) -> dict[str, Any]:
+    layers, after = _stack(module.body, shape, weights)
+    if after != shape:
+        raise Unsupported(f"a residual block adds {after} to {shape}")
+    return {"op": "residual", "layers": layers, "relu": False}
 
 
 def _folded(network: nn.Sequential) -> list[nn.Module]:
@@ -78,13 +105,18 @@ def _folded(network: nn.Sequential) -> list[nn.Module]:
     modules: list[nn.Module] = []
     for module in network:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            if not modules or not isinstance(modules[-1], nn.Linear | nn.Conv2d):
-                raise Unsupported("a batch norm does not follow a dense layer or a convolution")
-            fuse = nn.utils.fuse_linear_bn_eval if isinstance(modules[-1], nn.Linear) else nn.utils.fuse_conv_bn_eval
-            modules[-1] = fuse(modules[-1].eval(), module.eval())
+            modules[-1:] = [_with_norm(modules[-1] if modules else None, module.eval())]
         elif not isinstance(module, nn.Dropout):
             modules.append(module)
     return modules
+
+
+def _with_norm(module: nn.Module | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
+    if isinstance(module, nn.Linear):
+        return nn.utils.fuse_linear_bn_eval(module.eval(), norm)
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        return nn.utils.fuse_conv_bn_eval(module.eval(), norm, transpose=isinstance(module, nn.ConvTranspose2d))
+    raise Unsupported("a batch norm does not follow a dense layer or a convolution")
 
 
 def _convolution(

@@ -7,14 +7,21 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from explorer.blocks import Residual
 from explorer.layers import Unsupported, pack
+from explorer.models import AutoencoderConfig
+
+FACES = AutoencoderConfig(
+    image_shape=(3, 64, 64), channels=(32, 64, 128), strides=(2, 2, 2), code=128, variational=True,
+    likelihood="gaussian",
+)  # fmt: skip
 
 
 def unpack(data):
     [length] = struct.unpack("<I", data[:4])
     header = json.loads(data[4 : 4 + length])
-    weights = torch.from_numpy(np.frombuffer(data, "<f4", offset=4 + length).copy())
-    return header["model"], header["networks"], weights
+    stored = np.frombuffer(data, {"float32": "<f4", "float16": "<f2"}[header["dtype"]], offset=4 + length)
+    return header["model"], header["networks"], torch.from_numpy(stored.astype(np.float32))
 
 
 def interpret(layers, weights, x):
@@ -27,6 +34,9 @@ def interpret(layers, weights, x):
             bias = weights[layer["bias"] :][:width]
             assert not taps[..., n_out:].any() and not bias[n_out:].any()
             x = apply(layer, taps[..., :n_out], bias[:n_out], x)
+            x = x.relu() if layer["relu"] else x
+        elif layer["op"] == "residual":
+            x = x + interpret(layer["layers"], weights, x)
             x = x.relu() if layer["relu"] else x
         elif layer["op"] == "to_channels_last":
             x = x.reshape(-1, *layer["shape"]).permute(0, 2, 3, 1)
@@ -82,8 +92,10 @@ def test_the_parts_of_a_model_do_what_the_model_does(autoencoder, x):
         assert torch.equal(parts["decode"](z.view(-1, *autoencoder.latent_shape)), autoencoder.decode(z))
 
 
-def test_a_model_travels_in_under_three_megabytes(model):
-    assert len(pack("a/b", model.networks())) < 3e6
+def test_a_model_or_its_decoder_alone_travels_in_under_three_megabytes(model):
+    networks = model.networks()
+    decoder = {name: networks[name] for name in ("decode",) if name in networks}
+    assert len(pack("a/b", networks)) < 3e6 or 0 < len(pack("a/b", decoder, half=True)) < 3e6
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.Sigmoid(), nn.Tanh()])
@@ -104,14 +116,71 @@ def test_batch_norm_activations_and_odd_shapes_are_described(activation, generat
         torch.testing.assert_close(interpret(networks["it"], weights, x), network(x).flatten(1), rtol=1e-4, atol=1e-5)
 
 
+def residual_network():
+    """Blocks as the face models have them, and one that begins with what works in place."""
+    norm = nn.BatchNorm2d
+    body = [nn.Conv2d(6, 6, 3, 1, 1), norm(6), nn.ReLU(), nn.Conv2d(6, 6, 3, 1, 1), norm(6)]
+    inner = Residual([nn.Linear(24, 24), nn.Tanh(), Residual([nn.Linear(24, 24)])])
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2, 1), norm(6), nn.ReLU(), Residual(body), nn.ReLU(),
+        Residual([nn.ReLU(), nn.Conv2d(6, 6, 1), nn.Sigmoid()]), nn.Tanh(), Residual([nn.Tanh()]),
+        nn.ConvTranspose2d(6, 5, 3, 2, 1, output_padding=1), norm(5), nn.ReLU(),
+        Residual([nn.ConvTranspose2d(5, 5, 3, 1, 1, bias=False), norm(5), nn.ReLU()]), nn.Conv2d(5, 6, 3, 4, 1),
+        nn.Flatten(), inner, nn.ReLU(),
+    ).eval()  # fmt: skip
+    randomise_statistics(network)
+    return network, (3, 8, 8)
+
+
+def test_residual_blocks_and_batch_norm_in_them_are_described(generator):
+    network, shape = residual_network()
+    _, networks, weights = unpack(pack("a/b", {"it": (network, shape)}))
+    assert [layer["relu"] for layer in networks["it"] if layer["op"] == "residual"] == [True, False, False, False, True]
+    x = torch.randn(4, *shape, generator=generator)
+    with torch.inference_mode():
+        torch.testing.assert_close(interpret(networks["it"], weights, x), network(x), rtol=1e-4, atol=1e-5)
+
+
+def test_packing_leaves_the_model_as_it_was(generator):
+    network, shape = residual_network()
+    x = torch.randn(2, *shape, generator=generator)
+    with torch.inference_mode():
+        before = network(x)
+        pack("a/b", {"it": (network, shape)}, half=True)
+        assert torch.equal(network(x), before)
+
+
+def test_half_precision_halves_what_travels_and_keeps_three_digits(generator):
+    parts = {"decode": FACES.build().eval().networks()["decode"]}
+    whole, half = pack("a/b", parts), pack("a/b", parts, half=True)
+    assert len(half) < 0.51 * len(whole)
+    (_, _, exact), (_, layers, weights) = unpack(whole), unpack(half)
+    torch.testing.assert_close(weights, exact, rtol=1e-3, atol=1e-7)
+    network, shape = parts["decode"]
+    x = torch.randn(3, *shape, generator=generator)
+    with torch.inference_mode():
+        got = interpret(layers["decode"], weights, x)
+        torch.testing.assert_close(got, network(x).flatten(1), rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("network", "shape", "name"),
     [
         (nn.Sequential(nn.Linear(2, 3), nn.GELU()), (2,), "GELU"),
         (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), (2, 5, 5), "groups"),
         (nn.Sequential(nn.BatchNorm1d(2)), (2,), "batch norm"),
+        (nn.Sequential(Residual([nn.BatchNorm2d(2)])), (2, 5, 5), "batch norm"),
+        (nn.Sequential(Residual([nn.Conv2d(2, 1, 1)])), (2, 5, 5), "residual"),
     ],
 )
 def test_what_cannot_be_described_is_named(network, shape, name):
     with pytest.raises(Unsupported, match=name):
         pack("a/b", {"it": (network.eval(), shape)})
+
+
+@pytest.mark.parametrize(("weight", "half"), [(1e5, True), (torch.nan, False)])
+def test_a_weight_that_cannot_be_stored_is_said(weight, half):
+    network = nn.Sequential(nn.Linear(2, 2))
+    nn.init.constant_(network[0].weight, weight)
+    with pytest.raises(Unsupported, match="finite"):
+        pack("a/b", {"it": (network, (2,))}, half)

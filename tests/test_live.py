@@ -11,6 +11,7 @@ from explorer.checkpoints import Bundle, root_folder
 from explorer.layers import pack
 from explorer.roster import ROSTER
 from explorer.ui import components
+from tests.test_layers import FACES, residual_network
 
 SIDE = 28 * 28
 LIBRARY = components.script("network") + "\nglobalThis.lx = { engine, makeNetworks, unpack, decodeBase64, LAYER_WASM };"
@@ -25,19 +26,55 @@ RUN = """([packed, part, inputs, wasm]) => {
 @pytest.mark.parametrize("kind", ["webassembly", "javascript"])
 @pytest.mark.parametrize("name", ROSTER)
 def test_the_browser_computes_what_torch_computes(page, name, kind):
-    model = Bundle("fashion-mnist", name, root_folder()).load()
-    packed = base64.b64encode(pack("a/b", model.networks())).decode()
+    home = ROSTER[name].home
+    parts = Bundle(home, name, root_folder()).load().networks()
+    for part, error in errors_in_the_browser(page, parts, kind, n=64 if home == "fashion-mnist" else 16).items():
+        assert error <= 1e-3, part
+
+
+@pytest.mark.parametrize("kind", ["webassembly", "javascript"])
+def test_the_browser_adds_what_residual_blocks_keep(page, kind):
+    torch.manual_seed(0)
+    assert errors_in_the_browser(page, {"it": residual_network()}, kind)["it"] <= 1e-4
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 2e-3)])
+def test_the_browser_decodes_a_face_from_weights_of_either_precision(page, half, tolerance):
+    torch.manual_seed(0)
+    parts = {"decode": FACES.build().eval().networks()["decode"]}
+    assert errors_in_the_browser(page, parts, "webassembly", n=4, half=half)["decode"] <= tolerance
+
+
+def errors_in_the_browser(page, parts, kind, n=64, half=False):
+    """Run networks in the browser on random input; give the largest difference to what torch computes, by name."""
+    packed = base64.b64encode(pack("a/b", parts, half)).decode()
     page.add_script_tag(content=LIBRARY, type="module")
     page.wait_for_function("globalThis.lx")
     generator = torch.Generator().manual_seed(0)
-    for part, (network, shape) in model.networks().items():
-        x = torch.randn(64, *shape, generator=generator)
+    errors = {}
+    for part, (network, shape) in parts.items():
+        x = torch.randn(n, *shape, generator=generator)
         x = x.abs().clamp(0, 1) if part != "decode" else x
         with torch.inference_mode():
             expected = network(x).flatten(1)
         used, got = page.evaluate(RUN, [packed, part, x.flatten(1).tolist(), kind == "webassembly"])
         assert used == kind
-        assert (torch.tensor(got) - expected).abs().max() <= 1e-3
+        errors[part] = (torch.tensor(got) - expected).abs().max().item()
+    return errors
+
+
+def test_the_browser_widens_every_finite_half(page):
+    page.add_script_tag(content=LIBRARY, type="module")
+    page.wait_for_function("globalThis.lx")
+    halves = torch.arange(2**16).to(torch.uint16).view(torch.float16)
+    halves = halves[halves.isfinite()]
+    header = b'{"model":"a/b","dtype":"float16","networks":{}} '
+    data = len(header).to_bytes(4, "little") + header + halves.numpy().tobytes()
+    got = page.evaluate(
+        "packed => [...globalThis.lx.unpack(globalThis.lx.decodeBase64(packed)).weights]",
+        base64.b64encode(data).decode(),
+    )
+    assert torch.equal(torch.tensor(got), halves.float())
 
 
 @pytest.fixture

@@ -21,7 +21,18 @@ export function decodeBase64(text) {
 export function unpack(bytes) {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
-  return { ...header, weights: new Float32Array(bytes.slice(4 + length).buffer) };
+  const { buffer } = bytes.slice(4 + length);
+  return { ...header, weights: header.dtype === "float16" ? fromHalf(buffer) : new Float32Array(buffer) };
+}
+
+/** Widen finite float16 numbers: the same bits, 13 places up, are a float32 whose exponent is 112 too small. */
+function fromHalf(buffer) {
+  const halves = new Uint16Array(buffer);
+  const bits = new Uint32Array(halves.length);
+  for (let i = 0; i < halves.length; i += 1) bits[i] = ((halves[i] & 0x8000) << 16) | ((halves[i] & 0x7fff) << 13);
+  const values = new Float32Array(bits.buffer);
+  for (let i = 0; i < values.length; i += 1) values[i] *= 2 ** 112;
+  return values;
 }
 
 /** List, for each output pixel, the taps [input pixel, kernel place] of a (transposed) convolution. */
@@ -124,24 +135,55 @@ const ELEMENTWISE = { // one loop each: a shared loop over a function value is t
 
 /** Compile one list of layers; `base` is the address of the weights. */
 function network(layers, base, runtime) {
-  const steps = layers.map((layer) => {
+  const steps = stepsOf(layers, base, runtime);
+  const room = roomIn(runtime);
+  return (values) => {
+    const input = room(values.length);
+    new Float32Array(runtime.memory.buffer, input, values.length).set(values);
+    const tensor = run(steps, { address: input, n: values.length });
+    return new Float32Array(runtime.memory.buffer, tensor.address, tensor.n).slice();
+  };
+}
+
+function stepsOf(layers, base, runtime) {
+  return layers.map((layer) => {
     if (layer.op === "dense" || layer.op === "conv") return matrixStep(layer, base, runtime);
+    if (layer.op === "residual") return residualStep(layer, base, runtime);
     if (layer.op === "to_channels_last") return moveStep(layer.shape, true, runtime);
     if (layer.op === "to_channels_first") return moveStep(layer.shape, false, runtime);
     if (layer.op in ELEMENTWISE) return elementStep(ELEMENTWISE[layer.op], runtime);
     throw new Error(`unsupported layer ${layer.op}`);
   });
-  let input = 0;
+}
+
+function run(steps, tensor) {
+  return steps.reduce((x, step) => step(x), tensor);
+}
+
+/** A place of its own in memory: (numbers) => address, the same one until more numbers are asked for. */
+function roomIn(runtime) {
+  let address = 0;
   let room = 0;
-  return (values) => {
-    if (room < values.length) {
-      input = runtime.allocate(4 * padded(values.length));
-      room = values.length;
-    }
-    new Float32Array(runtime.memory.buffer, input, values.length).set(values);
-    let tensor = { address: input, n: values.length };
-    for (const step of steps) tensor = step(tensor);
-    return new Float32Array(runtime.memory.buffer, tensor.address, tensor.n).slice();
+  return (n) => {
+    if (room < n) [address, room] = [runtime.allocate(4 * padded(n)), n];
+    return address;
+  };
+}
+
+/** Keep what comes in, run the layers on it, and add it. */
+function residualStep(layer, base, runtime) {
+  const steps = stepsOf(layer.layers, base, runtime);
+  const room = roomIn(runtime);
+  const lowest = layer.relu ? 0 : -Infinity;
+  return (x) => {
+    const kept = room(x.n);
+    const copy = new Float32Array(runtime.memory.buffer, kept, x.n);
+    copy.set(new Float32Array(runtime.memory.buffer, x.address, x.n)); // an activation works in place
+    const y = run(steps, x);
+    const sum = new Float32Array(runtime.memory.buffer, y.address, y.n);
+    const input = new Float32Array(runtime.memory.buffer, kept, y.n); // anew: memory that grew left the old view behind
+    for (let i = 0; i < sum.length; i += 1) sum[i] = Math.max(lowest, sum[i] + input[i]);
+    return y;
   };
 }
 

@@ -8,16 +8,19 @@ import torch
 
 from explorer import latent
 from explorer.models import n_parameters
-from explorer.roster import ROSTER, models_for
+from explorer.roster import ROSTER
 from explorer.ui import live, loading
-from explorer.ui.frame import PAGES, View, begin, finish, shared_choices, usable
+from explorer.ui.frame import View, begin, finish, pages_for, shared_choices, usable
 
-HERO = "conv-vae"
-HERO_SIDE, HERO_REACH = 15, 2.5
+HEROES = {"conv-vae": 15, "face-resvae": 7}  # and the images per side of the sheet: the more pixels, the fewer
+REACH = 2.5
 
 
 def roster_table(view: View, names: list[str]) -> pd.DataFrame:
-    """List the models with their size, code length, compression and test figures beside the reported ones."""
+    """List the models with their size, code length, compression and test figures beside the reported ones.
+
+    A column that would be empty is left out.
+    """
     pixels = math.prod(view.dataset.image_shape)
     rows = []
     for name in names:
@@ -29,42 +32,53 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
                 "Model": name,
                 "Parameters": n_parameters(model),
                 "Code": model.code_length if is_coder else None,
-                "Compression": f"{pixels / model.code_length:.3g} : 1" if is_coder else "–",
+                "Compression": f"{pixels / model.code_length:.3g} : 1" if is_coder else None,
                 "Test MSE": figures.get("mse"),
                 "PSNR": figures.get("psnr"),
                 "SSIM": figures.get("ssim"),
                 "−ELBO": figures.get("negative_elbo"),
                 "Accuracy": figures.get("accuracy"),
-                "Report": next((f"{key.upper() if key == 'mse' else key} {v:g}" for key, v in reported.items()), "–"),
+                "Report": next((f"{key.upper() if key == 'mse' else key} {v:g}" for key, v in reported.items()), None),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 
-def hero(view: View) -> None:
-    """Draw the decoded plane of the two-number model beside a welcome."""
+def hero(view: View, model: str) -> None:
+    """Draw the decoded plane of a model beside a welcome: its two numbers, or its two widest directions."""
+    channels, height, width = view.dataset.image_shape
+    colours = "" if channels == 1 else f" in {channels} colours, {channels * height * width:,} numbers,"
+    length = ROSTER[model].config.code
+    native = length == 2
+    sheet = "every picture is drawn from just **two** numbers"
+    if not native:
+        sheet = f"a sheet cuts through a code of **{length}** numbers along the two directions in which it varies most"
     text, picture = st.columns([2, 3])
     text.markdown(
-        f"An autoencoder squeezes an image of {math.prod(view.dataset.image_shape)} pixels through a few numbers, the "
-        "**code**, and rebuilds it. Whatever survives is what those numbers hold. On the right, every "
-        f"picture is drawn from just **two** numbers: move over the sheet and one thing becomes another.\n\n"
+        f"An autoencoder squeezes an image of {height} × {width} pixels{colours} through a few numbers, the "
+        f"**code**, and rebuilds it. Whatever survives is what those numbers hold. On the right, {sheet}: "
+        "move over it and one thing becomes another.\n\n"
         "Every view here is a link: set it up, copy the address, put it on a slide."
     )
     choices = shared_choices() | {"dataset": view.dataset.name}
     with text:
-        for page in list(PAGES.values())[1:]:
+        for page in pages_for(view.dataset)[1:]:
             st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
-    if usable(view, [HERO]):
+    if usable(view, [model]):
         with picture:
-            axis = latent.axis(HERO_SIDE, HERO_REACH, "quantiles")
-            live.live_plane(view, HERO, latent.Plane.native(), axis, ("z₁", "z₂"), ["sheet"], "hero")
+            axis = latent.axis(HEROES[model], REACH, "quantiles")
+            codes = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
+            where = latent.Plane.native() if native else latent.Plane.principal(codes)
+            names = ("z₁", "z₂") if native else ("direction 1", "direction 2")
+            live.live_plane(view, model, where, axis, names, ["sheet"], "hero")
 
 
 torch.set_grad_enabled(False)
 view = begin("overview")
-hero(view)
+best = next(name for name in HEROES if name in view.autoencoders)
+hero(view, best)
 st.subheader("The models")
-names = usable(view, list(models_for(view.dataset.name)))
+names = usable(view, list(view.models))
 st.dataframe(
     roster_table(view, names), hide_index=True, placeholder="–",
     column_config={
@@ -77,21 +91,27 @@ st.dataframe(
         "Accuracy": st.column_config.NumberColumn(format="%.4f"),
     },
 )  # fmt: skip
+pixels = math.prod(view.dataset.image_shape)
+longer = [name for name in names if loading.model(view.bundle(name)).code_length > pixels]
 finish(
-    "Figures are on the whole test split, which no model saw. Compression is pixels divided by numbers in the "
-    "code: conv-ae has more numbers than pixels, so its small error is no compression; that is why conv-ae-128 exists.",
+    "Figures are on the whole test split, which no model saw. Compression is the numbers of the image divided by those "
+    "of the code."
+    + "".join(f" {name} has more of them than the image: its small error is no compression." for name in longer),
     f"""
 from explorer import latent
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import grid, to_pil
-from explorer.roster import ROSTER
+from explorer.roster import models_for
 
-axis = latent.axis({HERO_SIDE}, reach={HERO_REACH}, spacing="quantiles")
-x = Bundle("{view.dataset.name}", "{HERO}", root_folder()).load().decode(latent.plane(axis, axis))
+bundle = Bundle("{view.dataset.name}", "{best}", root_folder())
+codes = bundle.codes()["codes"].float()
+plane = latent.Plane.{"native()" if ROSTER[best].config.code == 2 else "principal(codes)"}
+axis = latent.axis({HEROES[best]}, reach={REACH}, spacing="quantiles")
+x = bundle.load().decode(plane.codes(latent.plane(axis, axis)))
 to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
-for name in ROSTER:
+for name in models_for("{view.dataset.name}"):
     bundle = Bundle("{view.dataset.name}", name, root_folder())
     print(name, bundle.load().code_length, bundle.metrics())
 """,
 )
-live.send_weights(view, [HERO], "hero")
+live.send_weights(view, [best], "hero")

@@ -20,7 +20,6 @@ Exit codes: 0 all were measured, 1 data are missing or a bundle is broken, 2 the
 
 import argparse
 import json
-import math
 import os
 import statistics
 import sys
@@ -150,16 +149,19 @@ def train_report(train: ImageSet, test: ImageSet, n_steps: int) -> tuple[ReportV
 
 
 def from_bundle(bundle: Bundle) -> dict[str, Any]:
-    """Read how a bundle's model was trained; the curve is empty where `--test-curve` was not given.
+    """Read how a bundle's model was trained.
 
     Raises:
-        BundleError: a file of the bundle cannot be used.
+        BundleError: a file of the bundle cannot be used, or `--test-curve` was not given.
     """
-    config, history = bundle.config(), bundle.history()
-    per_epoch = math.ceil(config["data"]["splits"]["train"] / config["recipe"].batch_size)
-    steps = [int(epoch) * per_epoch for epoch in history["epoch"]]
-    curve = [list(point) for point in zip(steps, history.get("test_psnr", []), strict=False)]
-    return {"steps": steps[-1], "train_seconds": sum(history["seconds"]), "curve": curve}
+    curve = bundle.test_curve()
+    if not curve:
+        raise BundleError(f"{bundle.folder} holds no test curve. Make it with: {bundle.command()} --test-curve")
+    return {
+        "steps": int(curve["steps"][-1]),
+        "train_seconds": 60 * curve["minutes"][-1],
+        "curve": [[int(step), psnr] for step, psnr in zip(curve["steps"], curve["psnr"], strict=True)],
+    }
 
 
 @torch.inference_mode()

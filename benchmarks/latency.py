@@ -6,10 +6,12 @@ cold_start    from starting the server process, with an open browser, to the fir
 page_switch   from a click in the navigation to the finished page: title, pictures and charts there, script ended
 slider        from the release of a dragged slider to the new picture, decoded and painted
 stock_slider  the same for a minimal Streamlit app (`stock_app.py`), moved in turn with ours in the same run
-pointer_to_pixels, draw_to_reconstruction
-              for each model, from the time stamp of a pointer event over the plane, or on the drawing pad, to the
-              first task after the animation frame that shows the new picture; beside them how many times longer
-              the stock slider took, and the bytes that travel to the page
+pointer_to_pixels, draw_to_reconstruction, attribute_to_pixels
+              for each model, from the time stamp of a pointer event over the plane, on the drawing pad, or on a
+              slider of the page Attributes, to the first task after the animation frame that shows the new
+              picture; beside them how many times longer the stock slider took, and the bytes that travel to the page
+
+Denoise and Latent plane are timed on Fashion-MNIST, Interpolate and Attributes on faces.
 
 All figures in milliseconds, median and 95th percentile.
 """
@@ -23,14 +25,18 @@ import time
 
 from benchmarks.browser import COMPONENTS, FINISHED, ROOT, chromium, serve, visit
 from explorer.checkpoints import Bundle, root_folder
-from explorer.layers import pack
+from explorer.datasets import DATASETS
 from explorer.roster import autoencoders_for
 from explorer.ui.frame import PAGES
+from explorer.ui.loading import packed
 
-SLIDERS = {"denoise": "Level", "latent_plane": "Range", "stock": "z"}
+DATASET = "fashion-mnist"
+FACES = "celeba"
+SLIDERS = {"denoise": "Level", "latent_plane": "Range", "interpolate": "Steps", "stock": "z"}
 PICTURES = {
     "denoise": "document.querySelector('.lx-strip:nth-of-type(2) img')",
     "latent_plane": f"({COMPONENTS})('.live')[0]",
+    "interpolate": "document.querySelector('.lx-strip img')",
     "stock": "document.querySelector('[data-testid=stImage] img')",
 }
 MOVES = 120  # of the pointer, for each model
@@ -121,9 +127,9 @@ def sliders(browser: object, ours: str, stock: str, repeats: int) -> list[dict[s
     yardstick = browser.new_page()
     yardstick.goto(stock)
     yardstick.wait_for_selector('[data-testid="stImage"] img', timeout=120_000)
-    for key in ("denoise", "latent_plane"):
+    for key, dataset in (("denoise", DATASET), ("latent_plane", DATASET), ("interpolate", FACES)):
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        visit(page, ours, key)
+        visit(page, ours, key, f"?dataset={dataset}")
         times: dict[str, list[float]] = {"slider": [], "stock_slider": []}
         for i in range(repeats + 2):
             share = 0.1 + 0.8 * ((i * 0.618) % 1)
@@ -143,45 +149,61 @@ def sliders(browser: object, ours: str, stock: str, repeats: int) -> list[dict[s
 
 
 def follow(page: object, canvas: str, picture: str) -> list[float]:
-    """Move the pointer over `canvas` on a winding path, and return the waits for a new `picture` in ms."""
+    """Move the pointer over `canvas` on a winding path, and return the waits for a new `picture` in ms.
+
+    To and fro at one speed, so that a slider has another value after every move.
+    """
     box = page.locator(canvas).bounding_box()
     page.evaluate(FOLLOW, picture)
     for i in range(MOVES):
-        x, y = 0.5 + 0.4 * math.sin(0.13 * i), 0.5 + 0.4 * math.cos(0.21 * i)
+        x, y = 0.1 + 0.8 * abs(0.06 * i % 2 - 1), 0.5 + 0.4 * math.cos(0.21 * i)
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         page.wait_for_timeout(PAUSE_MS)
     return page.evaluate("window.lxTimes")[10:]  # the first compile kernels
 
 
 def live(browser: object, ours: str, stock_ms: float) -> list[dict[str, object]]:
-    """Time the plane and the drawing pad for each model."""
+    """Time the plane for each model, the drawing pad on Fashion-MNIST, and the sliders of attributes on faces."""
     rows = []
-    for model in autoencoders_for("fashion-mnist"):
-        page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        visit(page, ours, "latent_plane", f"?plane=Any+model&model={model}")
-        times = {"pointer_to_pixels": follow(page, "canvas.front", "canvas.picture")}
-        visit(page, ours, "draw", f"?model={model}")
-        box = page.locator("canvas.pad").bounding_box()
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        page.mouse.down()
-        times["draw_to_reconstruction"] = follow(page, "canvas.pad", "canvas.rebuilt")
-        page.mouse.up()
-        page.close()
-        n_bytes = len(pack(model, Bundle("fashion-mnist", model, root_folder()).load().networks()))
-        for measure, values in times.items():
-            row = percentiles(measure, "", values) | {"model": model, "bytes": n_bytes}
-            del row["page"]
-            rows.append(row | {"stock_slider_ratio": round(stock_ms / row["p50_ms"], 1)})
+    for dataset in (DATASET, FACES):
+        for model in autoencoders_for(dataset):
+            page = browser.new_page(viewport={"width": 1280, "height": 1400})
+            query = f"?dataset={dataset}&model={model}"
+            visit(page, ours, "latent_plane", f"{query}&plane=Any+model")
+            times = {"pointer_to_pixels": follow(page, "canvas.front", "canvas.picture")}
+            if dataset == DATASET:
+                visit(page, ours, "draw", query)
+                times["draw_to_reconstruction"] = press_and_follow(page, "canvas.pad", "canvas.rebuilt")
+            else:
+                visit(page, ours, "attributes", query)
+                times["attribute_to_pixels"] = press_and_follow(page, "input.range >> nth=0", ".edited canvas")
+            page.close()
+            bundle = Bundle(dataset, model, root_folder())
+            shared = {"model": model, "bytes": len(packed(bundle))}
+            for measure, values in times.items():
+                row = percentiles(measure, "", values) | shared
+                del row["page"]
+                rows.append(row | {"stock_slider_ratio": round(stock_ms / row["p50_ms"], 1)})
     return rows
+
+
+def press_and_follow(page: object, target: str, picture: str) -> list[float]:
+    """Hold the pointer down on `target` while it moves; see `follow`."""
+    box = page.locator(target).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    times = follow(page, target, picture)
+    page.mouse.up()
+    return times
 
 
 def page_switches(browser: object, address: str, repeats: int) -> list[dict[str, object]]:
     """Time each page's opening by a click in the navigation, after every page was open once."""
-    times: dict[str, list[float]] = {key: [] for key in PAGES}
+    times: dict[str, list[float]] = {key: [] for key, page in PAGES.items() if page.fits(DATASETS[DATASET])}
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     visit(page, address, "overview")
     for i in range(repeats + 1):
-        for key in [*list(PAGES)[1:], "overview"]:
+        for key in [*list(times)[1:], "overview"]:
             name = "" if key == "overview" else key
             link = f'[data-testid="stSidebar"] a[href^="{name}?"]'
             waited = page.evaluate(SWITCH, [link, PAGES[key].title, FINISHED])

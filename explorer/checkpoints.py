@@ -18,7 +18,9 @@ import csv
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -164,6 +166,21 @@ class Bundle:
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise self._broken("history.csv", "fit", f"is damaged ({error!r})") from error
         return columns
+
+    def test_curve(self) -> dict[str, list[float]]:
+        """List "steps", "minutes" and "psnr" (dB, on the test split) after each epoch of fitting.
+
+        Empty where `train.py --test-curve` did not measure it.
+        """
+        config, history = self.config(), self.history()
+        if "test_psnr" not in history:
+            return {}
+        per_epoch = math.ceil(config["data"]["splits"]["train"] / config["recipe"].batch_size)
+        return {
+            "steps": [epoch * per_epoch for epoch in history["epoch"]],
+            "minutes": [seconds / 60 for seconds in itertools.accumulate(history["seconds"])],
+            "psnr": history["test_psnr"],
+        }
 
     def metrics(self) -> dict[str, Any]:
         """Read the figures on the whole test split; names as in `metrics.evaluate`."""

@@ -34,13 +34,26 @@ def _finish(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     return figure
 
 
-def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], axis_name: str) -> go.Figure:
-    """Scatter coordinates `(M, 2 or 3)` by class; `customdata` of each point is its place in the gallery."""
+def latent_map(
+    points: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    axis_name: str,
+    scores: np.ndarray | None = None,
+    score_name: str = "",
+) -> go.Figure:
+    """Scatter coordinates `(M, 2 or 3)` by class, or by a score `(M,)` whose boundary is 0.
+
+    `customdata` of each point is its place in the gallery.
+    """
     figure = go.Figure()
     flat = points.shape[1] == 2
-    for k, name in enumerate(classes):
-        here = np.flatnonzero(labels == k)
-        marker = {"color": class_colour(k), "size": 9 if flat else 4, "opacity": 0.85}
+    if scores is None:
+        groups = [(name, np.flatnonzero(labels == k), {"color": class_colour(k)}) for k, name in enumerate(classes)]
+    else:
+        groups = [(score_name, np.arange(len(points)), _score_marker(scores, score_name))]
+    for name, here, colours in groups:
+        marker = {"size": 9 if flat else 4, "opacity": 0.85, **colours}
         common = {
             "name": name, "mode": "markers", "marker": marker, "customdata": here,
             "hovertemplate": f"{name}<extra></extra>",
@@ -57,6 +70,14 @@ def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
         axes = ("xaxis", "yaxis", "zaxis")
         figure.update_scenes({axis: {"title": title} for axis, title in zip(axes, titles, strict=True)})
     return _finish(figure, 680, dragmode="pan" if flat else "orbit", uirevision="map", modebar={"orientation": "v"})
+
+
+def _score_marker(scores: np.ndarray, name: str) -> dict[str, object]:
+    """Colour by a score: blue below the boundary, orange above; the ends are cut off at the outer 2 %."""
+    reach = float(np.quantile(np.abs(scores), 0.98)) or 1.0
+    bar = {"title": {"text": name, "side": "right"}, "thickness": 16}
+    scale = [[0.0, PALETTE[0]], [0.5, "#b9bcc2"], [1.0, "#e0650f"]]
+    return {"color": scores, "colorscale": scale, "cmin": -reach, "cmax": reach, "colorbar": bar}
 
 
 def psnr_curves(
@@ -130,8 +151,10 @@ def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray)
     return _finish(figure, 420)
 
 
-def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], unit: str, log: bool) -> go.Figure:
-    """Draw lines over the epochs, `name -> (epochs, values)`; a name's part before " · " sets its colour.
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], unit: str, log: bool, over: str = "epoch"
+) -> go.Figure:
+    """Draw lines `name -> (x, values)` over epochs or what `over` says; a name's part before " · " sets its colour.
 
     Lines whose name ends in "validation" are dashed.
     """
@@ -143,8 +166,75 @@ def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], unit: s
         figure.add_scatter(
             x=list(epochs), y=list(values), name=name, mode="lines",
             line={"color": colour, "width": 3, "dash": dash},
-            hovertemplate=f"{name}, epoch %{{x}}: %{{y:.5g}}<extra></extra>",
+            hovertemplate=f"{name}, {over} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title=over)
     figure.update_yaxes(title=unit, type="log" if log else "linear")
     return _finish(figure, 480)
+
+
+def prior_histogram(draws: np.ndarray, means: np.ndarray, name: str) -> go.Figure:
+    """Compare one latent number of drawn codes `(N,)` and of mean codes `(M,)` with the standard normal density.
+
+    Means that all lie in one place, as those of a collapsed number do, are cut off at the top.
+    """
+    reach = max(4.0, float(np.abs(draws).max()))
+    edges = np.linspace(-reach, reach, round(10 * reach) + 1)
+    centres = (edges[1:] + edges[:-1]) / 2
+    density, of_means = (np.histogram(values, edges, density=True)[0] for values in (draws, means))
+    z = np.linspace(-reach, reach, 241)
+    normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    hover = {"hovertemplate": "%{x:.1f}: %{y:.3f}<extra>%{fullData.name}</extra>"}
+    figure = go.Figure()
+    figure.add_bar(
+        x=centres, y=density, name="codes drawn, μ + σε", marker={"color": PALETTE[0], "opacity": 0.75}, **hover
+    )
+    steps = {"color": PALETTE[1], "width": 3, "shape": "hvh"}
+    figure.add_scatter(x=centres, y=of_means, name="means μ alone", mode="lines", line=steps, **hover)
+    figure.add_scatter(
+        x=z,
+        y=normal,
+        name="prior N(0, 1)",
+        mode="lines",
+        line={"color": PALETTE[2], "width": 3, "dash": "dash"},
+        **hover,
+    )
+    figure.update_xaxes(title=name)
+    figure.update_yaxes(title="density", range=[0, 1.2 * max(density.max(), normal.max())])
+    return _finish(figure, 420, bargap=0)
+
+
+def quantiles(theory: np.ndarray, observed: Mapping[str, np.ndarray], expected: str, found: str) -> go.Figure:
+    """Draw observed quantiles `(Q,)` over those in theory `(Q,)`, one line a sample, with the diagonal of equal ones.
+
+    expected, found: titles of the axes.
+    """
+    figure = go.Figure()
+    ends = [float(theory[0]), float(theory[-1])]
+    figure.add_scatter(
+        x=ends, y=ends, mode="lines", name="as expected", line={"dash": "dash", "color": PALETTE[2], "width": 3}
+    )
+    for k, (name, values) in enumerate(observed.items()):
+        figure.add_scatter(
+            x=theory, y=values, mode="lines", name=name, line={"color": PALETTE[k], "width": 3 if k else 6},
+            hovertemplate=f"{name}: %{{y:.2f}} where %{{x:.2f}} is expected<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title=expected)
+    figure.update_yaxes(title=found)
+    return _finish(figure, 420)
+
+
+def kl_bars(kl: np.ndarray, active: np.ndarray) -> go.Figure:
+    """Draw the KL divergence (nats) of every latent number `(D,)`, largest first; `active` `(D,)` sets the colour."""
+    order = np.argsort(-kl, kind="stable")
+    figure = go.Figure()
+    for name, colour, chosen in (("active", PALETTE[0], active), ("collapsed", PALETTE[9], ~active)):
+        here = np.flatnonzero(chosen[order])
+        figure.add_bar(
+            x=here + 1, y=kl[order][here], name=f"{name} ({len(here)})", marker={"color": colour, "line": {"width": 0}},
+            customdata=order[here] + 1,
+            hovertemplate=f"latent number %{{customdata}}: %{{y:.3f}} nats, {name}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="latent numbers, most informative first", dtick=1 if len(kl) <= 16 else None)
+    figure.update_yaxes(title="KL (nats)")
+    return _finish(figure, 420, bargap=0.1, showlegend=True)

@@ -50,7 +50,7 @@ from explorer.images import grid, to_float, to_pil
 from explorer.metrics import median_filter
 from explorer.noise import add_noise
 
-x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[index].tolist()}])
+{view.gallery.python(index)}
 noisy = add_noise(x, "{kind}", level={level}, seed={seed})
 rows = [x, noisy, torch.from_numpy(median_filter(noisy.numpy()))]
 for name in {models}:

@@ -1,5 +1,7 @@
 """Interpolate: what lies between two images?"""
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 import torch
@@ -11,13 +13,14 @@ from explorer.ui.frame import BOUND, View, begin, finish
 from explorer.ui.pictures import Strip, show_strips
 
 TABS = ("Between two", "Between four")
+STILL, FRAME = 128, 224  # pixels of one image, at most, in a PNG and in an animation
 SETUP = """\
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.images import grid, to_float, to_pil
 
 model = Bundle("{dataset}", "{model}", root_folder()).load()
-x = to_float(DATASETS["{dataset}"].load("test").images[{images}])"""
+{images}"""
 
 
 def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
@@ -40,14 +43,12 @@ def downloads(strips: list[Strip]) -> None:
     columns = st.columns(4)
     n = len(strips[0].images)
     together = grid(np.concatenate([s.images for s in strips]), n, gap=2)
-    columns[0].download_button(
-        "PNG of the strips", png(together, 4), "interpolation.png", "image/png", on_click="ignore"
-    )
+    still = partial(png, together, STILL // strips[0].images.shape[-1])
+    columns[0].download_button("PNG of the strips", still, "interpolation.png", "image/png", on_click="ignore")
     for column, strip in zip(columns[1:], strips, strict=True):
         name = strip.label.lower().replace(" ", "-")
-        column.download_button(
-            f"GIF: {strip.label.lower()}", gif(strip.images), f"{name}.gif", "image/gif", on_click="ignore"
-        )
+        animation = partial(gif, strip.images, FRAME // strip.images.shape[-1])  # made when it is asked for
+        column.download_button(f"GIF: {strip.label.lower()}", animation, f"{name}.gif", "image/gif", on_click="ignore")
 
 
 @st.fragment
@@ -64,7 +65,7 @@ def two(view: View, model: str, picks: list[int]) -> None:
         f"""
 import torch
 from explorer import latent
-{SETUP.format(dataset=view.dataset.name, model=model, images=view.gallery.indices[picks].tolist())}
+{SETUP.format(dataset=view.dataset.name, model=model, images=view.gallery.python(picks))}
 a, b = model.embed(x)
 t = torch.linspace(0, 1, {n})
 fade = latent.lerp(*x.flatten(1), t).view(-1, *x.shape[1:])
@@ -80,7 +81,7 @@ def four(view: View, model: str, picks: list[int]) -> None:
     n = st.slider("Images per side", 3, 16, 9, key="side", **BOUND)
     codes = loading.encode(view.bundle(model), view.gallery.images[picks])
     x = loading.decode(view.bundle(model), latent.bilinear(codes, n).flatten(0, 1))
-    picture = png(grid(x, n, gap=1), 4)
+    picture = png(grid(x, n, gap=1), STILL // x.shape[-1])
     middle = st.columns([1, 3, 1])[1]
     middle.image(picture, caption="A top left, B top right, C bottom left, D bottom right", width="stretch")
     middle.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
@@ -88,7 +89,7 @@ def four(view: View, model: str, picks: list[int]) -> None:
         "The corners are reconstructions of the four images; every row and every column is a straight walk.",
         f"""
 from explorer import latent
-{SETUP.format(dataset=view.dataset.name, model=model, images=view.gallery.indices[picks].tolist())}
+{SETUP.format(dataset=view.dataset.name, model=model, images=view.gallery.python(picks))}
 sheet = model.decode(latent.bilinear(model.embed(x), {n}).flatten(0, 1))
 to_pil(grid(sheet.numpy(), columns={n}, gap=1), scale=4).save("sheet.png")
 """,

@@ -5,11 +5,11 @@ import streamlit as st
 
 from explorer import figures
 from explorer.projection import N_NEIGHBORS, PERPLEXITY, ProjectionUnavailable
-from explorer.roster import models_for
-from explorer.ui import loading, widgets
+from explorer.ui import loading, prior, widgets
+from explorer.ui.colouring import Colour, pick_colour
 from explorer.ui.components import hover_images
 from explorer.ui.frame import BOUND, View, begin, finish
-from explorer.ui.pictures import Strip, show_strips
+from explorer.ui.pictures import SHEET_COLUMNS, Strip, show_strips
 
 SHOWN = 24
 METHODS = ("PCA", "t-SNE", "UMAP", "native plane")
@@ -72,16 +72,18 @@ def selection(event: dict, n: int) -> list[int]:
 
 
 @st.fragment
-def chart(view: View, points: np.ndarray, method: str) -> None:
+def chart(view: View, points: np.ndarray, method: str, colour: Colour) -> None:
     """Draw the map, and under it the images of the chosen points."""
     gallery = view.gallery
-    figure = figures.latent_map(points, gallery.labels, gallery.classes, "z" if method == "native plane" else method)
+    axis_name = "z" if method == "native plane" else method
+    figure = figures.latent_map(points, gallery.labels, gallery.classes, axis_name, colour.scores, colour.title)
     flat = points.shape[1] == 2
     event = st.plotly_chart(
         figure, key="map", on_select="rerun" if flat else "ignore", selection_mode=("points", "lasso", "box"),
         config={"scrollZoom": True, "displayModeBar": True, "displaylogo": False},
     )  # fmt: skip
-    hover_images(gallery.images, [gallery.label(i) for i in range(len(gallery))], "map", key="hover")
+    titles = [gallery.label(i) for i in range(len(gallery))]
+    hover_images(gallery.sheet, SHEET_COLUMNS, titles, "map", key="hover")
     chosen = selection(event, len(gallery)) if flat else []
     if not chosen:
         hint = (
@@ -100,7 +102,7 @@ def chart(view: View, points: np.ndarray, method: str) -> None:
 view = begin("latent_map")
 columns = st.columns([2, 2, 1])
 with columns[0]:
-    model = widgets.pick_model(view, models_for(view.dataset.name))
+    model = widgets.pick_model(view, view.models)
 native = loading.model(view.bundle(model)).code_length == 2
 methods = [m for m in METHODS if native or m != "native plane"]
 method = columns[1].segmented_control("Method", methods, default="UMAP", required=True, key="method", **BOUND)
@@ -116,20 +118,27 @@ with right:
         st.error(str(error))
         st.stop()
     st.markdown(how + ".")
-    figures_beside(view, model, points)
+    if view.gallery.has_classes:
+        figures_beside(view, model, points)
+    colour = pick_colour(view, model)
 with left:
-    chart(view, points, method)
+    chart(view, points, method, colour)
 finish(
-    "Each point is one gallery image, coloured by its class; the model never saw the classes unless it is the "
-    "classifier. Distances between far groups mean little in t-SNE and UMAP; in PCA they are projections of true ones.",
+    f"Each point is one gallery image, {colour.caption}. Distances between far groups mean little in t-SNE and UMAP; "
+    "in PCA they are projections of true ones.",
     f"""
 from explorer import figures, projection
 from explorer.checkpoints import Bundle, read_gallery, root_folder
 from explorer.datasets import DATASETS
 
-codes = Bundle("{view.dataset.name}", "{model}", root_folder()).codes()["codes"].float().numpy()
-labels = read_gallery(root_folder(), "{view.dataset.name}").labels
+bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
+codes = bundle.codes()["codes"].float().numpy()
+labels = read_gallery(bundle.root, bundle.dataset).labels.numpy()
+classes = DATASETS[bundle.dataset].classes
 points = {python}
-figures.latent_map(points, labels.numpy(), DATASETS["{view.dataset.name}"].classes, "{method}").write_html("map.html")
+{colour.python}
+figures.latent_map(points, labels, classes, "{method}", scores, "{colour.title}").write_html("map.html")
 """,
 )
+if "log_var" in loading.codes(view.bundle(model)):
+    prior.section(view, model)

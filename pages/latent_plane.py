@@ -9,15 +9,14 @@ from explorer.ui.frame import BOUND, View, begin, finish, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
 
 NATIVE = "conv-vae"
-PLAIN = tuple(name for name in widgets.AUTOENCODERS if name != NATIVE)
-TABS = ("The 2-D code", "Any model", "Along one direction", "The hole test")
 THROUGH = ("principal directions", "three images")
 DIRECTIONS = ("principal direction", "latent number")
 LAYERS = ("sheet", "codes", "density", "prior", "posterior")
 CAPTION = (
-    "The picture beside the plane is what the decoder makes of the point under the pointer, with what the classifier "
-    "takes it for. Click to pin a point, drag it, nudge it with the arrow keys; Escape lets it go."
+    "The picture beside the plane is what the decoder makes of the point under the pointer{guess}. "
+    "Click to pin a point, drag it, nudge it with the arrow keys; Escape lets it go."
 )
+GUESS = ", with what the classifier takes it for"
 ALONG = (
     "The image in the middle is the reconstruction; to both sides one thing changes and everything else is kept. "
     "A direction that changes one thing you can name is what people call disentangled."
@@ -38,6 +37,16 @@ def pick_layers(view: View, offered: tuple[str, ...], default: str, key: str) ->
     if "codes" in chosen:
         show_legend(view.gallery.classes)
     return chosen
+
+
+def caption(view: View) -> str:
+    """Say how to read a plane."""
+    return CAPTION.format(guess=GUESS if live.CLASSIFIER in view.models else "")
+
+
+def cells(view: View, n: int) -> int:
+    """Give the number of cells beside each other: `n` of 28 pixels, fewer of larger images."""
+    return max(7, n * 28 // view.dataset.image_shape[-1])
 
 
 @st.fragment
@@ -61,7 +70,8 @@ def native_plane(view: View) -> None:
         view, NATIVE, where, axis, ("z₁", "z₂"), layers, "native", ellipse=ellipse, pins=live.read_pins()
     )
     live.show_pins(view, NATIVE, where, pins)
-    finish(CAPTION, python_for(view, NATIVE, f"latent.axis({density}, {reach}, '{spacing}')", "latent.Plane.native()"))
+    python = f"latent.axis({density}, {reach}, '{spacing}')"
+    finish(caption(view), python_for(view, NATIVE, python, "latent.Plane.native()"))
 
 
 def any_plane(view: View) -> None:
@@ -76,7 +86,7 @@ def any_plane(view: View) -> None:
     if through == THROUGH[0]:
         where, axis, names = (
             latent.Plane.principal(codes),
-            torch.linspace(-2.5, 2.5, 12),
+            torch.linspace(-2.5, 2.5, cells(view, 12)),
             ("direction 1", "direction 2"),
         )
         python = "latent.Plane.principal(codes)"
@@ -89,7 +99,7 @@ def any_plane(view: View) -> None:
         except ValueError as error:
             st.info(str(error))
             return
-        axis, names = torch.linspace(-0.25, 1.25, 12), ("A → B", "A → C")
+        axis, names = torch.linspace(-0.25, 1.25, cells(view, 12)), ("A → B", "A → C")
         python = f"latent.Plane.through(*codes[{picks}])"
     live_any(view, model, where, axis, names, python)
     live.send_weights(view, [model], "any")
@@ -105,7 +115,7 @@ def live_any(
     pins = live.live_plane(view, model, where, axis, names, layers, key, pins=live.read_pins())
     live.show_pins(view, model, where, pins)
     ends = f"torch.linspace({axis[0]:.2f}, {axis[-1]:.2f}, {len(axis)})"
-    finish(CAPTION, python_for(view, model, ends, python))
+    finish(caption(view), python_for(view, model, ends, python))
 
 
 def traversal(view: View) -> None:
@@ -126,10 +136,11 @@ def traversal(view: View) -> None:
         python = f"torch.eye(codes.shape[1])[{number}] * codes.std(dim=0)[{number}]"
         direction = torch.eye(stored.shape[1])[number] * stored.std(dim=0)[number]
     i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
-    where, axis = latent.Plane.line(stored[i], direction), torch.linspace(-3, 3, 13)
+    n = cells(view, 13) | 1  # odd, so that the image itself stands in the middle
+    where, axis = latent.Plane.line(stored[i], direction), torch.linspace(-3, 3, n)
     names = (f"{kind} {number + 1}, standard deviations from the image", "")
     live.live_plane(view, model, where, axis, names, ["sheet"], f"line-{model}", flat=True)
-    code = python_for(view, model, "torch.linspace(-3, 3, 13)", f"latent.Plane.line(codes[{i}], {python})")
+    code = python_for(view, model, f"torch.linspace(-3, 3, {n})", f"latent.Plane.line(codes[{i}], {python})")
     finish(ALONG, code.replace("latent.plane(axis, axis)", "latent.plane(axis, torch.zeros(1))"))
     live.send_weights(view, [model], "line")
 
@@ -137,7 +148,8 @@ def traversal(view: View) -> None:
 def hole_test(view: View) -> None:
     """Show a plain autoencoder's plane and the variational one's side by side under one pointer."""
     left, right = st.columns(2)
-    name = left.selectbox("Plain autoencoder", PLAIN, key="plain", **BOUND)
+    plain = [name for name in view.autoencoders if name != NATIVE]
+    name = left.selectbox("Plain autoencoder", plain, key="plain", **BOUND)
     with right:
         layers = pick_layers(view, LAYERS[:3], "density", "layers-holes")
     if name not in usable(view, [name]):
@@ -172,11 +184,13 @@ to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
 
 
 view = begin("latent_plane")
-tabs = st.tabs(TABS, key="plane", bind="query-params", on_change="rerun")
-for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test), strict=True):
+views = {"Any model": any_plane, "Along one direction": traversal}
+if NATIVE in view.autoencoders:
+    views = {"The 2-D code": native_plane, **views, "The hole test": hole_test}
+for tab, draw in zip(st.tabs(list(views), key="plane", on_change="rerun", **BOUND), views.values(), strict=True):
     if tab.open:
         with tab:
             if draw in (any_plane, traversal) or usable(view, [NATIVE]):
                 draw(view)
-if tabs[0].open:
-    live.send_weights(view, [NATIVE], "native")  # outside the fragment, so that a slider does not send them anew
+        if draw is native_plane:  # outside the fragment, so that a slider does not send them anew
+            live.send_weights(view, [NATIVE], "native")

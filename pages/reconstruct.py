@@ -11,6 +11,14 @@ from explorer.ui.frame import BOUND, View, begin, finish, usable
 from explorer.ui.pictures import Strip, figures_of, show_strips
 
 WAYS = ("by class", "at random", "best", "worst", "your own")
+FROM_GALLERY = """from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
+
+{}"""
+UPLOADED = """from pathlib import Path
+from explorer.images import grid, read_upload, to_pil
+
+x = {}"""
 
 
 def choose(view: View, way: str) -> np.ndarray | None:
@@ -27,7 +35,7 @@ def choose(view: View, way: str) -> np.ndarray | None:
         seed = columns[1].number_input("Seed", 0, 9999, 0, key="seed", **BOUND)
         return np.random.default_rng(seed).choice(len(gallery), min(n, len(gallery)), replace=False)
     with columns[1]:
-        judge = st.selectbox("Judged by the error of", widgets.AUTOENCODERS, key="judge", **BOUND)
+        judge = st.selectbox("Judged by the error of", view.autoencoders, key="judge", **BOUND)
     if not usable(view, [judge]):
         st.stop()
     order = loading.gallery_errors(view.bundle(judge), gallery).argsort()
@@ -51,34 +59,19 @@ def comparison(view: View, models: list[str], x: np.ndarray, captions: list[str]
     show_strips(strips)
 
 
-def python_for(view: View, index: np.ndarray | None) -> str:
-    """Write the lines of Python that make `x`, the images in view."""
-    if index is None:
-        return f"""
-from pathlib import Path
-from explorer.images import read_upload
-
-picture = Path("mine.png").read_bytes()
-x = torch.from_numpy(read_upload(picture, {view.dataset.image_shape}, {st.session_state.invert}))[None]
-"""
-    return f"""
-from explorer.datasets import DATASETS
-from explorer.images import to_float
-
-x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{view.gallery.indices[index].tolist()}])
-"""
-
-
 view = begin("reconstruct")
 models = widgets.pick_models(view)
 left, right = st.columns([3, 1], vertical_alignment="bottom")
-way = left.segmented_control("Images", WAYS, default=WAYS[0], required=True, key="way", **BOUND)
+ways = WAYS if view.gallery.has_classes else WAYS[1:]
+way = left.segmented_control("Images", ways, default=ways[0], required=True, key="way", **BOUND)
 errors = right.toggle("Error maps", key="errors", **BOUND)
 index = choose(view, way)
 if index is None:
     x, captions = widgets.own_picture(view), ["as the models see it"]
+    python = UPLOADED.format(widgets.own_python(view))
 else:
     x, captions = view.gallery.images[index], [view.gallery.label(i) for i in index]
+    python = FROM_GALLERY.format(view.gallery.python(index))
 if x is not None:
     comparison(view, models, x, captions, errors)
 finish(
@@ -87,8 +80,8 @@ finish(
     f"""
 import torch
 from explorer.checkpoints import Bundle, root_folder
-from explorer.images import grid, to_pil
-{python_for(view, index)}
+{python}
+
 rows = [x]
 for name in {models}:
     rows.append(Bundle("{view.dataset.name}", name, root_folder()).load()(x))

@@ -1,20 +1,26 @@
 import io
+import json
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+import train
 from explorer import layers
-from explorer.checkpoints import STAGES
+from explorer.celeba import ATTRIBUTES
+from explorer.checkpoints import STAGES, Bundle, root_folder
+from explorer.datasets import DATASETS
 from explorer.ui.frame import PAGES
 
 ROOT = Path(__file__).parent.parent
 MODEL_PAGES = {"reconstruct": "fc-ae", "denoise": "conv-dae", "latent_map": "fc-ae", "latent_plane": "conv-vae",
-               "interpolate": "fc-ae", "draw": "fc-ae", "classify": "ffnn", "training": "conv-vae",
-               "overview": "conv-ae"}  # fmt: skip
+               "interpolate": "fc-ae", "generate": "conv-vae", "draw": "fc-ae", "classify": "ffnn",
+               "training": "conv-vae", "overview": "conv-ae"}  # fmt: skip
+OF_DIGITS, OF_FACES = ([key for key, page in PAGES.items() if page.fits(DATASETS[d])] for d in ("digits", "celeba"))
 
 
 def open_page(key: str, **params: str) -> AppTest:
@@ -46,7 +52,51 @@ def own_bundles(digits_root, tmp_path, monkeypatch):
     return root
 
 
-@pytest.mark.parametrize("key", PAGES)
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """Made-up faces on disk, and face models fitted on them for an epoch; a data folder and a root of bundles."""
+    data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("faces") / "checkpoints"
+    rng = np.random.default_rng(0)
+    images = data / "celeba" / "img_align_celeba"
+    images.mkdir(parents=True)
+    names = [f"{i:06d}.jpg" for i in range(1, 121)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (5, 4, 3), np.uint8)).resize((178, 218)).save(images / name)
+    parts = [f"{name} {(0, 0, 1, 2, 2, 2)[i % 6]}" for i, name in enumerate(names)]
+    labels = [f"{name} {' '.join(map(str, rng.choice([-1, 1], 40)))}" for name in names]
+    (data / "celeba" / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
+    head = [str(len(names)), " ".join(ATTRIBUTES)]
+    (data / "celeba" / "list_attr_celeba.txt").write_text("\n".join(head + labels) + "\n")
+    arguments = ["--dataset", "celeba", "--epochs", "1", "--device", "cpu", "--threads", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        assert train.main([*arguments, "--data-dir", str(data), "--checkpoints", str(root)]) == 0
+    return data, root
+
+
+@pytest.fixture
+def face_data(faces, tmp_path, monkeypatch):
+    """A copy of the data folder of made-up faces, and the app set to it and to their models."""
+    data = tmp_path / "data"
+    shutil.copytree(faces[0], data)
+    monkeypatch.setenv("EXPLORER_DATA", str(data))
+    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(faces[1]))
+    return data
+
+
+@pytest.fixture
+def both(faces, digits_root, tmp_path, monkeypatch):
+    """Bundles of digits and of faces in one root."""
+    root = tmp_path / "checkpoints"
+    shutil.copytree(digits_root, root)
+    shutil.copytree(faces[1], root, dirs_exist_ok=True)
+    monkeypatch.setenv("EXPLORER_DATA", str(faces[0]))
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(root))
+    return root
+
+
+@pytest.mark.parametrize("key", OF_DIGITS)
 def test_a_page_opens_with_its_frame_and_without_an_exception(bundles, key):
     app = open_page(key)
     assert not app.exception
@@ -59,7 +109,7 @@ def test_a_page_opens_with_its_frame_and_without_an_exception(bundles, key):
     compile(app.code[0].value, key, "exec")
 
 
-@pytest.mark.parametrize("key", PAGES)
+@pytest.mark.parametrize("key", OF_DIGITS)
 def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
     code = open_page(key).code[0].value
     monkeypatch.chdir(tmp_path)
@@ -97,7 +147,7 @@ def test_the_python_beside_a_picture_follows_the_controls(bundles, key, params, 
     exec(compile(code, key, "exec"), {})
 
 
-@pytest.mark.parametrize("key", PAGES)
+@pytest.mark.parametrize("key", OF_DIGITS)
 def test_a_page_without_any_bundle_says_what_to_run(tmp_path, monkeypatch, key):
     monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path))
     app = open_page(key)
@@ -121,7 +171,7 @@ def test_a_broken_bundle_is_named_with_its_command_and_the_others_work(own_bundl
     assert "Denoising AE" in words(app)
 
 
-@pytest.mark.parametrize("key", PAGES)
+@pytest.mark.parametrize("key", OF_DIGITS)
 def test_every_page_survives_a_foreign_weights_file(own_bundles, key):
     model = MODEL_PAGES[key]
     other = "conv-ae" if model != "conv-ae" else "fc-ae"
@@ -179,7 +229,7 @@ def test_an_upload_that_is_no_picture_is_refused_in_words(bundles):
 
 @pytest.mark.parametrize(("key", "words_there"), [("latent_plane", "on the server"), ("draw", "cannot follow")])
 def test_a_model_with_other_layers_is_not_sent_to_the_browser(bundles, monkeypatch, key, words_there):
-    def refuse(model, networks):
+    def refuse(model, networks, half=False):
         raise layers.Unsupported("a layer of type GELU cannot be described")
 
     monkeypatch.setattr(layers, "pack", refuse)
@@ -187,6 +237,116 @@ def test_a_model_with_other_layers_is_not_sent_to_the_browser(bundles, monkeypat
     assert not app.exception
     assert words_there in app.info[0].value and "GELU" in app.info[0].value
     assert ('<div class="lx-plane">' in words(app)) == (key == "latent_plane")
+
+
+def links(app: AppTest) -> list[str]:
+    return [element.proto.label for element in app.get("page_link")]
+
+
+@pytest.mark.parametrize("originals", [True, False])
+@pytest.mark.parametrize("key", OF_FACES)
+def test_a_page_opens_on_faces(face_data, key, originals):
+    if not originals:
+        shutil.rmtree(face_data)
+    app = open_page(key, dataset="celeba")
+    assert not app.exception
+    assert not app.error
+    assert ("Stand-ins" in words(app)) == (not originals)
+    assert "non-commercial research only" in words(app)
+    compile(app.code[0].value, key, "exec")
+
+
+@pytest.mark.parametrize("key", OF_FACES)
+def test_the_python_beside_a_picture_of_faces_runs(face_data, key, tmp_path, monkeypatch):
+    code = open_page(key, dataset="celeba").code[0].value
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, key, "exec"), {})
+
+
+def test_faces_that_appear_on_disk_take_the_place_of_their_stand_ins(face_data):
+    images = face_data / "celeba" / "img_align_celeba"
+    away = images.rename(face_data / "away")
+    assert "Stand-ins" in words(open_page("interpolate", dataset="celeba"))
+    away.rename(images)
+    assert "Stand-ins" not in words(open_page("interpolate", dataset="celeba"))
+
+
+def test_one_face_of_the_gallery_that_is_missing_gives_stand_ins_and_is_named(face_data):
+    name = sorted((face_data / "celeba" / "img_align_celeba").iterdir())[3]  # of the test part
+    name.unlink()
+    assert name.name in words(open_page("reconstruct", dataset="celeba"))
+
+
+def test_stand_ins_come_from_the_model_with_the_smallest_error_whose_bundle_is_whole(both, monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+    names = ("face-vae", "face-resvae")
+    best, other = sorted(names, key=lambda name: Bundle("celeba", name, both).metrics()["mse"])
+    assert f"decoded by {best} " in words(open_page("training", dataset="celeba"))
+    (both / "celeba" / best / "model.safetensors").write_bytes(b"")
+    assert f"decoded by {other} " in words(open_page("training", dataset="celeba"))
+
+
+def test_what_is_chosen_by_class_is_not_offered_where_there_is_one_class(face_data):
+    app = open_page("reconstruct", dataset="celeba", way="by class")
+    assert "by class" not in app.get("button_group")[0].options
+    assert not app.exception
+    assert "show" not in open_page("interpolate", dataset="celeba").session_state
+
+
+@pytest.mark.parametrize(("dataset", "key"), [(d, k) for d in ("digits", "celeba") for k in PAGES])
+def test_a_link_to_a_page_that_makes_no_sense_names_the_data_sets_on_which_it_does(both, dataset, key):
+    app = open_page(key, dataset=dataset)
+    assert not app.exception
+    makes_sense = key in (OF_DIGITS if dataset == "digits" else OF_FACES)
+    here, there = DATASETS[dataset].title, DATASETS["celeba" if dataset == "digits" else "digits"].title
+    assert any(PAGES[key].needs in info.value and here in info.value for info in app.info) == (not makes_sense)
+    assert (f"**{there}**" in links(app)) == (not makes_sense)
+    assert bool(app.code) == makes_sense
+
+
+@pytest.mark.parametrize(("dataset", "keys"), [("digits", OF_DIGITS), ("celeba", OF_FACES)])
+def test_the_sidebar_links_to_the_pages_that_make_sense(both, dataset, keys):
+    assert links(open_page("training", dataset=dataset)) == [PAGES[key].title for key in keys]
+
+
+def test_a_page_for_faces_opens_on_faces_by_itself(both):
+    app = open_page("attributes")
+    assert app.selectbox(key="dataset").value == "celeba"
+    assert app.code
+
+
+def test_another_data_set_brings_its_own_models(both):
+    app = open_page("reconstruct", dataset="digits", models="fc-ae")
+    app.selectbox(key="dataset").select("celeba").run()
+    assert not app.exception
+    assert app.multiselect(key="models").value == ["face-vae", "face-resvae"]
+
+
+def axis_types(app: AppTest) -> list[str]:
+    return [json.loads(chart.proto.spec)["layout"]["yaxis"]["type"] for chart in app.get("plotly_chart")]
+
+
+def test_nats_below_zero_are_drawn_on_a_linear_scale(face_data, monkeypatch):
+    parts = {"loss": [90.0, -9.0], "reconstruction": [80.0, -12.0], "kl": [10.0, 3.0]}
+    history = {"epoch": [1.0, 2.0]} | {f"{w}_{k}": v for w in ("train", "validation") for k, v in parts.items()}
+    monkeypatch.setattr(Bundle, "history", lambda self: history)
+    assert axis_types(open_page("training", dataset="celeba", scale="log")) == ["linear", "linear", "log"]
+
+
+def test_a_portrait_is_turned_upright_and_its_middle_square_is_taken_first(face_data, tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying: 60 wide, 40 high
+    buffer = io.BytesIO()
+    Image.new("L", (60, 40), 90).save(buffer, "JPEG", exif=exif)
+    app = open_page("reconstruct", dataset="celeba", way="your own")
+    app = app.file_uploader[0].upload("mine.png", buffer.getvalue(), "image/jpeg").run()
+    assert not app.exception
+    assert not app.error
+    assert "crop=(0, 10, 40)" in app.code[0].value
+    assert "invert" not in app.session_state
+    monkeypatch.chdir(tmp_path)
+    Path("mine.png").write_bytes(buffer.getvalue())
+    exec(compile(app.code[0].value, "reconstruct", "exec"), {})
 
 
 def test_missing_originals_give_labelled_stand_ins(tmp_path, monkeypatch):
@@ -197,10 +357,12 @@ def test_missing_originals_give_labelled_stand_ins(tmp_path, monkeypatch):
     assert any("Download originals" in button.label for button in app.button)
 
 
-@pytest.mark.parametrize("key", PAGES)
-def test_every_page_has_content_with_nothing_downloaded(tmp_path, monkeypatch, key):
+@pytest.mark.parametrize(("dataset", "key"), [(d, k) for d in ("fashion-mnist", "celeba") for k in PAGES])
+def test_every_page_has_content_with_nothing_downloaded(tmp_path, monkeypatch, dataset, key):
+    if not PAGES[key].fits(DATASETS[dataset]) or not (root_folder() / dataset / "gallery.json").is_file():
+        pytest.skip("there is nothing to show")
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
-    app = open_page(key)
+    app = open_page(key, dataset=dataset)
     assert not app.exception
     assert not app.error
     assert app.code

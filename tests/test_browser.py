@@ -1,11 +1,19 @@
+import io
+import re
 import time
 
 import pytest
+from PIL import Image
 
 from benchmarks.browser import serve, visit, wait_until_finished
+from explorer.checkpoints import root_folder
+from explorer.datasets import DATASETS
 from explorer.ui.frame import PAGES
 
 STRIPS = ".lx-strip img"
+THERE = [d for d in ("fashion-mnist", "celeba") if (root_folder() / d / "gallery.json").is_file()]
+SENSIBLE = [(d, key) for d in THERE for key, page in PAGES.items() if page.fits(DATASETS[d])]
+needs_faces = pytest.mark.skipif("celeba" not in THERE, reason="no face models are committed")
 MOVES = {
     "reconstruct": (lambda page: press(page, "worst"), STRIPS),
     "denoise": (lambda page: nudge(page, "Level"), ".lx-strip:nth-of-type(2) img"),
@@ -13,6 +21,7 @@ MOVES = {
     "latent_plane": (lambda page: nudge(page, "Range"), "canvas.back"),
     "draw": (lambda page: draw_a_line(page), "canvas.rebuilt"),
     "interpolate": (lambda page: page.locator(".thumbnail").nth(30).click(), STRIPS),
+    "generate": (lambda page: page.locator(".samples button").nth(2).click(), STRIPS),
     "classify": (lambda page: click_cell(page, 8, 8), STRIPS),
     "training": (lambda page: press(page, "linear"), ".main-svg"),
 }
@@ -59,13 +68,13 @@ def wait_for_address(page, text):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("key", PAGES)
-def test_a_page_loads_without_an_exception(browser, address, key, theme):
+@pytest.mark.parametrize(("dataset", "key"), SENSIBLE)
+def test_a_page_loads_without_an_exception(browser, address, dataset, key, theme):
     context = browser.new_context(color_scheme=theme, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     failures = []
     page.on("pageerror", lambda error: failures.append(str(error)))
-    visit(page, address, key)
+    visit(page, address, key, f"?dataset={dataset}")
     assert page.get_by_test_id("stException").count() == 0
     assert page.get_by_test_id("stAlertContentWarning").count() == 0
     assert failures == []
@@ -76,8 +85,8 @@ def test_nothing_is_fetched_from_elsewhere(browser, address):
     page = browser.new_page()
     hosts = set()
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "://" in request.url else None)
-    for key in PAGES:
-        visit(page, address, key)
+    for dataset, key in SENSIBLE:
+        visit(page, address, key, f"?dataset={dataset}")
     page.close()
     assert hosts == {address.split("/")[2]}
 
@@ -170,3 +179,75 @@ def test_the_walk_is_downloaded_as_an_animation(page, address):
         page.get_by_role("button", name="GIF: linear").click()
     with open(download.value.path(), "rb") as file:
         assert file.read(6) == b"GIF89a"
+
+
+@needs_faces
+@pytest.mark.parametrize("key", ["reconstruct", "training", "latent_plane", "interpolate"])
+def test_a_page_follows_when_another_data_set_is_chosen(page, address, key):
+    visit(page, address, key, "?dataset=celeba")
+    page.get_by_test_id("stSidebar").get_by_role("combobox").click()
+    page.get_by_role("option", name="fashion-mnist", exact=True).click()
+    page.get_by_text("Licence of the images: MIT").wait_for(timeout=15_000)
+    wait_until_finished(page, PAGES[key].title)
+    assert page.get_by_test_id("stException").count() == 0
+    assert page.get_by_test_id("stAlert").count() == 0
+
+
+@pytest.fixture
+def cropped(page, address):
+    """The page on which a photo, 200 wide and 300 high, dark left and light right, is about to be cropped."""
+    photo = Image.new("RGB", (200, 300), "white")
+    photo.paste("black", (0, 0, 100, 300))
+    buffer = io.BytesIO()
+    photo.save(buffer, "PNG")
+    visit(page, address, "reconstruct", "?dataset=celeba&way=your+own")
+    file = {"name": "p.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+    page.locator("input[type=file]").set_input_files(file)
+    page.locator('.crop[data-state="ready"]').wait_for(timeout=15_000)
+    page.locator(STRIPS).first.wait_for(timeout=15_000)
+    page.get_by_text("The same picture in Python").click()
+    return page
+
+
+def wait_for_crop(page, *expected):
+    for _ in range(150):
+        crop = re.search(r"crop=\((\d+), (\d+), (\d+)\)", page.locator("code").last.inner_text())
+        if [int(v) for v in crop.groups()] == pytest.approx(expected, abs=2):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"the code says {crop.group()}, not {expected}")
+
+
+def drag(page, start, by):
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(start[0] + by[0], start[1] + by[1], steps=4)
+    page.mouse.up()
+
+
+@needs_faces
+def test_the_square_of_a_photo_is_dragged_and_sized_and_the_models_see_it(cropped):
+    wait_for_crop(cropped, 0, 50, 200)
+    before = picture(cropped, STRIPS)
+    cropped.locator(".crop .stage").scroll_into_view_if_needed()
+    box = cropped.locator(".crop .square").bounding_box()
+    pixel = box["width"] / 200
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    drag(cropped, middle, (30 * pixel, -20 * pixel))  # it cannot leave the photo, so it only goes up
+    wait_for_crop(cropped, 0, 30, 200)
+    corner = cropped.locator(".crop .handle").last.bounding_box()
+    drag(cropped, (corner["x"] + corner["width"] / 2, corner["y"] + corner["height"] / 2), (-100 * pixel, -100 * pixel))
+    wait_for_crop(cropped, 0, 30, 100)
+    wait_for_change(cropped, STRIPS, before)
+
+
+@needs_faces
+def test_the_square_of_a_photo_obeys_keys_and_stays_in_the_photo(cropped):
+    square = cropped.locator(".crop .square")
+    square.press("ArrowDown")
+    wait_for_crop(cropped, 0, 51, 200)
+    for _ in range(12):
+        square.press("Shift+ArrowDown")
+    wait_for_crop(cropped, 0, 100, 200)
+    square.press("+")
+    wait_for_crop(cropped, 0, 100, 200)

@@ -382,3 +382,16 @@ def test_the_folder_of_bundles_is_the_argument_then_the_variable_then_ours(check
 
 def test_json_is_sorted_one_field_a_line():
     assert checkpoints.to_json({"b": 1, "a": "σ"}).decode() == '{\n  "a": "σ",\n  "b": 1\n}\n'
+
+
+def test_a_test_curve_is_there_where_it_was_measured(bundle):
+    assert bundle.test_curve() == {}
+    path = bundle.folder / "history.csv"
+    lines = path.read_text().splitlines()
+    rows = [f"{line},{value}" for line, value in zip(lines, ("test_psnr", 20.0, 21.0, 22.5), strict=True)]
+    path.write_text("\n".join(rows) + "\n")
+    curve, history = bundle.test_curve(), bundle.history()
+    per_epoch = -(-SIZES["train"] // ROSTER["fc-ae"].recipe.batch_size)
+    assert curve["steps"] == [per_epoch, 2 * per_epoch, 3 * per_epoch]
+    assert curve["minutes"][-1] == pytest.approx(sum(history["seconds"]) / 60)
+    assert curve["psnr"] == [20.0, 21.0, 22.5]

@@ -63,3 +63,57 @@ def test_training_and_validation_of_a_model_share_a_colour_and_differ_in_dash():
     assert first.line.color == second.line.color != third.line.color
     assert (first.line.dash, second.line.dash) == ("solid", "dash")
     assert figure.layout.yaxis.type == "log"
+
+
+def test_a_map_by_score_has_every_point_in_one_trace_with_a_scale_whose_middle_is_the_boundary():
+    points, scores = np.arange(8.0).reshape(4, 2), np.array([-1.0, 0.5, 3.0, -2.0])
+    [trace] = figures.latent_map(points, np.zeros(4, int), ("Face",), "PCA", scores, "Smiling").data
+    assert list(trace.customdata) == [0, 1, 2, 3]
+    assert np.array_equal(trace.marker.color, scores)
+    assert trace.marker.cmin == -trace.marker.cmax
+    assert trace.marker.colorbar.title.text == "Smiling"
+
+
+def test_a_map_by_a_score_that_is_zero_everywhere_still_has_a_scale():
+    [trace] = figures.latent_map(np.zeros((3, 2)), np.zeros(3, int), ("Face",), "PCA", np.zeros(3), "Bald").data
+    assert trace.marker.cmin < trace.marker.cmax
+
+
+@pytest.fixture
+def normal():
+    return np.random.default_rng(0).normal(size=20_000)
+
+
+def test_a_histogram_of_the_prior_has_areas_of_one_and_the_normal_density(normal):
+    drawn, means, density = figures.prior_histogram(normal, 0.5 * normal, "z").data
+    width = np.diff(drawn.x)[0]
+    assert np.sum(drawn.y) * width == pytest.approx(1)
+    assert np.sum(means.y) * width == pytest.approx(1)
+    assert np.max(density.y) == pytest.approx(1 / np.sqrt(2 * np.pi))
+    assert np.array(drawn.y) == pytest.approx(np.interp(drawn.x, density.x, density.y), abs=0.03)
+
+
+def test_the_spike_of_a_collapsed_number_does_not_flatten_the_rest(normal):
+    figure = figures.prior_histogram(normal, np.zeros(100), "z")
+    assert max(figure.data[1].y) > 4 > figure.layout.yaxis.range[1]
+
+
+def test_no_drawn_code_falls_outside_the_histogram():
+    far = np.array([-9.0, 0.0, 12.0])
+    drawn = figures.prior_histogram(far, far, "z").data[0]
+    assert np.sum(drawn.y) * np.diff(drawn.x)[0] == pytest.approx(1)
+
+
+def test_quantiles_are_drawn_with_the_diagonal_they_are_held_to():
+    theory = np.array([-1.0, 0.0, 2.0])
+    diagonal, line = figures.quantiles(theory, {"drawn": theory + 1}, "expected", "found").data
+    assert list(diagonal.x) == list(diagonal.y) == [-1, 2]
+    assert list(line.y) == [0, 1, 3]
+
+
+def test_kl_bars_are_sorted_and_tell_active_from_collapsed_numbers():
+    active, collapsed = figures.kl_bars(np.array([0.1, 3.0, 0.0, 2.0]), np.array([True, True, False, True])).data
+    assert list(active.y) == [3.0, 2.0, 0.1]
+    assert list(active.customdata) == [2, 4, 1]
+    assert list(collapsed.customdata) == [3]
+    assert active.marker.color != collapsed.marker.color

@@ -222,3 +222,44 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(monkeypatch, side):
 def test_the_largest_picture_allowed_is_decoded():
     with pytest.raises(ImageError, match="not a picture that can be read"):  # its pixels are missing
         read_upload(png_header(5_000, 5_000), GREY)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "I;16", "1"])
+def test_a_photo_of_any_mode_is_cropped_to_a_colour_image(mode):
+    grey = np.zeros((60, 40), dtype=np.uint8)
+    grey[10:50] = 255
+    picture = Image.fromarray(grey)
+    picture = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else picture.convert(mode)
+    x = read_upload(encoded(picture, "TIFF" if mode == "CMYK" else "PNG"), COLOUR, crop=(0, 10, 40))
+    assert x.shape == COLOUR
+    assert x[:, 1:-1] == pytest.approx(1.0, abs=0.01)  # the outermost rows see a little of what is beside the square
+    assert read_upload(encoded(Image.fromarray(grey)), COLOUR, crop=(0, 20, 40))[:, -5:].max() == 0
+
+
+def test_a_crop_takes_the_square_that_it_names():
+    pixels = np.zeros((30, 50, 3), dtype=np.uint8)
+    pixels[2:30, 11:39] = np.arange(28)[:, None, None] * 9
+    x = read_upload(encoded(Image.fromarray(pixels)), COLOUR, crop=(11, 2, 28))
+    assert np.array_equal(images.to_uint8(x), np.moveaxis(pixels[2:30, 11:39], -1, 0))
+
+
+def test_a_crop_counts_from_the_corner_of_the_picture_as_it_is_shown():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the top of the stored picture is the right side of the shown one
+    data = encoded(halves(0, 255, size=(60, 40)), exif=exif)  # shown 40 wide, 60 high, dark above
+    assert (read_upload(data, COLOUR, crop=(0, 0, 28)) == 0).all()
+    assert (read_upload(data, COLOUR, crop=(12, 32, 28)) == 1).all()
+
+
+@pytest.mark.parametrize(("size", "square"), [((40, 60), (0, 10, 40)), ((61, 40), (10, 0, 40)), ((7, 7), (0, 0, 7))])
+def test_the_middle_square_is_the_largest(size, square):
+    assert images.middle_square(Image.new("L", size)) == square
+
+
+def test_a_jpeg_shows_the_same_picture_in_fewer_bytes():
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).resize((256, 256), Image.Resampling.BICUBIC)
+    data = images.jpeg_bytes(picture)
+    assert len(data) < len(images.png_bytes(picture)) / 5
+    shown = np.asarray(Image.open(io.BytesIO(data))).astype(int)
+    assert np.abs(shown - np.asarray(picture)).mean() < 2

@@ -11,7 +11,7 @@ import streamlit as st
 
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS, Dataset
-from explorer.roster import ROSTER
+from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import loading
 
 BOUND = {"bind": "query-params"}
@@ -22,7 +22,10 @@ ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched fro
 
 @dataclass(frozen=True)
 class Page:
-    """One page: where it is, what it asks and what to look for."""
+    """One page: where it is, what it asks and what to look for.
+
+    models, attributes: what a data set must have for the page to make sense on it; needs: the same in words.
+    """
 
     file: str
     title: str
@@ -30,6 +33,13 @@ class Page:
     section: str
     question: str
     look_for: str
+    models: tuple[str, ...] = ()
+    attributes: bool = False
+    needs: str = ""
+
+    def fits(self, dataset: Dataset) -> bool:
+        """Whether the page makes sense on a data set."""
+        return set(self.models) <= set(models_for(dataset.name)) and bool(dataset.attributes or not self.attributes)
 
 
 PAGES: dict[str, Page] = {
@@ -41,17 +51,18 @@ PAGES: dict[str, Page] = {
     "reconstruct": Page(
         "pages/reconstruct.py", "Reconstruct", ":material/compare:", "Autoencoders", "What survives the bottleneck?",
         "What is lost first: fine detail goes before the outline does. "
-        "Then compare two models of very different code length on the same image.",
+        "Then compare models on the same image: what does a longer code keep, or a better network?",
     ),
     "denoise": Page(
         "pages/denoise.py", "Denoise", ":material/blur_on:", "Autoencoders", "Can it tell signal from noise?",
         "Raise the noise until the denoiser starts to invent things. "
         "Look at where each curve leaves the trained range, and at noise it was never shown.",
+        models=("conv-dae",), needs="a model that was trained to take noise away",
     ),
     "latent_map": Page(
         "pages/latent_map.py", "Latent map", ":material/scatter_plot:", "Latent space",
         "Where does each image live?",
-        "Classes that share a region, and single images in the wrong one: what do they look like? "
+        "Kinds of images that share a region, and single images in the wrong one: what do they look like? "
         "Then change the method: what stays together in all of them is in the code, the rest is in the picture.",
     ),
     "latent_plane": Page(
@@ -66,15 +77,29 @@ PAGES: dict[str, Page] = {
         "A pixel fade shows two ghosts; a good code changes one thing into the other. "
         "Watch the norm under each picture: where the straight line dips, it leaves the region the codes live in.",
     ),
+    "generate": Page(
+        "pages/generate.py", "Generate", ":material/auto_awesome:", "Latent space", "What does it dream up?",
+        "Draw a sheet of images that never existed, and look for the ones that could not be told from real. "
+        "Then compare the rows of one model: where prior and mixture differ, the codes are not where the prior says.",
+    ),
+    "attributes": Page(
+        "pages/attributes.py", "Attributes", ":material/face_retouching_natural:", "Latent space",
+        "Can one thing about a face be changed, and only that?",
+        "Move one slider and watch what else changes: what comes along was together in the data. "
+        "Then hold the other attributes still: how much of the change is left?",
+        attributes=True, needs="a list of what is in each image",
+    ),
     "draw": Page(
         "pages/draw.py", "Draw", ":material/draw:", "Latent space", "What does it make of your own drawing?",
         "Draw a garment, then something that is none: what does the model turn it into? "
         "Watch where it lands in the plane, and how sure the classifier is of things it has never seen.",
+        models=("conv-vae",), needs="a model of shapes that can be drawn",
     ),
     "classify": Page(
         "pages/classify.py", "Classify", ":material/rule:", "Scores and curves", "What gets confused with what?",
         "Pairs of classes that are confused both ways: open a cell and see whether you would do better. "
         "Then ask whether the model knows when it is guessing.",
+        models=("ffnn",), needs="a classifier",
     ),
     "training": Page(
         "pages/training.py", "Training", ":material/show_chart:", "Scores and curves", "How did it learn?",
@@ -92,6 +117,16 @@ class View:
     root: Path
     gallery: loading.Gallery
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the roster's models for this data set."""
+        return models_for(self.dataset.name)
+
+    @property
+    def autoencoders(self) -> tuple[str, ...]:
+        """The names of those that have a decoder."""
+        return autoencoders_for(self.dataset.name)
+
     def bundle(self, model: str) -> Bundle:
         """Name the bundle of one model on this data set."""
         return Bundle(self.dataset.name, model, self.root)
@@ -107,10 +142,14 @@ def begin(key: str) -> View:
     st.session_state["page"] = key
     with st.sidebar:
         st.markdown("### Latent-space explorer")
-        dataset = DATASETS[pick_dataset(root)]
+        dataset = DATASETS[pick_dataset(root, page)]
+        st.caption(f"Licence of the images: {dataset.licence}")
         navigation(dataset)
     st.title(page.title)
     st.markdown(f"##### {page.question}\n\n**Look for this.** {page.look_for}")
+    if not page.fits(dataset):
+        point_elsewhere(page, dataset, root)
+        st.stop()
     if not loading.fitted(root, dataset.name):
         command = f"python train.py --dataset {dataset.name}"
         st.info(f"No model has been fitted on {dataset.title} yet. Fit them all with `{command}`.")
@@ -133,12 +172,28 @@ def carry(key: str, options: list[str], default: str | list[str]) -> None:
         st.query_params[key] = kept
 
 
-def pick_dataset(root: Path) -> str:
-    """Offer the data sets that have bundles; the first of the table where none has."""
+def pick_dataset(root: Path, page: Page) -> str:
+    """Offer the data sets that have bundles, at first one on which the page makes sense.
+
+    The first of the table where none has bundles.
+    """
     names = [name for name in DATASETS if loading.fitted(root, name)] or [next(iter(DATASETS))]
-    carry("dataset", names, names[0])
-    st.session_state["kept_dataset"] = st.selectbox("Data set", names, key="dataset", **BOUND)
+    default = next((i for i, name in enumerate(names) if page.fits(DATASETS[name])), 0)
+    carry("dataset", names, names[default])
+    st.session_state["kept_dataset"] = st.selectbox("Data set", names, default, key="dataset", **BOUND)
     return st.session_state["kept_dataset"]
+
+
+def point_elsewhere(page: Page, dataset: Dataset, root: Path) -> None:
+    """Say why a page makes no sense on a data set, with links to those on which it does."""
+    fitting = [other for other in DATASETS.values() if page.fits(other)]
+    there = [other for other in fitting if loading.fitted(root, other.name)]
+    st.info(f"This page needs {page.needs}, and there is none for {dataset.title}. It makes sense for:")
+    for other in there:
+        st.page_link(page.file, label=f"**{other.title}**", icon=page.icon, query_params={"dataset": other.name})
+    if not there:
+        first = fitting[0]
+        st.markdown(f"**{first.title}**, once its models are fitted: `python train.py --dataset {first.name}`")
 
 
 def shared_choices() -> dict[str, object]:
@@ -152,11 +207,16 @@ def shared_choices() -> dict[str, object]:
     return choices
 
 
+def pages_for(dataset: Dataset) -> list[Page]:
+    """List the pages that make sense on a data set."""
+    return [page for page in PAGES.values() if page.fits(dataset)]
+
+
 def navigation(dataset: Dataset) -> None:
-    """Draw the links to all pages in their sections."""
+    """Draw the links to the pages that make sense here, in their sections."""
     section = None
     choices = shared_choices() | {"dataset": dataset.name}
-    for page in PAGES.values():
+    for page in pages_for(dataset):
         if page.section != section:
             section = page.section
             st.caption(section)

@@ -13,9 +13,12 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from explorer.figures import class_colour
-from explorer.images import grid, png_bytes, to_pil
+from explorer.images import grid, jpeg_bytes, png_bytes, to_pil
 
 CELL_PIXELS = 168  # one image of a strip is at most this wide on the page: legible from the back row
+SHEET_COLUMNS = 40  # of all images of the gallery in one picture
+MANY_PIXELS = 250_000  # a sheet of more in colour travels as JPEG
+SMOOTH_FROM = 64  # pixels of a side: so many read as a photograph, and its squares would only distract
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,23 @@ class Strip:
 
 
 def data_uri(x: np.ndarray) -> str:
-    """Encode one image `(C, H, W)` as the address of an inline PNG."""
-    return png_uri(to_pil(x))
+    """Encode one image `(C, H, W)` as the address of an inline PNG, or JPEG where it is large and in colour."""
+    return jpeg_uri(to_pil(x)) if len(x) == 3 and x[0].size > MANY_PIXELS else png_uri(to_pil(x))
+
+
+def jpeg_uri(picture: Image.Image) -> str:
+    """Encode a picture as the address of an inline JPEG."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(picture)).decode()
 
 
 def png_uri(picture: Image.Image) -> str:
     """Encode a picture as the address of an inline PNG."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
+
+
+def look_of(x: np.ndarray) -> str:
+    """Give the style of enlarged images `(N, C, H, W)`: pixels stay pixels where they are few."""
+    return "lx-crisp" if x.shape[-1] < SMOOTH_FROM else "lx-smooth"
 
 
 def show_strips(strips: Sequence[Strip]) -> None:
@@ -50,14 +63,16 @@ def _strip_html(strip: Strip) -> str:
     return (
         f'<div class="lx-strip{bare}"><div class="lx-label"><b>{escape(strip.label)}</b>'
         f"<span>{escape(strip.note)}</span></div>"
-        f'<div style="max-width:{n * CELL_PIXELS}px"><img class="lx-crisp" '
+        f'<div style="max-width:{n * CELL_PIXELS}px"><img class="{look_of(strip.images)}" '
         f'src="{data_uri(grid(strip.images, n, gap=2, background=0.5))}" alt="{escape(strip.label)}: {n} images">'
         f'<div class="lx-captions" style="grid-template-columns:repeat({n},1fr)">{captions}</div></div></div>'
     )
 
 
 def show_legend(classes: Sequence[str]) -> None:
-    """Draw the colour of each class."""
+    """Draw the colour of each class, where there is more than one."""
+    if len(classes) < 2:
+        return
     items = (f'<span><i style="background:{class_colour(k)}"></i>{escape(c)}</span>' for k, c in enumerate(classes))
     st.html(f'<div class="lx-legend">{"".join(items)}</div>')
 
@@ -80,7 +95,7 @@ def show_plane(
     beside = "".join(f'<span style="bottom:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
     st.html(
         f'<div class="lx-plane"><div class="lx-axis-y">{beside}<b>{escape(axis_names[1])}</b></div>'
-        f'<div class="lx-sheet"><img class="lx-crisp" src="{data_uri(grid(x, columns, gap=0))}" '
+        f'<div class="lx-sheet"><img class="{look_of(x)}" src="{data_uri(grid(x, columns, gap=0))}" '
         f'alt="{columns} by {columns} decoded images">{dots}</div>'
         f'<div></div><div class="lx-axis-x">{below}<b>{escape(axis_names[0])}</b></div></div>'
     )

@@ -3,18 +3,16 @@
 import numpy as np
 import streamlit as st
 
-from explorer.images import ImageError, read_upload
-from explorer.roster import ROSTER, autoencoders_for
-from explorer.ui.components import picker
+from explorer.images import ImageError, fit_picture, middle_square, read_picture
+from explorer.roster import ROSTER
+from explorer.ui.components import crop_square, picker
 from explorer.ui.frame import BOUND, View, carry, usable
 from explorer.ui.loading import Gallery
 from explorer.ui.pictures import data_uri
 
 UPLOAD_TYPES = ["png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp"]
 THUMBNAILS = 100
-
-
-AUTOENCODERS = autoencoders_for("fashion-mnist")
+EYES = ((0.37, 0.51), (0.62, 0.51))  # where they lie in every image of the aligned faces, in shares of its side
 
 
 def title_of(model: str) -> str:
@@ -22,9 +20,13 @@ def title_of(model: str) -> str:
     return ROSTER[model].title
 
 
-def pick_models(view: View, options: tuple[str, ...] = AUTOENCODERS) -> list[str]:
-    """Choose any of the models, all at first; stop the page where none can be shown."""
+def pick_models(view: View, options: tuple[str, ...] = ()) -> list[str]:
+    """Choose any of the models, by default the autoencoders, all at first; stop the page where none can be shown."""
+    options = options or view.autoencoders
     carry("models", list(options), list(options))
+    before = st.session_state.get("models")
+    if before and not set(before) & set(options):  # those of another data set
+        st.session_state["models"] = list(options)
     chosen = st.multiselect("Models", options, default=list(options), key="models", **BOUND)
     st.session_state["kept_models"] = chosen
     good = usable(view, chosen)
@@ -34,8 +36,9 @@ def pick_models(view: View, options: tuple[str, ...] = AUTOENCODERS) -> list[str
     return good
 
 
-def pick_model(view: View, options: tuple[str, ...] = AUTOENCODERS, label: str = "Model") -> str:
-    """Choose one model; stop the page where it cannot be shown."""
+def pick_model(view: View, options: tuple[str, ...] = (), label: str = "Model") -> str:
+    """Choose one model, by default of the autoencoders; stop the page where it cannot be shown."""
+    options = options or view.autoencoders
     carry("model", list(options), options[0])
     name = st.selectbox(label, options, key="model", **BOUND)
     st.session_state["kept_model"] = name
@@ -47,8 +50,9 @@ def pick_model(view: View, options: tuple[str, ...] = AUTOENCODERS, label: str =
 def read_picks(gallery: Gallery, n: int) -> list[int]:
     """Read which gallery images are chosen from the address; what makes no sense there is passed over."""
     picks = [int(p) for p in st.query_params.get_all("pick") if p.isdecimal() and int(p) < len(gallery)]
-    start = [int(np.flatnonzero(gallery.labels == k % len(gallery.classes))[0]) for k in (9, 1, 8, 3)]
-    return (picks + start[len(picks) :])[:n]
+    n_classes = len(gallery.classes)
+    start = [np.flatnonzero(gallery.labels == k % n_classes)[k // n_classes % len(gallery)] for k in (9, 1, 8, 3)]
+    return (picks + [int(i) for i in start[len(picks) :]])[:n]
 
 
 def pick_images(gallery: Gallery, n: int, expanded: bool = True) -> list[int]:
@@ -58,12 +62,13 @@ def pick_images(gallery: Gallery, n: int, expanded: bool = True) -> list[int]:
     title = "Choose the images" if n > 1 else "Choose the image"
     with st.expander(title, expanded=expanded, icon=":material/photo_library:"):
         left, right = st.columns([3, 1])
-        choices = ["All", *gallery.classes]
-        shown = left.selectbox("Show", choices, key="show", **BOUND)
-        shuffle = right.number_input("Shuffle", 0, 999, 0, key="shuffle", **BOUND)
         pool = np.arange(len(gallery))
-        if shown != "All":
-            pool = np.flatnonzero(gallery.labels == gallery.classes.index(shown))
+        if gallery.has_classes:
+            shown = left.selectbox("Show", ["All", *gallery.classes], key="show", **BOUND)
+            if shown != "All":
+                pool = np.flatnonzero(gallery.labels == gallery.classes.index(shown))
+        column = right if gallery.has_classes else left
+        shuffle = column.number_input("Shuffle", 0, 999, 0, key="shuffle", **BOUND)
         offered = np.random.default_rng(shuffle).permutation(pool)[:THUMBNAILS]
         clicked = picker(
             gallery.images[offered],
@@ -81,15 +86,33 @@ def pick_images(gallery: Gallery, n: int, expanded: bool = True) -> list[int]:
 
 
 def own_picture(view: View) -> np.ndarray | None:
-    """Upload a picture and turn it into an image `(1, C, H, W)`; None while there is none that can be read."""
+    """Upload a picture and turn it into an image `(1, C, H, W)`; None while there is none that can be read.
+
+    A photo for a colour model is cropped by hand; a picture for a grey one is fitted whole.
+    """
     left, right = st.columns([3, 1], vertical_alignment="center")
     file = left.file_uploader("A picture of your own", type=UPLOAD_TYPES, max_upload_size=10)
-    invert = right.toggle("Invert (dark object on light ground)", value=True, key="invert", **BOUND)
+    is_photo = view.dataset.image_shape[0] == 3
+    invert = not is_photo and right.toggle(
+        "Invert (dark object on light ground)", value=True, key="invert", **BOUND
+    )  # fmt: skip
+    st.session_state["upload_options"] = f", invert={invert}"
     if file is None:
-        st.info("Upload a picture: one garment on an even background works best.")
+        st.info(f"Upload {'a photo of a face' if is_photo else 'a picture: one garment on an even background'}.")
         return None
     try:
-        return read_upload(file.getvalue(), view.dataset.image_shape, invert)[None]
+        picture = read_picture(file.getvalue())
     except ImageError as error:
         st.error(f"{file.name}: {error}")
         return None
+    crop = None
+    if is_photo:
+        crop = crop_square(picture, middle_square(picture), view.dataset.image_shape, EYES, key=f"crop-{file.file_id}")
+        st.session_state["upload_options"] = f", crop={crop}"
+    return fit_picture(picture, view.dataset.image_shape, invert, crop)[None]
+
+
+def own_python(view: View) -> str:
+    """Write the Python that makes the image of `own_picture`; it needs torch, `Path` and `read_upload`."""
+    options = st.session_state.get("upload_options", "")
+    return f'torch.from_numpy(read_upload(Path("mine.png").read_bytes(), {view.dataset.image_shape}{options}))[None]'

@@ -1,4 +1,4 @@
-"""Browser components without iframe: choosing by picture, images under the pointer, and planes that decode live.
+"""Browser components without iframe: choosing by picture, images under the pointer, what decodes live in the page.
 
 Their JavaScript is readable source beside this file, and needs no build step and no network. `layer.wasm` is
 assembled from `layer.wat`, by `wat2wasm` of wabt.
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 from streamlit.components.v2.types import ComponentRenderer
 
 from explorer.images import grid
-from explorer.ui.pictures import data_uri
+from explorer.ui.pictures import data_uri, jpeg_uri
 
 _HERE = Path(__file__).parent
 
@@ -38,9 +39,12 @@ def script(name: str) -> str:
 
 _picker = _component("picker")
 _hover = _component("hover")
+_samples = _component("samples")
 _weights = _component("weights", "network", "drawing")
 _plane = _component("plane", "network", "drawing")
 _draw = _component("draw", "network", "drawing")
+_edit = _component("edit", "network", "drawing")
+_crop = _component("crop", "drawing")
 
 
 def picker(
@@ -67,17 +71,22 @@ def picker(
     return (slot, image) if 0 <= slot < len(slots) and 0 <= image < len(images) else None
 
 
-def hover_images(images: np.ndarray, titles: Sequence[str], chart_key: str, key: str) -> None:
-    """Show the image `(C, H, W)` of the point under the pointer of the Plotly chart with key `chart_key`.
+def sample_rows(data: Mapping[str, Any], key: str) -> None:
+    """Show rows of images to choose one from; `data` as samples.js says. Its session state `key` has "chosen"."""
+    _samples(data=dict(data), key=key, on_chosen_change=lambda: None)
 
-    The chart's `customdata` is the place of a point in `images` `(M, C, H, W)`.
+
+def hover_images(sheet: str, columns: int, titles: Sequence[str], chart_key: str, key: str) -> None:
+    """Show the image of the point under the pointer of the Plotly chart with key `chart_key`.
+
+    sheet: address of the images, row by row in this many columns without gaps. The chart's `customdata` is the
+    place of a point among them.
     """
-    columns = 40
     _hover(
         data={
-            "sheet": data_uri(grid(images, columns, gap=0)),
+            "sheet": sheet,
             "columns": columns,
-            "rows": -(-len(images) // columns),
+            "rows": -(-len(titles) // columns),
             "titles": list(titles),
             "chart": chart_key,
         },
@@ -98,3 +107,32 @@ def plane(data: Mapping[str, Any], key: str) -> list[list[float]] | None:
 def drawing_pad(data: Mapping[str, Any], key: str) -> None:
     """Show a pad whose image runs through a model while it is drawn; `data` as draw.js says."""
     _draw(data=dict(data), key=key)
+
+
+def face_editor(data: Mapping[str, Any], key: str) -> None:
+    """Show a face under sliders with a meter; `data` as edit.js says. Its session state `key` has "moves"."""
+    _edit(data=dict(data), key=key, on_moves_change=lambda: None)
+
+
+def crop_square(
+    photo: Image.Image,
+    start: tuple[int, int, int],
+    image: tuple[int, int, int],
+    eyes: Sequence[tuple[float, float]],
+    key: str,
+) -> tuple[int, int, int]:
+    """Show a photo with a square to move and size, and return its left, top and side in pixels.
+
+    start: the square at first. image: shape `(C, H, W)` of what is cut out. eyes: guides in the square, in shares
+    of its side.
+    """
+    shown = photo.copy()
+    shown.thumbnail((800, 800))
+    data = {
+        "photo": jpeg_uri(shown), "width": photo.width, "height": photo.height, "crop": start, "image": image,
+        "eyes": eyes,
+    }  # fmt: skip
+    chosen = _crop(data=data, key=key, on_crop_change=lambda: None).crop or start
+    left, top, side = (int(value) for value in chosen)
+    side = min(max(side, 1), *photo.size)
+    return min(max(left, 0), photo.width - side), min(max(top, 0), photo.height - side), side

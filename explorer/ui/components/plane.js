@@ -18,6 +18,7 @@ const GRAB_PIXELS = 16;
 const TOP = 3;
 const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
+const SMOOTH_FROM = 64; // pixels of a side: so many read as a photograph
 const DENSITY_CELLS = 72;
 const DENSITY_WIDTH = 0.025; // of the plane's side
 
@@ -109,6 +110,8 @@ class LivePlane {
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
     this.front.setAttribute("aria-label", `Plane of codes: ${data.names.join(" and ")}. Arrow keys move the pin.`);
     fitCanvas(this.picture, data.image[2], data.image[1]);
+    this.isSmooth = data.image[2] >= SMOOTH_FROM;
+    this.picture.style.imageRendering = this.isSmooth ? "auto" : "";
     this.accent = getComputedStyle(this.root).getPropertyValue("--st-primary-color") || "#c0392b";
     this.refresh();
   }
@@ -374,7 +377,8 @@ class LivePlane {
     [cell.width, cell.height] = [width, height];
     const cellContext = cell.getContext("2d");
     const pixels = cellContext.createImageData(width, height);
-    context.imageSmoothingEnabled = false;
+    context.imageSmoothingEnabled = this.isSmooth;
+    context.imageSmoothingQuality = "high";
     const isDense = this.data.layers.includes("density");
     let next = 0;
     const slice = () => {

@@ -1,0 +1,194 @@
+"""Directions of attributes in latent space, read off labelled codes, and what else moves along them.
+
+Everything is measured in standard deviations of each latent number: codes of a variational autoencoder
+leave some numbers unused, and in plain lengths those would count as much as the rest. For each attribute
+
+    score(z) = normal @ z + bias      0 is the boundary; one is a standard deviation among the codes fitted on
+    z + t step                        t steps along the direction move its own score by t
+
+"difference of means" goes from the mean code without the attribute to the mean code with it (Larsen et al.
+2016, section 4.2) and puts the boundary halfway; "logistic regression" goes straight across the boundary
+that tells the two apart best (Shen et al. 2020, section 3), with both classes weighing the same.
+
+A score is a reading of codes by a line, not of pictures by a person: it follows whatever goes with a label in the
+data it was fitted on. `side_effects` shows that; `measured_effects` asks the encoder what came of it in the picture.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+METHODS = ("difference of means", "logistic regression")
+HELD_OUT = 0.25  # share of the labelled codes that no direction is fitted on
+FEWEST_LABELS = 20  # of either class; with fewer, five or less would be held out
+FEW_LABELS = 100  # of either class: enough to fit, few enough to say so
+LEVEL = 0.05  # chance that any direction at all is shown that knows nothing
+STRENGTH = 0.1  # inverse weight of the penalty on squared weights; with 1 it learns some of the codes by heart
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Directions of one method, one row an attribute; a row with a reason in `hidden` is not to be used.
+
+    names: the attributes `(A,)`. scale: standard deviation of each latent number `(D,)`. steps, normals
+    `(A, D)` and biases `(A,)`: see above; zero where nothing could be fitted. accuracy: balanced accuracy in [0, 1]
+    on held-out codes `(A,)`, NaN where there is none. n_positive, n_negative: labels behind each `(A,)`.
+    hidden: why a direction is not to be used, empty where it is `(A,)`.
+    """
+
+    names: tuple[str, ...]
+    scale: np.ndarray
+    steps: np.ndarray
+    normals: np.ndarray
+    biases: np.ndarray
+    accuracy: np.ndarray
+    n_positive: np.ndarray
+    n_negative: np.ndarray
+    hidden: tuple[str, ...]
+
+    @property
+    def usable(self) -> list[int]:
+        """The rows that are to be used, in order."""
+        return [k for k, reason in enumerate(self.hidden) if not reason]
+
+    def scores(self, codes: np.ndarray) -> np.ndarray:
+        """Score codes `(N, D)` for every attribute -> `(N, A)`."""
+        return codes @ self.normals.T + self.biases
+
+
+def fit_directions(
+    codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], seed: int = 0
+) -> dict[str, Directions]:
+    """Find a direction for each attribute by each of `METHODS` from labelled codes.
+
+    codes: `(L, D)`. attributes: `(L, A)` with 1 has it, 0 has it not, -1 unknown; a row counts for the attributes
+    that it knows. A quarter of the codes of each class is held out by `seed`. A direction is hidden where a class
+    is missing or has too few labels, or where it is not better than chance: Fisher's exact test of held-out
+    predictions against labels, one-sided, which for the same predictions is the test by all permutations of the
+    labels, at a level of 0.05 shared by all attributes and methods (Bonferroni).
+
+    Raises:
+        ValueError: rows, columns or values of `attributes` do not fit the codes and names; the message says how.
+    """
+    check(codes, attributes, names)
+    scale = codes.std(axis=0, dtype=np.float64)
+    scale = np.where(scale > 0, scale, 1.0)
+    level, scaled = LEVEL / (len(names) * len(METHODS)), codes / scale
+    fitted = {}
+    for method in METHODS:
+        rows = [_fit_one(scaled, attributes[:, k], method, level, seed) for k in range(len(names))]
+        steps, normals, biases, accuracy, hidden = zip(*rows, strict=True)
+        fitted[method] = Directions(
+            tuple(names), scale, np.array(steps) * scale, np.array(normals) / scale, np.array(biases),
+            np.array(accuracy), (attributes == 1).sum(axis=0), (attributes == 0).sum(axis=0), hidden,
+        )  # fmt: skip
+    return fitted
+
+
+def check(codes: np.ndarray, attributes: np.ndarray, names: Sequence[str]) -> None:
+    """Raise `ValueError` where labels `(L, A)` do not belong to codes `(L, D)` and names `(A,)`."""
+    if codes.ndim != 2 or attributes.ndim != 2 or not names:
+        raise ValueError(f"codes {codes.shape} and attributes {attributes.shape} are no tables of numbers")
+    if len(codes) != len(attributes):
+        raise ValueError(f"{len(codes):,} labelled codes, but {len(attributes):,} rows of attributes")
+    if attributes.shape[1] != len(names):
+        raise ValueError(f"{attributes.shape[1]} columns of attributes, but {len(names)} names")
+    if not np.isfinite(codes).all():
+        raise ValueError("a labelled code is not finite")
+    if not np.isin(attributes, (-1, 0, 1)).all():
+        raise ValueError("an attribute is neither 1 (has it), 0 (has it not) nor -1 (unknown)")
+
+
+def _fit_one(
+    codes: np.ndarray, labels: np.ndarray, method: str, level: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, float, float, str]:
+    """Fit one direction to codes `(L, D)` in standard deviations: step, normal, bias, accuracy, reason to hide it."""
+    from sklearn.model_selection import train_test_split
+
+    nothing = np.zeros(codes.shape[1])
+    known = labels >= 0
+    codes, labels = codes[known], labels[known].astype(int)
+    if reason := _lack_of_labels(int((labels == 1).sum()), int((labels == 0).sum())):
+        return nothing, nothing, 0.0, np.nan, reason
+    halves = train_test_split(codes, labels, test_size=HELD_OUT, random_state=seed, stratify=labels)
+    x, x_held, y, y_held = halves
+    weights, bias = _fit_means(x, y) if method == METHODS[0] else _fit_logistic(x, y)
+    spread = (x @ weights).std()
+    if not spread > 0:
+        return nothing, nothing, 0.0, np.nan, "the codes with it and without it have the same mean"
+    normal, bias = weights / spread, bias / spread
+    accuracy, p = judge(x_held @ normal + bias > 0, y_held == 1)
+    hidden = "" if p < level else f"not better than chance on held-out codes (p = {p:.2g}, wanted {level:.1g})"
+    return normal / (normal @ normal), normal, float(bias), accuracy, hidden
+
+
+def _lack_of_labels(n_positive: int, n_negative: int) -> str:
+    if not n_positive + n_negative:
+        return "no label is known"
+    if not n_positive or not n_negative:
+        return f"every label says {'no' if not n_positive else 'yes'}"
+    if min(n_positive, n_negative) < FEWEST_LABELS:
+        which = "with" if n_positive < n_negative else "without"
+        return f"only {min(n_positive, n_negative)} labels {which} it: at least {FEWEST_LABELS} are needed"
+    return ""
+
+
+def _fit_means(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    with_it, without = x[y == 1].mean(axis=0), x[y == 0].mean(axis=0)
+    weights = with_it - without
+    return weights, float(-weights @ (with_it + without) / 2)
+
+
+def _fit_logistic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    from sklearn.linear_model import LogisticRegression
+
+    centre = x.mean(axis=0)  # the penalty then leaves the boundary where it is
+    fitted = LogisticRegression(C=STRENGTH, class_weight="balanced", solver="newton-cholesky").fit(x - centre, y)
+    weights = fitted.coef_[0]
+    return weights, float(fitted.intercept_[0] - weights @ centre)
+
+
+def judge(predicted: np.ndarray, actual: np.ndarray) -> tuple[float, float]:
+    """Compute the balanced accuracy of predictions, and how probable one so high is by chance; both bool `(N,)`.
+
+    Fisher's exact test, one-sided: the number of hits given how many are predicted and how many there are.
+    """
+    from scipy.stats import hypergeom
+
+    hits = int((predicted & actual).sum())
+    accuracy = (predicted[actual].mean() + (~predicted[~actual]).mean()) / 2
+    p = hypergeom.sf(hits - 1, len(actual), int(actual.sum()), int(predicted.sum()))
+    return float(accuracy), float(p)
+
+
+def orthogonalise(step: np.ndarray, normals: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Take out of a step `(D,)` what moves the scores with these normals `(K, D)`, changing it as little as possible.
+
+    Least squares in standard deviations of the latent numbers, `scale` `(D,)`. To first order, which for a linear
+    score is exactly, the scores then stay. The step is not made longer again: what is left of it is what the
+    attribute does not share with the others, and where that is little its own score hardly moves.
+    """
+    across = (normals * scale).T  # (D, K)
+    shares = np.linalg.lstsq(across, step / scale, rcond=None)[0]
+    return (step / scale - across @ shares) * scale
+
+
+def side_effects(step: np.ndarray, scorers: Directions) -> np.ndarray:
+    """Compute how far one step `(D,)` moves the score of every attribute, in standard deviations `(A,)`."""
+    return scorers.normals @ step
+
+
+def measured_effects(
+    codes: np.ndarray,
+    step: np.ndarray,
+    scorers: Directions,
+    decode: Callable[[np.ndarray], np.ndarray],
+    encode: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Measure how far a step `(D,)` moves every score in the pictures: decoded, and encoded again `(A,)`.
+
+    The mean over codes `(N, D)`, in standard deviations. decode: codes to images; encode: images to codes.
+    """
+    before, after = (scorers.scores(encode(decode(z))) for z in (codes, codes + step))
+    return (after - before).mean(axis=0)

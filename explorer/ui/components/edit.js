@@ -1,0 +1,221 @@
+// A face under sliders: what the decoder makes of its code, moved along directions of attributes, and a meter
+// of how far the score of every attribute moved with it.
+//
+// data: {
+//   model: name of a packed network "decode", image: [C, H, W], code[D], original: address of a picture, or "",
+//   sliders: [{ name, label, note, step[D], effects[M], value }...]: one step adds `step` to the code, and moves
+//   the score of attribute m of the meter by effects[m]; value: steps to begin with,
+//   meter: [{ name, label, kind: "asked" | "held" | "side" }...], M of them,
+//   measured: { moves: { name: steps }, moved[M] }: what the encoder finds in the picture edited so, or null,
+//   reach: sliders and bars go from -reach to reach
+// }
+// State for Python: moves { name: steps }, when a slider is let go.
+
+const STEP = 0.05;
+const REPORT_MS = 250; // a held arrow key is one move
+const KINDS = { asked: "asked for", held: "held still", side: "came along, largest first" };
+const SAME = 0.005; // less shows as 0.00
+
+export default function (component) {
+  const { parentElement } = component;
+  parentElement.faceEditor ??= new FaceEditor(parentElement);
+  const editor = parentElement.faceEditor;
+  editor.update(component);
+  const token = {};
+  editor.token = token;
+  return () => {
+    if (editor.token !== token) return; // a newer run of this component has taken over
+    editor.destroy();
+    delete parentElement.faceEditor;
+  };
+}
+
+class FaceEditor {
+  constructor(parent) {
+    this.root = element("div", "live edit", parent);
+    const layout = element("div", "layout", this.root);
+    const left = element("div", "left", layout);
+    const faces = element("div", "faces", left);
+    this.original = figure(faces, "img", "original");
+    this.rebuilt = figure(faces, "canvas", "reconstruction");
+    this.edited = figure(faces, "canvas", "edited");
+    this.sliders = element("div", "sliders", left);
+    this.reset = element("button", "button", left);
+    this.reset.type = "button";
+    this.reset.textContent = "Reset";
+    this.reset.addEventListener("click", () => this.moveAll(() => 0));
+    this.meter = element("div", "meter", layout);
+    this.meter.tabIndex = 0; // it scrolls
+    this.meter.setAttribute("role", "region");
+    this.meter.setAttribute("aria-label", "How far each score moved, in standard deviations");
+    this.rows = new Map(); // { row, input, value, note } by name of the attribute
+    this.moves = {};
+    this.bars = [];
+    this.frames = 0;
+    this.pending = 0;
+    this.onModel = () => this.schedule();
+    document.addEventListener("lx-model", this.onModel);
+  }
+
+  destroy() {
+    cancelAnimationFrame(this.pending);
+    clearTimeout(this.reporting);
+    document.removeEventListener("lx-model", this.onModel);
+    this.root.remove();
+  }
+
+  update({ data, setStateValue }) {
+    this.setStateValue = setStateValue;
+    this.data = data;
+    for (const face of [this.rebuilt, this.edited]) fitCanvas(face.picture, data.image[2], data.image[1]);
+    this.original.hidden = !data.original;
+    if (data.original) this.original.picture.src = data.original;
+    write(this.rebuilt.caption, data.original ? "reconstruction" : "sample");
+    this.updateSliders();
+    this.updateMeter();
+    this.schedule();
+  }
+
+  updateSliders() {
+    const names = this.data.sliders.map((slider) => slider.name);
+    for (const [name, { row }] of this.rows) {
+      if (names.includes(name)) continue;
+      row.remove();
+      this.rows.delete(name);
+      delete this.moves[name];
+    }
+    for (const { name, label, note, value } of this.data.sliders) {
+      if (!this.rows.has(name)) this.addSlider(name, label, value);
+      write(this.rows.get(name).note, note);
+      this.sliders.appendChild(this.rows.get(name).row); // in the order of the choice
+    }
+    this.reset.hidden = !names.length;
+  }
+
+  addSlider(name, label, value) {
+    const row = element("label", "slider", this.sliders);
+    element("span", "name", row).textContent = label;
+    const input = element("input", "range", row);
+    const { reach } = this.data;
+    Object.assign(input, { type: "range", min: -reach, max: reach, step: STEP, value });
+    input.addEventListener("input", () => {
+      this.moves[name] = Number(input.value);
+      this.schedule();
+    });
+    input.addEventListener("change", () => this.report());
+    input.addEventListener("dblclick", () => this.moveAll((other, now) => (other === name ? 0 : now)));
+    this.rows.set(name, { row, input, value: element("output", "value", row), note: element("span", "small", row) });
+    this.moves[name] = Number(input.value);
+  }
+
+  moveAll(to) {
+    for (const [name, { input }] of this.rows) {
+      input.value = to(name, this.moves[name]);
+      this.moves[name] = Number(input.value);
+    }
+    this.schedule();
+    this.report();
+  }
+
+  report() {
+    clearTimeout(this.reporting);
+    this.reporting = setTimeout(() => this.setStateValue("moves", { ...this.moves }), REPORT_MS);
+  }
+
+  updateMeter() {
+    const signature = JSON.stringify(this.data.meter);
+    if (signature === this.metered) return;
+    this.metered = signature;
+    this.meter.replaceChildren();
+    element("div", "title", this.meter).textContent = "How far each score moved";
+    const ticks = element("span", "ticks", element("div", "scale", this.meter));
+    for (const tick of [-this.data.reach, 0, this.data.reach]) element("span", "tick", ticks).textContent = signed(tick, 0);
+    this.bars = [];
+    for (const [kind, title] of Object.entries(KINDS)) {
+      const group = element("div", `group ${kind}`, this.meter);
+      this.data.meter.forEach((entry, m) => {
+        if (entry.kind !== kind) return;
+        if (!group.children.length) element("div", "heading", group).textContent = title;
+        this.bars[m] = bar(group, entry.label);
+      });
+    }
+    element("div", "small", this.meter).textContent =
+      "In standard deviations of each score. Bar: of the code. Mark, once a slider is let go: of the edited picture, "
+      + "as the encoder reads it.";
+  }
+
+  schedule() {
+    this.pending ||= requestAnimationFrame(() => {
+      this.pending = 0;
+      this.draw();
+    });
+  }
+
+  draw() {
+    this.showMoves();
+    const { models, runtime } = sharedPage();
+    const networks = models.get(this.data.model);
+    this.root.dataset.state = networks ? runtime.kind : "loading";
+    this.root.dataset.painted = networks ? "yes" : "no";
+    if (!networks) return;
+    const { code, image, sliders } = this.data;
+    if (this.rebuiltFrom !== this.data.code) paintImage(this.rebuilt.picture, networks.decode(code), image);
+    this.rebuiltFrom = this.data.code;
+    const moved = Float32Array.from(code);
+    for (const { name, step } of sliders) {
+      for (let i = 0; i < moved.length; i += 1) moved[i] += this.moves[name] * step[i];
+    }
+    paintImage(this.edited.picture, networks.decode(moved), image);
+    this.frames += 1;
+    this.edited.picture.dataset.frames = this.frames;
+  }
+
+  /** Write the sliders' values, and move the bars. */
+  showMoves() {
+    const { sliders, measured, reach } = this.data;
+    for (const [name, { input, value }] of this.rows) {
+      write(value, signed(this.moves[name], 2));
+      input.setAttribute("aria-valuetext", `${value.textContent} steps`);
+    }
+    const moved = this.bars.map((_, m) => sliders.reduce((sum, s) => sum + this.moves[s.name] * s.effects[m], 0));
+    const within = (value) => Math.min(1, Math.max(-1, value / reach));
+    const ranks = Array.from(moved.keys()).sort((a, b) => Math.abs(moved[b]) - Math.abs(moved[a]));
+    const isStill = Math.abs(moved[ranks[0]] ?? 0) < SAME; // then keep the order there is
+    const isMeasured = !isStill && measured && sliders.every((s) => (measured.moves[s.name] ?? 0) === this.moves[s.name]);
+    ranks.forEach((m, rank) => {
+      const { row, fill, mark, amount } = this.bars[m];
+      if (!isStill) row.style.order = rank + 1;
+      fill.style.transform = `scaleX(${within(moved[m])})`; // unlike a width, needs no layout
+      write(amount, signed(moved[m], 2));
+      mark.hidden = !isMeasured;
+      if (isMeasured) mark.style.left = `${50 + 50 * within(measured.moved[m])}%`;
+    });
+  }
+}
+
+function figure(parent, tag, name) {
+  const made = element("figure", `face ${name}`, parent);
+  made.picture = element(tag, "picture", made);
+  made.picture.setAttribute(tag === "img" ? "alt" : "aria-label", `${name} face`);
+  if (tag === "canvas") made.picture.setAttribute("role", "img");
+  made.caption = element("figcaption", "caption", made);
+  made.caption.textContent = name;
+  return made;
+}
+
+/** A bar from the middle to either side, and a mark over it. */
+function bar(parent, label) {
+  const row = element("div", "row", parent);
+  element("span", "name", row).textContent = label;
+  const track = element("span", "track", row);
+  const fill = element("i", "fill", track);
+  const mark = element("i", "mark", track);
+  return { row, fill, mark, amount: element("span", "amount", row) };
+}
+
+/** Write a number with its sign, as in a table. */
+function signed(value, digits) {
+  const text = Math.abs(value).toFixed(digits);
+  if (Number(text) === 0) return text;
+  return `${value < 0 ? "−" : "+"}${text}`;
+}

@@ -1,0 +1,247 @@
+"""What the page of attributes is made of: directions, sliders and a meter, for the browser or on the server."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer import attributes
+from explorer.attributes import FEW_LABELS, METHODS, Directions
+from explorer.checkpoints import Bundle
+from explorer.ui import loading
+from explorer.ui.frame import View
+from explorer.ui.pictures import Strip, show_strips
+
+METER = METHODS[1]  # reads every score, whichever method moves the code, so that methods compare
+REACH = 3.0  # steps to either side
+
+
+@dataclass(frozen=True)
+class Face:
+    """What is edited: a code `(D,)`, the Python that makes it, and the picture `(C, H, W)` behind it, if any."""
+
+    code: np.ndarray
+    python: str
+    picture: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Which attributes are moved and how: by the directions of a method, kept from moving the scores `against`."""
+
+    found: Mapping[str, Directions]
+    method: str
+    chosen: tuple[str, ...]
+    against: tuple[str, ...]
+
+    @property
+    def directions(self) -> Directions:
+        """What moves the code."""
+        return self.found[self.method]
+
+    @property
+    def scorers(self) -> Directions:
+        """What the meter reads."""
+        return self.found[METER]
+
+    def whole(self, name: str) -> np.ndarray:
+        """Scale a direction so that one step `(D,)` moves its own score on the meter by one, by whichever method.
+
+        So methods compare at the same effect; but a direction is never made more than twice as long for it.
+        """
+        k = self.scorers.names.index(name)
+        return self.directions.steps[k] / max(0.5, self.scorers.normals[k] @ self.directions.steps[k])
+
+    def others(self, name: str) -> list[int]:
+        """List the rows of the scores that moving this attribute must leave alone; never its own."""
+        return [self.scorers.names.index(other) for other in self.against if other != name]
+
+    @property
+    def steps(self) -> np.ndarray:
+        """One step of each chosen attribute `(K, D)`."""
+        return np.array([self._step(name) for name in self.chosen]).reshape(len(self.chosen), len(self.scorers.scale))
+
+    def _step(self, name: str) -> np.ndarray:
+        step = self.whole(name)
+        return attributes.orthogonalise(step, self.scorers.normals[self.others(name)], self.scorers.scale)
+
+    def change(self, moves: Mapping[str, float]) -> np.ndarray:
+        """Add the steps up: how far the code moves `(D,)`."""
+        return np.array([moves.get(name, 0.0) for name in self.chosen]) @ self.steps
+
+
+def fitted(bundle: Bundle, names: tuple[str, ...]) -> dict[str, Directions]:
+    """Fit the directions of a bundle's labelled codes once per version of its files, by method; empty without labels.
+
+    Raises:
+        ValueError: codes, labels and names do not belong together.
+    """
+    return _fitted(bundle, bundle.fingerprint, names)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Finding a direction for each attribute")
+def _fitted(bundle: Bundle, fingerprint: object, names: tuple[str, ...]) -> dict[str, Directions]:
+    stored = loading.codes(bundle)
+    if not names or len(stored.get("labelled_codes", ())) == 0:
+        return {}
+    return attributes.fit_directions(stored["labelled_codes"], stored["labelled_attributes"], names)
+
+
+def offered(found: Mapping[str, Directions]) -> list[str]:
+    """List the attributes whose directions are better than chance by every method."""
+    first = next(iter(found.values()))
+    return [name for k, name in enumerate(first.names) if not any(d.hidden[k] for d in found.values())]
+
+
+def label(name: str) -> str:
+    """Write an attribute's name for people."""
+    return name.replace("_", " ")
+
+
+def read_moves(texts: Sequence[str], chosen: Sequence[str]) -> dict[str, float]:
+    """Read moves, `name,steps` each, of chosen attributes; what makes no sense is passed over."""
+    moves = {}
+    for text in texts:
+        name, _, steps = text.rpartition(",")
+        try:
+            value = float(steps)
+        except ValueError:
+            continue
+        if name in chosen and math.isfinite(value):
+            moves[name] = min(max(value, -REACH), REACH)
+    return moves
+
+
+def write_moves(moves: Mapping[str, float]) -> list[str]:
+    """Write moves for the address; those of no steps are left out."""
+    return [f"{name},{steps:g}" for name, steps in moves.items() if steps]
+
+
+def kind_of(name: str, edit: Edit) -> str:
+    """Say why an attribute is on the meter: it is "asked" for, "held" still, or at the "side"."""
+    return "asked" if name in edit.chosen else "held" if name in edit.against else "side"
+
+
+def effects(edit: Edit, steps: np.ndarray) -> np.ndarray:
+    """Compute how far steps `(K, D)` move each score of the meter `(K, M)`."""
+    moved = [attributes.side_effects(step, edit.scorers)[edit.scorers.usable] for step in steps]
+    return np.array(moved).reshape(len(steps), len(edit.scorers.usable))
+
+
+def measured(bundle: Bundle, face: Face, edit: Edit, moves: Mapping[str, float]) -> np.ndarray:
+    """Measure how far each score of the meter moved in the edited picture, encoded again `(M,)`."""
+    moved = attributes.measured_effects(
+        face.code[None], edit.change(moves), edit.scorers,
+        lambda z: loading.decode(bundle, torch.from_numpy(z).float()), lambda x: loading.encode(bundle, x).numpy(),
+    )  # fmt: skip
+    return moved[edit.scorers.usable]
+
+
+def editor_data(edit: Edit, moves: Mapping[str, float]) -> dict[str, Any]:
+    """Describe sliders and meter for edit.js."""
+    steps = edit.steps
+    sliders = [
+        {
+            "name": name,
+            "label": label(name),
+            "note": describe(name, edit),
+            "step": step.round(6).tolist(),
+            "effects": moved.round(4).tolist(),
+            "value": moves.get(name, 0.0),
+        }
+        for name, step, moved in zip(edit.chosen, steps, effects(edit, steps), strict=True)
+    ]
+    shown = [edit.scorers.names[k] for k in edit.scorers.usable]
+    meter = [{"name": name, "label": label(name), "kind": kind_of(name, edit)} for name in shown]
+    return {"sliders": sliders, "meter": meter, "reach": REACH}
+
+
+def describe(name: str, edit: Edit) -> str:
+    """Say what is behind a direction, and what was taken out of it."""
+    k = edit.directions.names.index(name)
+    n_with, n_without = int(edit.directions.n_positive[k]), int(edit.directions.n_negative[k])
+    few = ", few labels" if min(n_with, n_without) < FEW_LABELS else ""
+    kept = share_kept(name, edit)
+    left = "" if kept > 0.995 else f"; orthogonalised, {100 * kept:.0f} % of its length is left"
+    return f"{100 * edit.directions.accuracy[k]:.0f} % right on held-out faces, {n_with:,} labels with it{few}{left}"
+
+
+def share_kept(name: str, edit: Edit) -> float:
+    """Compute how much of a direction's length is left after orthogonalising, 0 to 1."""
+    whole = edit.whole(name) / edit.scorers.scale
+    left = edit.steps[edit.chosen.index(name)] / edit.scorers.scale
+    return float(np.linalg.norm(left) / np.linalg.norm(whole))
+
+
+def table(found: Mapping[str, Directions]) -> list[dict[str, Any]]:
+    """List every attribute with its labels, held-out accuracies in %, and whether it is used, or why not."""
+    first = next(iter(found.values()))
+    rows = []
+    for k, name in enumerate(first.names):
+        reasons = [f"{method}: {d.hidden[k]}" for method, d in found.items() if d.hidden[k]]
+        if len({d.hidden[k] for d in found.values()}) == 1 and reasons:
+            reasons = [first.hidden[k]]  # the same by every method, as it is where labels lack
+        few = min(first.n_positive[k], first.n_negative[k]) < FEW_LABELS
+        used = "used, but few labels" if few else "used"
+        rows.append({
+            "attribute": label(name),
+            "with": int(first.n_positive[k]),
+            "without": int(first.n_negative[k]),
+            **{f"{method} (%)": 100 * float(d.accuracy[k]) for method, d in found.items()},
+            "": f"hidden: {'; '.join(reasons)}" if reasons else used,
+        })  # fmt: skip
+    return rows
+
+
+def keep_moves(moves: dict[str, float]) -> None:
+    """Hold the address to the moves."""
+    texts = write_moves(moves)
+    if not texts:
+        st.query_params.pop("move", None)
+    elif texts != st.query_params.get_all("move"):
+        st.query_params["move"] = texts
+
+
+def server_editor(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> dict[str, float]:
+    """Do the same with stock sliders: pictures and meter follow when one is let go."""
+    for name in edit.chosen:
+        start = moves.get(name, 0.0)
+        moves[name] = st.slider(label(name), -REACH, REACH, start, 0.05, key=f"move-{name}")
+    keep_moves(moves)
+    change = edit.change(moves)
+    codes = torch.from_numpy(np.stack([face.code, face.code + change])).float()
+    show_strips([Strip("", loading.decode(view.bundle(model), codes), ["reconstruction", "edited"])])
+    moved = effects(edit, change[None])[0]
+    scores = [label(edit.scorers.names[k]) for k in edit.scorers.usable]
+    rows = sorted(zip(scores, moved.tolist(), strict=True), key=lambda row: -abs(row[1]))
+    st.dataframe([{"score": score, "moved by": value} for score, value in rows], hide_index=True)
+    return moves
+
+
+def python_for(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> str:
+    """Write the lines of Python that make the edited face."""
+    return f"""
+from pathlib import Path
+import torch
+from explorer import sampling
+from explorer.attributes import fit_directions, orthogonalise
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import read_upload, to_pil
+
+bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
+model, stored = bundle.load(), {{name: tensor.float().numpy() for name, tensor in bundle.codes().items()}}
+names = DATASETS["{view.dataset.name}"].attributes
+found = fit_directions(stored["labelled_codes"], stored["labelled_attributes"], names)
+directions, meter = found["{edit.method}"], found["{METER}"]
+z = {face.python}
+for name, steps in {moves}.items():
+    k, others = names.index(name), [names.index(other) for other in {list(edit.against)} if other != name]
+    step = directions.steps[k] / max(0.5, meter.normals[k] @ directions.steps[k])  # moves its own score by one
+    z = z + steps * orthogonalise(step, meter.normals[others], meter.scale)
+to_pil(model.decode(torch.from_numpy(z).float()[None])[0].numpy()).save("edited.png")
+"""

@@ -1,0 +1,152 @@
+"""What the page Generate prepares: fitted sources, rows of samples, files of them; no widgets here."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer import latent, sampling
+from explorer.checkpoints import Bundle, to_safetensors
+from explorer.images import grid, png
+from explorer.roster import ROSTER
+from explorer.sampling import Source
+from explorer.ui import loading
+from explorer.ui.frame import View
+from explorer.ui.loading import Gallery
+from explorer.ui.pictures import Strip, data_uri
+
+COLUMNS = 8  # of the sheet
+NEIGHBOURS = 7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How codes are drawn; the same for every row, so that rows compare."""
+
+    n: int
+    temperature: float
+    truncation: float
+    components: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """Codes `(n, D)` that were drawn for one model from one source, and their images `(n, C, H, W)` in [0, 1]."""
+
+    model: str
+    source: str
+    codes: torch.Tensor
+    images: np.ndarray
+    note: str
+
+    @property
+    def key(self) -> str:
+        """The row's name in the address and in files."""
+        return f"{self.model}.{self.source.replace(' ', '-')}"
+
+    @property
+    def title(self) -> str:
+        """The model's name for people."""
+        return ROSTER[self.model].title
+
+
+def fitted(bundle: Bundle, source: str, components: int) -> Source:
+    """Fit a source to the gallery's codes once per version of the bundle's files."""
+    return _fitted(bundle, bundle.fingerprint, source, components if source == "mixture" else 1)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Fitting a density to the codes")
+def _fitted(bundle: Bundle, fingerprint: object, source: str, components: int) -> Source:
+    stored = {name: torch.from_numpy(loading.codes(bundle)[name]) for name in stored_names(bundle)}
+    return sampling.fit(source, *stored.values(), n_components=components)
+
+
+def stored_names(bundle: Bundle) -> tuple[str, ...]:
+    """Name what of a bundle's codes a source is fitted to."""
+    return ("codes", "log_var") if ROSTER[bundle.model].config.variational else ("codes",)
+
+
+def draw(view: View, model: str, source: str, settings: Settings) -> Row:
+    """Draw codes of one model from one source, and decode them."""
+    bundle = view.bundle(model)
+    fit = fitted(bundle, source, settings.components)
+    z = fit.sample(settings.n, settings.temperature, settings.truncation, settings.seed)
+    there = np.median(np.linalg.norm(loading.codes(bundle)["codes"], axis=1))
+    note = f"{name_source(model, source, settings)}\n|z| {z.norm(dim=1).median():.1f}, of images {there:.1f}"
+    return Row(model, source, z, loading.decode(bundle, z), note)
+
+
+def name_source(model: str, source: str, settings: Settings) -> str:
+    """Say where codes come from: the standard normal is a prior only of a model that was trained with it."""
+    if source == "prior":
+        return "prior N(0, 1)" if ROSTER[model].config.variational else "N(0, 1), not its prior"
+    return f"mixture of {settings.components} normals" if source == "mixture" else "one Gaussian, fitted"
+
+
+def rows_data(rows: Sequence[Row], chosen: tuple[Row, int] | None) -> dict[str, object]:
+    """Describe rows for samples.js."""
+    shown = [
+        {
+            "key": row.key,
+            "label": row.title,
+            "note": row.note,
+            "sheet": data_uri(grid(row.images, COLUMNS, gap=0)),
+            "n": len(row.images),
+        }
+        for row in rows
+    ]
+    return {"rows": shown, "columns": COLUMNS, "chosen": chosen and (chosen[0].key, chosen[1])}
+
+
+def picture(rows: Sequence[Row]) -> bytes:
+    """Lay all rows out under each other as one PNG."""
+    x = np.concatenate([row.images for row in rows])
+    return png(grid(x, COLUMNS, gap=2), max(1, 128 // x.shape[-1]))
+
+
+def codes_file(rows: Sequence[Row], settings: Settings) -> bytes:
+    """Keep the codes of all rows, each under its key, with how they were drawn, as safetensors."""
+    tensors = {row.key: row.codes for row in rows}
+    return to_safetensors(tensors, {name: str(value) for name, value in vars(settings).items()})
+
+
+def nearest_strips(view: View, row: Row, i: int) -> list[Strip]:
+    """Find the gallery images nearest to one sample, in pixels and by code, with what is usual among real images."""
+    gallery, bundle = view.gallery, view.bundle(row.model)
+    pixels = torch.from_numpy(gallery.images).flatten(1)
+    by_pixel = sampling.nearest(torch.from_numpy(row.images[i]).flatten(), pixels, NEIGHBOURS)
+    by_code = sampling.nearest(row.codes[i], torch.from_numpy(loading.codes(bundle)["codes"]), NEIGHBOURS)
+    usual = loading.usual_distance(bundle, bundle.fingerprint)
+    return [
+        _nearest_strip("In pixels", gallery, row.images[i], by_pixel, usual_pixel_distance(gallery), pixels.shape[1]),
+        _nearest_strip("By code", gallery, row.images[i], by_code, usual),
+    ]
+
+
+def _nearest_strip(
+    label: str,
+    gallery: Gallery,
+    image: np.ndarray,
+    found: tuple[torch.Tensor, torch.Tensor],
+    usual: float,
+    n_averaged: int = 1,
+) -> Strip:
+    distances, places = (found[0] / math.sqrt(n_averaged)).tolist(), found[1].tolist()
+    captions = ["sample", *(f"{gallery.label(k)}\n{d:.3f}" for k, d in zip(places, distances, strict=True))]
+    images = np.concatenate([image[None], gallery.images[places]])
+    return Strip(label, images, captions, f"{usual:.3f} from a real image to the nearest other")
+
+
+def usual_pixel_distance(gallery: Gallery) -> float:
+    """Compute the median root mean squared difference of a gallery image to the nearest other one."""
+    return _usual_pixel_distance(gallery.dataset, gallery.names, gallery.notice, gallery)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _usual_pixel_distance(dataset: str, names: tuple[str, ...], notice: str, _gallery: Gallery) -> float:
+    flat = torch.from_numpy(_gallery.images).flatten(1)
+    return latent.usual_distance(flat) / math.sqrt(flat.shape[1])

@@ -1,0 +1,100 @@
+"""The check of a variational model's codes against its prior, below the latent map."""
+
+import numpy as np
+import streamlit as st
+import torch
+
+from explorer import figures, sampling
+from explorer.checkpoints import Bundle
+from explorer.sampling import PriorCheck
+from explorer.ui import loading
+from explorer.ui.frame import BOUND, View, finish
+
+DRAWN, MEANS = "codes drawn, μ + σε", "means μ alone"
+
+
+def check(bundle: Bundle) -> PriorCheck:
+    """Compare the gallery's posteriors with the prior once per version of the bundle's files."""
+    return _check(bundle, bundle.fingerprint)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Comparing codes with the prior")
+def _check(bundle: Bundle, fingerprint: object) -> PriorCheck:
+    stored = loading.codes(bundle)
+    return sampling.check_prior(torch.from_numpy(stored["codes"]), torch.from_numpy(stored["log_var"]))
+
+
+@st.fragment
+def section(view: View, model: str) -> None:
+    """Show how the aggregated posterior of a variational model lies beside N(0, I): one number, and all."""
+    bundle = view.bundle(model)
+    found, kl = check(bundle), np.array(bundle.metrics()["kl_per_dimension"])
+    st.subheader("Does the code follow the prior?")
+    totals(found, kl)
+    number = one_number(model, found, kl)
+    all_numbers(found, kl)
+    finish(
+        "Blue is what the decoder was trained on: codes drawn from the posteriors of the gallery images, together the "
+        "aggregated posterior. KL is how much a number tells about its image, not how far it is from the prior: a "
+        "number can carry many nats and follow N(0, 1) over all images; a collapsed one follows it and says nothing.",
+        f"""
+from explorer import figures, sampling
+from explorer.checkpoints import Bundle, root_folder
+
+bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
+stored = bundle.codes()
+found = sampling.check_prior(stored["codes"], stored["log_var"])
+print("off by", found.gaps, "active", found.active.sum(), "KL", sum(bundle.metrics()["kl_per_dimension"]))
+k = {number} - 1
+figures.prior_histogram(found.draws[:, k], found.means[:, k], "z{number}").write_html("prior.html")
+quantiles = {{"drawn": found.draw_quantiles[:, k]}}
+figures.quantiles(found.normal, quantiles, "N(0, 1)", "z{number}").write_html("quantiles.html")
+figures.quantiles(found.chi_square, {{"drawn": found.draw_norms}}, "χ²", "|z|²").write_html("norms.html")
+""",
+    )
+
+
+def totals(found: PriorCheck, kl: np.ndarray) -> None:
+    """Show the figures of the whole code."""
+    length, norms = len(kl), (found.draws**2).sum(axis=1)
+    shown = (
+        ("KL, all numbers", f"{kl.sum():.1f} nats", "Mean over the test images of KL(q(z|x) ‖ N(0, I))."),
+        ("Active numbers", f"{found.active.sum()} of {length}",
+         "Those whose mean μ has a variance above 0.01 over images (Burda et al. 2016)."),
+        (f"Mean of |z|², prior: {length}", f"{norms.mean():.1f}", "Of drawn codes; each number of the prior adds 1."),
+        (f"Spread of |z|², prior: {(2 * length) ** 0.5:.1f}", f"{norms.std():.1f}",
+         "Standard deviation over drawn codes; that of χ² is √(2D) for D numbers."),
+    )  # fmt: skip
+    for column, (label, value, explanation) in zip(st.columns(len(shown)), shown, strict=True):
+        column.metric(label, value, help=explanation)
+
+
+def one_number(model: str, found: PriorCheck, kl: np.ndarray) -> int:
+    """Show histogram and quantiles of one latent number, at first the one furthest off; return which."""
+    order = np.argsort(-found.gaps, kind="stable")
+    worst = int(order[0]) + 1
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    number = int(left.number_input("Latent number", 1, len(kl), worst, key=f"number-{model}", **BOUND))
+    k = number - 1
+    place = int(np.flatnonzero(order == k)[0]) + 1
+    right.markdown(
+        f"**z{number}**: its quantiles are {found.gaps[k]:.2f} off on average, place {place} of {len(kl)}. "
+        f"It carries {kl[k]:.2f} nats. Furthest off: {', '.join(f'z{i + 1}' for i in order[:5])}."
+    )
+    left, right = st.columns(2)
+    name = f"z{number}"
+    left.plotly_chart(figures.prior_histogram(found.draws[:, k], found.means[:, k], name), key="prior_histogram")
+    lines = {DRAWN: found.draw_quantiles[:, k], MEANS: found.mean_quantiles[:, k]}
+    right.plotly_chart(
+        figures.quantiles(found.normal, lines, "quantile of N(0, 1)", f"quantile of {name}"), key="prior_quantiles"
+    )
+    return number
+
+
+def all_numbers(found: PriorCheck, kl: np.ndarray) -> None:
+    """Show the KL of every number, and the squared norm of whole codes beside what it should be."""
+    left, right = st.columns(2)
+    left.plotly_chart(figures.kl_bars(kl, found.active), key="kl_bars")
+    lines = {DRAWN: found.draw_norms, MEANS: found.mean_norms}
+    expected = f"quantile of χ² with {len(kl)} degrees of freedom"
+    right.plotly_chart(figures.quantiles(found.chi_square, lines, expected, "quantile of |z|²"), key="norm_quantiles")

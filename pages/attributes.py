@@ -1,0 +1,131 @@
+"""Attributes: can one thing about a face be changed, and only that?"""
+
+import streamlit as st
+
+from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
+from explorer.sampling import Prior
+from explorer.ui import components, editing, live, loading, widgets
+from explorer.ui.editing import Edit, Face
+from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.pictures import data_uri
+
+SOURCES = ("gallery", "upload", "sample")
+FIRST = ("Smiling", "Male")
+CAPTION = (
+    "One step moves the attribute's own score by one standard deviation of that score among the labelled faces; "
+    "orthogonalised, by what is left. The meter reads every score by logistic regression, whichever method moves the "
+    "code. Scores are linear, so the bars are exact for them; the marks show what of it arrives in the picture."
+)
+BIAS = (
+    "**What the meter is about.** A direction is no cause. Labels were given by people to photographs of celebrities, "
+    "and what goes together there (make-up with women, glasses with age) goes together in the direction. "
+    "*Attractive* is the opinion of those who labelled, *Male* what they took for a person's sex. Orthogonalising "
+    "takes a score out of a direction, not the bias out of the data: what no label names stays in. "
+    "Nothing here is fit for judging a person."
+)
+
+
+@st.fragment
+def editor(view: View, model: str, source: str, method: str) -> None:
+    """Show a face under sliders, with a meter of what else moves, and the table of all directions."""
+    try:
+        found = editing.fitted(view.bundle(model), view.dataset.attributes)
+    except ValueError as error:
+        st.error(f"The labelled codes of {model} cannot be used: {error}.")
+        found = {}
+    if not found:
+        st.info(f"There are no labelled codes for {model}. {how_to_label(view, model)}")
+        finish(CAPTION, f"# {how_to_label(view, model)}")
+        return
+    edit = pick_edit(found, method)
+    face = pick_face(view, model, source)
+    moves = show_editor(view, model, face, edit) if face else {}
+    st.markdown(BIAS)
+    st.caption(f"The images of {view.dataset.title}: {view.dataset.licence}.")
+    show_table(found)
+    if face:
+        finish(CAPTION, editing.python_for(view, model, face, edit, moves))
+
+
+def how_to_label(view: View, model: str) -> str:
+    """Say what makes labelled codes."""
+    command = f"python train.py {model} --dataset {view.dataset.name} --only projections"
+    return f"Put `list_attr_celeba.txt` beside the folder of images, then run `{command}`."
+
+
+def show_table(found: dict[str, Directions]) -> None:
+    """List every direction with its labels and accuracy, and why some are hidden."""
+    rows = editing.table(found)
+    with st.expander(f"The {len(rows)} directions, and which are hidden", icon=":material/table:"):
+        columns = {f"{method} (%)": st.column_config.NumberColumn(format="%.1f") for method in METHODS}
+        st.dataframe(rows, hide_index=True, height=420, column_config=columns)
+        st.caption(
+            "Right answers on held-out faces in %, both classes weighing the same: 50 is chance. Hidden is what has "
+            f"fewer than {FEWEST_LABELS} labels of a class, or is not better than chance by both methods (Fisher's "
+            f"exact test, one-sided, level {LEVEL} over all directions together)."
+        )
+
+
+def pick_edit(found: dict[str, Directions], method: str) -> Edit:
+    """Choose the attributes to move, and what to orthogonalise against."""
+    usable = editing.offered(found)
+    left, right = st.columns(2)
+    default = [name for name in FIRST if name in usable] or usable[:1]
+    names = {"options": usable, "format_func": editing.label, **BOUND}
+    chosen = left.multiselect("Attributes to move", default=default, key="attributes", max_selections=6, **names)
+    against = right.multiselect(
+        "Hold still: orthogonalise against", key="against", placeholder="nothing", **names,
+        help="Take out of each direction what moves these scores. Its own score then moves less, too.",
+    )  # fmt: skip
+    return Edit(found, method, tuple(chosen), tuple(against))
+
+
+def pick_face(view: View, model: str, source: str) -> Face | None:
+    """Choose a face of the gallery, of one's own, or drawn from the prior; None while there is none."""
+    bundle = view.bundle(model)
+    if source == "sample":
+        length, seed = loading.model(bundle).code_length, int(st.number_input("Seed", 0, 9999, 0, key="seed", **BOUND))
+        python = f"sampling.Prior({length}).sample(1, seed={seed})[0].numpy()"
+        return Face(Prior(length).sample(1, seed=seed)[0].numpy(), python)
+    if source == "gallery":
+        i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
+        return Face(loading.codes(bundle)["codes"][i], f'stored["codes"][{i}]', view.gallery.images[i])
+    picture = widgets.own_picture(view)
+    if picture is None:
+        return None
+    python = f"model.embed({widgets.own_python(view)})[0].numpy()"
+    return Face(loading.encode(bundle, picture)[0].numpy(), python, picture[0])
+
+
+def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, float]:
+    """Show the sliders of an edit and what they do, in the browser where it can be; return its moves."""
+    bundle = view.bundle(model)
+    key = f"editor-{model}"
+    kept = (st.session_state.get(key) or {}).get("moves")  # of the run before this one
+    texts = st.query_params.get_all("move") if kept is None else editing.write_moves(kept)
+    moves = editing.read_moves(texts, edit.chosen)
+    editing.keep_moves(moves)
+    if reason := live.unsupported(bundle):
+        st.info(f"This model is decoded on the server, when a slider is let go: {reason}.")
+        return editing.server_editor(view, model, face, edit, moves)
+    data = {
+        "model": bundle.identity,
+        "image": view.dataset.image_shape,
+        "code": face.code.round(5).tolist(),
+        "original": "" if face.picture is None else data_uri(face.picture),
+        "measured": {"moves": moves, "moved": editing.measured(bundle, face, edit, moves).round(3).tolist()},
+        **editing.editor_data(edit, moves),
+    }
+    components.face_editor(data, key=key)
+    return moves
+
+
+view = begin("attributes")
+left, middle, right = st.columns([4, 4, 6], vertical_alignment="bottom")
+with left:
+    model = widgets.pick_model(view)
+sources = SOURCES if loading.model(view.bundle(model)).config.variational else SOURCES[:2]
+source = middle.segmented_control("Face", sources, default=sources[0], required=True, key="face", **BOUND)
+method = right.segmented_control("Direction by", METHODS, default=METHODS[0], required=True, key="method", **BOUND)
+editor(view, model, source, method)
+live.send_weights(view, [model], "attributes")

@@ -1,0 +1,120 @@
+"""Generate: what does it dream up?"""
+
+import streamlit as st
+
+from explorer.roster import ROSTER
+from explorer.sampling import SOURCES
+from explorer.ui import components, generating
+from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.generating import Row, Settings
+from explorer.ui.pictures import show_strips
+
+CAPTION = (
+    "All rows have the same seed. |z| is the median norm of the drawn codes, and of the images' own. A variational "
+    "model was trained to decode its prior; a plain one was not, and only a density fitted to its codes afterwards "
+    "(ex-post density estimation, Ghosh et al. 2020) finds where they lie."
+)
+
+
+def pick_rows(view: View) -> tuple[list[str], list[str]]:
+    """Choose models and sources; at first one model of each kind, from the prior and from a fitted mixture."""
+    kinds = {ROSTER[name].config.variational: name for name in reversed(view.autoencoders)}
+    left, right = st.columns(2, vertical_alignment="bottom")
+    first = [name for name in view.autoencoders if name in kinds.values()]
+    models = left.multiselect("Models", view.autoencoders, default=first, key="makers", **BOUND)
+    sources = right.segmented_control(
+        "Codes from", SOURCES, selection_mode="multi", default=["prior", "mixture"], key="sources", **BOUND,
+        help="The prior is the standard normal N(0, 1). One Gaussian and the mixture are fitted to the codes of the "
+        "gallery, for a variational model with the spread of its posteriors.",
+    )  # fmt: skip
+    return usable(view, models), [source for source in SOURCES if source in sources]
+
+
+def pick_settings() -> Settings:
+    """Choose how codes are drawn."""
+    row = st.columns([3, 3, 3, 3, 2], vertical_alignment="bottom")
+    temperature = row[0].slider(
+        "Temperature", 0.0, 2.0, 1.0, 0.05, key="temperature", **BOUND,
+        help="Factor on every standard deviation: 0 gives the means, over 1 is more daring than the data.",
+    )  # fmt: skip
+    truncation = row[1].slider(
+        "Truncation", 0.5, 5.0, 5.0, 0.25, key="truncation", **BOUND,
+        help="Numbers further from the mean than this many standard deviations are drawn again; at 5 hardly any is.",
+    )  # fmt: skip
+    n = row[2].slider("Samples each", 8, 48, 8, 8, key="samples", **BOUND)
+    mixed = row[3].slider("Components of the mixture", 1, 30, 10, key="components", **BOUND)
+    return Settings(
+        n, temperature, truncation, mixed, int(row[4].number_input("Seed", 0, 9999, 0, key="seed", **BOUND))
+    )
+
+
+def read_chosen(rows: list[Row]) -> tuple[Row, int] | None:
+    """Tell which sample was clicked, or is named in the address as `sample`, counted from 1, and keep it there."""
+    clicked = (st.session_state.get("sheet") or {}).get("chosen")
+    if clicked:
+        st.query_params["sample"] = f"{clicked[0]},{int(clicked[1]) + 1}"
+    key, _, number = st.query_params.get("sample", "").rpartition(",")
+    row = {row.key: row for row in rows}.get(key)
+    i = int(number) - 1 if number.isdecimal() else -1
+    return (row, i) if row and 0 <= i < len(row.images) else None
+
+
+def neighbours(view: View, row: Row, i: int) -> None:
+    """Show the gallery images nearest to one sample."""
+    st.subheader(f"Nearest to sample {i + 1} of {row.title}, {row.source}")
+    show_strips(generating.nearest_strips(view, row, i))
+    st.markdown(
+        "**Did it memorise?** In pixels: root mean squared difference; by code: distance. A smooth picture is near to "
+        "every other, so look before you believe the number. The gallery is test images, which no model was trained "
+        "on: what was learned by heart from training images does not show here. But densities *are* fitted to the "
+        "gallery's codes, and a mixture of many components can give some of them back."
+    )
+
+
+@st.fragment
+def bench(view: View, models: list[str], sources: list[str]) -> None:
+    """Draw the controls of the sampling, the sheet, and what is near a chosen sample; only this runs again."""
+    settings = pick_settings()
+    rows = [generating.draw(view, model, source, settings) for model in models for source in sources]
+    chosen = read_chosen(rows)
+    components.sample_rows(generating.rows_data(rows, chosen), key="sheet")
+    left, right, text = st.columns([1, 1, 3], vertical_alignment="center")
+    left.download_button(
+        "PNG of the sheet", lambda: generating.picture(rows), "samples.png", "image/png", on_click="ignore"
+    )
+    right.download_button(
+        "Codes (safetensors)", lambda: generating.codes_file(rows, settings), "samples.safetensors", on_click="ignore"
+    )
+    if chosen:
+        neighbours(view, *chosen)
+    else:
+        text.markdown("Click a sample to see the real images nearest to it.")
+    finish(CAPTION, python_for(view, models, sources, settings))
+
+
+def python_for(view: View, models: list[str], sources: list[str], settings: Settings) -> str:
+    """Write the lines of Python that make the sheet."""
+    draws = f"{settings.n}, {settings.temperature}, truncation={settings.truncation}, seed={settings.seed}"
+    return f"""
+import torch
+from explorer import sampling
+from explorer.checkpoints import Bundle, root_folder
+from explorer.images import grid, to_pil
+
+rows = []
+for name in {models}:
+    bundle = Bundle("{view.dataset.name}", name, root_folder())
+    model, stored = bundle.load(), bundle.codes()
+    for kind in {sources}:
+        source = sampling.fit(kind, stored["codes"], stored.get("log_var"), n_components={settings.components})
+        rows.append(model.decode(source.sample({draws})))
+to_pil(grid(torch.cat(rows).numpy(), columns={generating.COLUMNS}), scale=4).save("samples.png")
+"""
+
+
+view = begin("generate")
+models, sources = pick_rows(view)
+if models and sources:
+    bench(view, models, sources)
+else:
+    st.info("Choose at least one model that is fitted, and where its codes come from.")

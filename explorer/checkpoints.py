@@ -24,6 +24,7 @@ import math
 import os
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,7 +150,7 @@ class Bundle:
         try:
             model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
-            reason = f"does not fit config.json: {error}"
+            reason = f"does not fit config.json: {textwrap.shorten(str(error), 300)}"
             raise self._broken("model.safetensors", "fit", reason) from error
         return model.eval().requires_grad_(False)
 

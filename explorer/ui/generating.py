@@ -1,10 +1,12 @@
 """What the page Generate prepares: fitted sources, rows of samples, files of them; no widgets here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 import torch
 
@@ -150,3 +152,26 @@ def usual_pixel_distance(gallery: Gallery) -> float:
 def _usual_pixel_distance(dataset: str, names: tuple[str, ...], notice: str, _gallery: Gallery) -> float:
     flat = torch.from_numpy(_gallery.images).flatten(1)
     return latent.usual_distance(flat) / math.sqrt(flat.shape[1])
+
+
+def measured(view: View) -> pd.DataFrame:
+    """List the stored figures of samples of the data set's models, and of real images; empty where there are none."""
+    rows, real = [], {}
+    for name in view.autoencoders:
+        figures = {} if loading.problem(view.bundle(name)) else view.bundle(name).metrics()
+        if "swd" in figures:
+            rows.append(_row(ROSTER[name].title, figures, ""))
+            real = _row("real images", figures, "_floor")
+    return pd.DataFrame([*rows, real] if rows else [])
+
+
+def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    distances = figures[f"swd{suffix}"]
+    return {
+        "": title,
+        **{f"SWD {size} px": value for size, value in distances.items() if size != "mean"},
+        "SWD": distances["mean"],
+        "MS-SSIM of pairs": figures[f"diversity{suffix}"],
+        "Nearest training image": figures[f"nearest_train_distance{suffix}"],
+        "Active units": figures["active_units"] if not suffix else None,
+    }

@@ -17,10 +17,11 @@ CAPTION = (
 
 
 def pick_rows(view: View) -> tuple[list[str], list[str]]:
-    """Choose models and sources; at first one model of each kind, from the prior and from a fitted mixture."""
+    """Choose models and sources; at first one model of each kind, or both of two, from the prior and a mixture."""
     kinds = {ROSTER[name].config.variational: name for name in reversed(view.autoencoders)}
     left, right = st.columns(2, vertical_alignment="bottom")
-    first = [name for name in view.autoencoders if name in kinds.values()]
+    few = len(view.autoencoders) <= 2
+    first = [name for name in view.autoencoders if few or name in kinds.values()]
     models = left.multiselect("Models", view.autoencoders, default=first, key="makers", **BOUND)
     sources = right.segmented_control(
         "Codes from", SOURCES, selection_mode="multi", default=["prior", "mixture"], key="sources", **BOUND,
@@ -118,7 +119,7 @@ def show_figures(view: View) -> None:
     if table.empty:
         return
     st.subheader("How realistic, how diverse, learned by heart?")
-    st.dataframe(table.style.format(precision=3, na_rep="–"), hide_index=True)
+    st.dataframe(table.style.format(precision=3), hide_index=True)
     st.caption(
         "Of as many draws from the prior as there are test images. SWD: sliced Wasserstein distance to the test images "
         "at each scale of a Laplacian pyramid (Karras et al. 2018), times 1,000; the scale that is furthest above real "

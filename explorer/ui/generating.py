@@ -173,5 +173,5 @@ def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
         "SWD": distances["mean"],
         "MS-SSIM of pairs": figures[f"diversity{suffix}"],
         "Nearest training image": figures[f"nearest_train_distance{suffix}"],
-        "Active units": figures["active_units"] if not suffix else None,
+        "Active units": "–" if suffix else str(figures["active_units"]),
     }

@@ -6,31 +6,43 @@
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
     python train.py --resume                           go on where a run was stopped
     python train.py --list                             the roster
+    torchrun --nproc-per-node=4 train.py face-vae      one model on four GPUs, or machines; see torchrun's manual
+    torchrun --nproc-per-node=4 train.py --shard-roster   each GPU a model of its own, until all are fitted
 
-Exit codes: 0 all went well, 1 a model failed, 2 the command is wrong, 130 interrupted.
+Exit codes: 0 all went well, 1 a model failed, 2 the command is wrong, 130 interrupted, 143 terminated.
 """
 
 import argparse
 import dataclasses
+import gc
 import os
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch.distributed import DistError
 from tqdm import tqdm
 
-from explorer import celeba, checkpoints, metrics, projection, realism, training
+from explorer import celeba, checkpoints, metrics, processes, projection, realism, training
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
 from explorer.models import Model, multiply_adds, n_parameters
+from explorer.processes import ALONE, Processes
 from explorer.roster import ROSTER, Entry, choose_models
 
 DRY_RUN_IMAGES = 64
 NOISE_IMAGES = 1000  # of the gallery, for the curves of PSNR over noise
 LABELLED_IMAGES = 10_000  # whose codes are kept for the directions of attributes
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as from `kill`, a batch system, or torchrun when another process failed."""
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -51,6 +63,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
     parser.add_argument("--device", default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
     parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--device-limit", type=at_least(0), metavar="MB",
+        help="images of more than this are streamed to the device (default: half of its free memory)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shard-roster", action="store_true",
+        help="under torchrun: each process fits models of its own, rather than all of them one together",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--checkpoints", help="where bundles go (default: EXPLORER_CHECKPOINTS, else checkpoints/)")
@@ -84,11 +104,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def choose_device(name: str) -> torch.device:
     """Turn a name into a device that works here; "auto" takes CUDA, else Apple's mps, else the CPU.
 
+    Of several processes on a machine each takes a GPU of its own (LOCAL_RANK is torchrun's).
+
     Raises:
         RuntimeError, AssertionError: torch does not know the device or cannot use it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     device = torch.device(name)
     torch.zeros(1, device=device)
     return device
@@ -121,8 +145,6 @@ def load_splits(dataset: Dataset, data_dir: Path, dry_run: bool) -> dict[str, Im
     if dataset.fetch and not (data_dir / dataset.folder / "raw").is_dir():
         download(dataset, data_dir)
     splits = {split: dataset.load(split, data_dir) for split in SPLITS}
-    for note in splits["train"].notes:
-        print(f"{dataset.title}: {note}", file=sys.stderr)
     if dry_run:
         splits = {name: data[torch.arange(DRY_RUN_IMAGES)] for name, data in splits.items()}
     return splits
@@ -142,19 +164,22 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
     model = config.build().to(args.device, memory_format=torch.channels_last)
     sizes = {name: len(data) for name, data in splits.items()}
     description = checkpoints.describe(bundle, config, recipe, dataset, sizes, args.seed)
-    fitting = training.Fitting(model, splits["train"], splits["validation"], recipe, args.seed)
+    room = None if args.device_limit is None else args.device_limit * 1_000_000
+    together = args.together
+    fitting = training.Fitting(model, splits["train"], splits["validation"], recipe, args.seed, together, room)
     history: list[training.Epoch] = []
     if args.resume and bundle.state_file.exists():
         state, history = bundle.read_state(description)
         fitting.restore(state)
     elif args.resume and not checkpoints.differences(bundle.stored_description(), description):
-        print(f"{entry.name}: is fitted already")
+        print(f"{entry.name}: is fitted already", flush=True)
         return
     seconds = training.expected_seconds(fitting)
     print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {duration(seconds)}", flush=True)
     with tqdm(
         total=recipe.epochs * sizes["train"], initial=fitting.epoch * sizes["train"],
         desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True,
+        disable=not together.first,
     ) as bar:  # fmt: skip
 
         def progress(n_images: int, loss: float) -> None:
@@ -162,12 +187,15 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             bar.update(n_images)
 
         for epoch in fitting.epochs(progress):
+            if not together.first:
+                continue
             if args.test_curve and entry.is_autoencoder:
                 epoch = dataclasses.replace(epoch, test={"psnr": metrics.mean_psnr(model, splits["test"].images)})
             history.append(epoch)
             bundle.write_state(fitting.state(), description, history)
-    bundle.write("fit", checkpoints.fitted_files(model, description, history))
-    bundle.state_file.unlink()
+    if together.first:
+        bundle.write("fit", checkpoints.fitted_files(model, description, history))
+        bundle.state_file.unlink()
 
 
 def duration(seconds: float) -> str:
@@ -253,6 +281,9 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     start = time.perf_counter()
     if "fit" in args.only:
         fit(bundle, ROSTER[name], dataset, splits, args)
+    args.together.wait()  # for whole files, also before the next model's state is looked for
+    if not args.together.first:
+        return
     model = bundle.load().to(args.device)
     notes = []
     if "metrics" in args.only:
@@ -283,40 +314,127 @@ def check_writable(folder: Path) -> None:
 
 
 def run_all(args: argparse.Namespace, root: Path) -> int:
-    """Run every chosen model; one that fails, or whose data are missing, is reported and the others still run."""
+    """Run every chosen model; one that fails, or whose data are missing, is reported and the others still run.
+
+    Of several processes that fit one model together none goes on alone: they end at the first failure.
+    """
     failed = []
     for dataset in map(DATASETS.get, args.work):
         check_writable(root / dataset.name)
         names = args.work[dataset.name]
         try:
-            splits = load_splits(dataset, data_folder(args.data_dir), args.dry_run)
+            with in_turn(args.group):
+                splits = load_splits(dataset, data_folder(args.data_dir), args.dry_run)
+                if args.shard_roster and args.group.first:  # one file of all models, so that one process writes it
+                    index = gallery_indices(splits["test"].labels, dataset.gallery_size)
+                    checkpoints.write_gallery(root, dataset.name, index, splits["test"][index])
         except DataError as error:
             print(f"train.py: {error}", file=sys.stderr, flush=True)
             failed += names
             continue
-        where = f"{torch.get_num_threads()} threads" if args.device.type == "cpu" else "float32"
-        print(f"{dataset.title} on {args.device} ({where}): {', '.join(names)}", flush=True)
-        failed += [name for name in names if not ran(name, dataset, splits, root, args)]
+        if args.group.first:
+            for note in splits["train"].notes:
+                print(f"{dataset.title}: {note}", file=sys.stderr)
+        print(f"{dataset.title} on {args.device} ({effort(args)}): {', '.join(names)}", flush=True)
+        if args.shard_roster:
+            names = names[args.group.rank :: args.group.count]
+        for name in names:
+            if not ran(name, dataset, splits, root, args):
+                failed.append(name)
+                if args.together.count > 1:
+                    return 1
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    args.group.wait()  # torchrun would end the others when one ends with code 1
     return 1 if failed else 0
+
+
+def effort(args: argparse.Namespace) -> str:
+    """Say with what a device computes: threads and processes, or the type of numbers."""
+    parts = [f"{torch.get_num_threads()} threads"] if args.device.type == "cpu" else []
+    parts += [] if parts else ["bfloat16" if args.device.type == "cuda" else "float32"]
+    return ", ".join(parts + ([f"{args.group.count} processes"] if args.group.count > 1 else []))
+
+
+@contextmanager
+def in_turn(group: Processes) -> Iterator[None]:
+    """Let the first process do something before the others: what it downloads or decodes is there for them."""
+    if not group.first:
+        group.wait()
+    try:
+        yield
+    finally:
+        if group.first:
+            group.wait()
 
 
 def ran(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace) -> bool:
     """Run one model; say why where it fails."""
     kept = " The bundle on disk is as it was."
+    who = f"process {args.together.rank + 1} of {args.together.count}: " if args.together.count > 1 else ""
     try:
         run(name, dataset, splits, root, args)
         return True
     except BundleError as error:
-        print(f"{name}: failed: {error}.", file=sys.stderr, flush=True)
-    except training.Diverged as error:
-        print(f"{name}: failed: {error}.{kept}", file=sys.stderr, flush=True)
-    except torch.OutOfMemoryError as error:
-        batch = args.batch_size or ROSTER[name].recipe.batch_size
-        reason = f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({error})"
-        print(f"{name}: failed: {reason}.{kept}", file=sys.stderr, flush=True)
+        reason = f"{error}."
+    except (training.Diverged, training.TooFew) as error:
+        reason = f"{error}.{kept}"
+    except (RuntimeError, MemoryError) as error:
+        if not (reason := known_reason(error, name, args)):
+            raise
+        reason += f".{kept}"
+    print(f"{who}{name}: failed: {reason}", file=sys.stderr, flush=True)
+    free_memory()
     return False
+
+
+def known_reason(error: Exception, name: str, args: argparse.Namespace) -> str:
+    """Say what can be done about a lack of memory or of other processes; empty for other errors."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+        batch = args.batch_size or ROSTER[name].recipe.batch_size
+        return f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({text})"
+    if args.together.count > 1 and (isinstance(error, DistError) or "peer" in text or "onnection" in text):
+        return f"another process is gone, its message says why ({text})"
+    return ""
+
+
+def free_memory() -> None:
+    """Give back what a model that failed has left on a GPU, for the next one."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into `Terminated`, so that it ends the run like Ctrl-C."""
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def work(args: argparse.Namespace) -> int:
+    """Do what the command line asks for; return the exit code."""
+    if args.download:
+        for dataset in [args.dataset] if args.dataset else args.work:
+            download(DATASETS[dataset], data_folder(args.data_dir))
+        return 0
+    args.group = processes.start(args.device)
+    args.together = ALONE if args.shard_roster else args.group
+    if not args.together.first:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if not args.dry_run:
+        return run_all(args, checkpoints.root_folder(args.checkpoints))
+    args.epochs = 1
+    with tempfile.TemporaryDirectory() as scratch:
+        return run_all(args, Path(scratch))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -325,27 +443,23 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         print_roster()
         return 0
-    torch.set_num_threads(args.threads or os.cpu_count() or 1)
+    torch.set_num_threads(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
     try:
-        if args.download:
-            for dataset in [args.dataset] if args.dataset else args.work:
-                download(DATASETS[dataset], data_folder(args.data_dir))
-            return 0
-        if args.dry_run:
-            args.epochs = 1
-            with tempfile.TemporaryDirectory() as scratch:
-                return run_all(args, Path(scratch))
-        return run_all(args, checkpoints.root_folder(args.checkpoints))
+        with terminable():
+            code = work(args)
+        processes.stop()
+        return code
     except (DataError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        how, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
         print(
-            "\ninterrupted: finished stages are kept, the bundle that was being fitted is as it was before, and its "
+            f"\n{how}: finished stages are kept, the bundle that was being fitted is as it was before, and its "
             "whole epochs wait for --resume",
             file=sys.stderr,
         )
-        return 130
+        return code
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+"""The processes of one run, as `torchrun` starts them: who I am, sums over all, waiting for each other.
+
+Rank 0 alone writes and prints. A process that fails ends; torchrun then ends the others.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+import torch.nn as nn
+
+PATIENCE = timedelta(days=7)  # they wait while one of them measures, or fits a model of its own
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Number `rank`, from 0, among `count` processes; one alone belongs to no group."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and prints."""
+        return self.rank == 0
+
+    def share(self, index: torch.Tensor) -> torch.Tensor:
+        """Take this process's part of indices `(N,)`: every `count`-th; parts differ by one image at most."""
+        return index[self.rank :: self.count] if self.count > 1 else index
+
+    def sums(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Add up what each process has under the same names."""
+        if self.count == 1:
+            return dict(values)
+        total = torch.tensor(list(values.values()), dtype=torch.float64)
+        dist.all_reduce(total)
+        return dict(zip(values, total.tolist(), strict=True))
+
+    def agree(self, module: nn.Module) -> None:
+        """Give every process the buffers of rank 0: running statistics differ where each saw its own images."""
+        if self.count > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        if self.count > 1:
+            dist.all_reduce(torch.zeros(1))
+
+
+ALONE = Processes()
+
+
+def start(device: torch.device) -> Processes:
+    """Join the group that the variables of torchrun describe; alone where there are none.
+
+    Raises:
+        RuntimeError: the group does not come about; torch says why.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return ALONE
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    return Processes(dist.get_rank(), dist.get_world_size())
+
+
+def on_this_machine() -> int:
+    """Count the processes that share this machine's cores."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def stop() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -288,7 +288,7 @@ class Step:
             model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
         self.sums: dict[str, torch.Tensor] = {}
-        self.resident = data.images.device == self.device
+        self.resident = on_device(data.images, self.device)
         self.graph = Graph(self) if self.resident and processes.count == 1 and self.device.type == "cuda" else None
 
     def begin(self, seed: int, epoch: int) -> None:
@@ -382,7 +382,7 @@ def on_side_stream(run: Callable[[], torch.Tensor]) -> torch.Tensor:
 
 
 def record(run: Callable[[], torch.Tensor], generator: torch.Generator) -> tuple[Callable[[], None], torch.Tensor]:
-    """Record what `run` launches without running it; return what replays it, and the tensor that then has its result."""
+    """Record what `run` launches without running it; return what replays it, and the tensor of its result."""
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(generator)
     with torch.cuda.graph(graph):
@@ -440,10 +440,15 @@ def place(data: ImageSet, device: torch.device, room: int | None = None) -> Imag
     return replace(data, images=images, labels=data.labels.to(device))
 
 
+def on_device(images: torch.Tensor, device: torch.device) -> bool:
+    """Say whether images are where they are computed on."""
+    return images.device == device
+
+
 def gather(data: ImageSet, index: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy images by index `(B,)` to the device: uint8 `(B, C, H, W)`, through pinned memory on the way to CUDA."""
     # index_select copies whole images, indexing with brackets one pixel after the other
-    if data.images.device == device:
+    if on_device(data.images, device):
         return data.images.index_select(0, index)
     images = data.images.index_select(0, index.to(data.images.device))
     return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -219,3 +220,109 @@ def test_a_fitting_that_was_stopped_goes_on_as_if_it_had_not_been(name, few):
         assert dataclasses.replace(a, seconds=0) == dataclasses.replace(b, seconds=0)
     for key, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], value)
+
+
+def plain_loop(model, train, recipe, seed):
+    """Fit with the simplest code that means the same: one loop, indexing, the default optimiser in float32."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    n_steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, n_steps)
+    means = []
+    for _ in range(recipe.epochs):
+        total = 0.0
+        for index in torch.randperm(len(train), generator=generator).split(recipe.batch_size):
+            x, labels = train.images[index].float() / 255, train.labels[index]
+            x = augment(x, recipe.flip, recipe.shift, generator)
+            batch = (x, x, labels)
+            if recipe.noise:
+                low, high = recipe.noise_levels
+                level = low + (high - low) * torch.rand(len(x), generator=generator)
+                batch = (NOISES[recipe.noise].corrupt(x, level, generator), x, labels)
+            loss = training.batch_loss(model, batch, recipe, generator)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(index)
+        means.append(total / len(train))
+    return means
+
+
+def test_the_numbers_are_those_of_the_plain_loop(digits_entry, few):
+    recipe = dataclasses.replace(digits_entry.recipe, epochs=2, batch_size=60)
+    expected = plain_loop(make(digits_entry).train(), few[0], recipe, seed=0)
+    got = [epoch.train["loss"] for epoch in fit(make(digits_entry), *few, recipe, seed=0)]
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def records(model, few, recipe, room=None):
+    return [dataclasses.replace(e, seconds=0) for e in Fitting(model, *few, recipe, 0, room=room).epochs()]
+
+
+def test_images_that_do_not_fit_the_device_are_streamed_and_the_numbers_are_the_same(
+    digits_entry, few, tmp_path, monkeypatch
+):
+    recipe = dataclasses.replace(digits_entry.recipe, epochs=2, batch_size=64)
+    path = tmp_path / "images.uint8"
+    path.write_bytes(few[0].images.numpy().tobytes())
+    mapped = np.memmap(path, np.uint8, "c", shape=tuple(few[0].images.shape))
+    streamed = dataclasses.replace(few[0], images=torch.from_numpy(mapped))
+    resident = records(make(digits_entry), few, recipe)
+    monkeypatch.setattr(training, "on_device", lambda images, device: False)  # as if the device were another
+    assert records(make(digits_entry), (streamed, few[1]), recipe, room=1000) == resident
+
+
+@pytest.mark.parametrize(("room", "moved"), [(1000, False), (10**9, True), (None, True)])
+def test_images_move_to_a_device_that_has_room_for_them(few, room, moved):
+    placed = training.place(few[0], torch.device("meta"), room)
+    assert (placed.images.device.type == "meta") == moved
+    assert placed.labels.device.type == "meta"
+
+
+def record_on_the_cpu(run, generator):
+    """Stand in for a CUDA graph: each replay puts result and gradients where the recorded run put them."""
+    result = torch.zeros(())
+    gradients = {}
+    step = run.__self__.step
+
+    def replay():
+        step.optimizer.zero_grad()
+        result.copy_(run())
+        for parameter in step.optimizer.param_groups[0]["params"]:
+            parameter.grad = gradients.setdefault(parameter, torch.empty_like(parameter)).copy_(parameter.grad)
+
+    totals = {name: value.clone() for name, value in step.sums.items()}
+    state = generator.get_state()
+    replay()  # makes the gradients; a recording changes nothing else
+    generator.set_state(state)
+    for name, value in totals.items():
+        step.sums[name].copy_(value)
+    return replay, result
+
+
+@pytest.mark.parametrize("name", ["fc-ae", "conv-vae", "conv-dae"])
+def test_a_step_that_was_recorded_and_is_replayed_gives_the_same_numbers(name, few, monkeypatch):
+    recipe = dataclasses.replace(ROSTER[name].recipe, epochs=2, batch_size=50, flip=True)
+    part = few[0][torch.arange(270)], few[1]  # the last batch is smaller and is not replayed
+    expected = records(make(ROSTER[name]), part, recipe)
+    monkeypatch.setattr(training, "record", record_on_the_cpu)
+    monkeypatch.setattr(training, "on_side_stream", lambda run: run())
+    fitting = Fitting(make(ROSTER[name]), *part, recipe, 0)
+    fitting.step.graph = training.Graph(fitting.step)
+    assert [dataclasses.replace(e, seconds=0) for e in fitting.epochs()] == expected
+    assert fitting.step.graph.calls == 10
+
+
+def test_a_batch_larger_than_the_set_is_the_set(dense, few):
+    [epoch] = fit(dense, *few, Recipe(epochs=1, batch_size=10_000, learning_rate=0.0, schedule="constant"), seed=0)
+    x = to_float(few[0].images)
+    assert epoch.train["loss"] == pytest.approx(F.mse_loss(dense(x), x).item(), rel=1e-5)
+
+
+def test_seconds_are_right_when_the_time_of_day_jumps(dense, few, monkeypatch):
+    day = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr(training.time, "time", lambda: next(day))
+    epochs = list(fit(dense, *few, Recipe(epochs=3), seed=0))
+    assert all(0 < epoch.seconds < 60 for epoch in epochs)

@@ -229,9 +229,12 @@ class Fitting:
         self.model.load_state_dict(parts["model"])
         self.best = {k: v.to(self.device) for k, v in parts["best"].items()}
         moments: dict[int, dict[str, torch.Tensor]] = {}
+        parameters = list(self.model.parameters())
         for name, tensor in parts["optimizer"].items():
             i, _, key = name.partition(".")
-            moments.setdefault(int(i), {})[key] = tensor
+            like = parameters[int(i)]
+            # the fused update walks weights and moments side by side in memory: they need the same layout
+            moments.setdefault(int(i), {})[key] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
         self.optimizer.load_state_dict({"state": moments, "param_groups": state.values["groups"]})
         self.schedule.load_state_dict(state.values["schedule"])
         self.epoch, self.best_loss = state.values["epoch"], state.values["best_loss"]

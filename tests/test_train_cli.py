@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -260,7 +261,7 @@ def test_fitting_and_measuring_need_neither_streamlit_nor_plotly_nor_umap(checkp
     assert "umap_2d" not in bundle.codes()
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
 def test_a_run_that_is_stopped_leaves_the_bundle_byte_for_byte(digits_copy, name, code):
     before = contents(digits_copy)
     process = child("fc-ae", "--epochs", "100000")
@@ -272,7 +273,8 @@ def test_a_run_that_is_stopped_leaves_the_bundle_byte_for_byte(digits_copy, name
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=300)
     assert process.returncode == code
-    assert (b"interrupted" in err) == (name == "SIGINT")
+    said = {"SIGINT": b"interrupted: finished", "SIGTERM": b"terminated: finished"}
+    assert all((words in err) == (name == kind) for kind, words in said.items())
     assert b"Traceback" not in err
     Bundle("digits", "fc-ae", digits_copy).state_file.unlink(missing_ok=True)
     assert contents(digits_copy) == before
@@ -347,3 +349,83 @@ def test_a_model_that_does_not_fit_the_memory_says_what_to_lower_and_the_next_ru
     after = contents(digits_copy)
     assert after["digits/fc-ae/model.safetensors"] == before["digits/fc-ae/model.safetensors"]
     assert after["digits/ffnn/model.safetensors"] != before["digits/ffnn/model.safetensors"]
+
+
+def test_a_state_of_another_architecture_is_not_resumed_and_says_what_differs(checkpoints_root, capsys):
+    process = child("conv-ae", "--only", "fit", "--epochs", "100000")
+    other, mine = (Bundle("digits", name, checkpoints_root).state_file for name in ("conv-ae", "fc-ae"))
+    while not other.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    other.replace(mine)
+    assert run("fc-ae", "--only", "fit", "--resume") == 1
+    err = capsys.readouterr().err
+    assert "model is conv-ae, not fc-ae" in err
+    assert "architecture.channels is [16, 32, 64], not []" in err
+    assert not Bundle("digits", "fc-ae", checkpoints_root).folder.exists()
+
+
+def test_a_state_of_another_data_set_is_not_resumed_and_says_what_differs(checkpoints_root, capsys, monkeypatch):
+    state_file = Bundle("digits", "fc-ae", checkpoints_root).state_file
+    process = child("fc-ae", "--only", "fit", "--epochs", "100000")
+    while not state_file.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    monkeypatch.setitem(DATASETS, "mnist", dataclasses.replace(DATASETS["digits"], name="mnist"))
+    (checkpoints_root / "mnist").mkdir()
+    state_file.replace(checkpoints_root / "mnist" / state_file.name)
+    assert train.main(["fc-ae", "--dataset", "mnist", "--device", "cpu", "--only", "fit", "--resume"]) == 1
+    assert "data.dataset is digits, not mnist" in capsys.readouterr().err
+
+
+def test_a_read_only_folder_is_found_before_training(checkpoints_root, monkeypatch, capsys):
+    def refuse(dir):  # the superuser may write where permissions forbid it
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(train.tempfile, "TemporaryFile", refuse)
+    assert run("fc-ae") == 1
+    captured = capsys.readouterr()
+    assert f"cannot be written to {checkpoints_root / 'digits'}: Read-only file system" in captured.err
+    assert "threads" not in captured.out
+
+
+def test_memory_that_the_cpu_does_not_have_is_asked_for_and_the_message_says_what_to_lower(
+    digits_copy, monkeypatch, capsys
+):
+    before = contents(digits_copy)
+    monkeypatch.setattr(training.Fitting, "epochs", lambda fitting, progress: torch.empty(2**60))
+    assert run("fc-ae", "--only", "fit", "--epochs", "1") == 1
+    assert "fc-ae: failed: cpu is out of memory; try --batch-size 64" in capsys.readouterr().err
+    assert contents(digits_copy) == before
+
+
+def test_an_error_that_is_no_lack_of_memory_is_not_hidden(digits_copy, monkeypatch):
+    def broken(fitting, progress):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(training.Fitting, "epochs", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        run("fc-ae", "--only", "fit", "--epochs", "1")
+
+
+def test_the_device_limit_streams_the_images_and_the_weights_are_the_same(checkpoints_root, tmp_path, monkeypatch):
+    rooms = []
+    place = training.place
+    monkeypatch.setattr(training, "place", lambda data, device, room: rooms.append(room) or place(data, device, room))
+    for folder, limit in (("resident", ()), ("streamed", ("--device-limit", "0"))):
+        arguments = ("fc-ae", "--only", "fit", "--epochs", "1", "--checkpoints", str(tmp_path / folder))
+        assert run(*arguments, *limit) == 0
+    resident, streamed = (Bundle("digits", "fc-ae", tmp_path / f).weights_digest() for f in ("resident", "streamed"))
+    assert resident == streamed
+    assert rooms == [None, None, 0, 0]
+
+
+@pytest.mark.parametrize(("rank", "asked", "given"), [("1", "cuda", "cuda:1"), ("1", "cuda:3", "cuda:3")])
+def test_each_process_of_a_machine_asks_for_a_gpu_of_its_own(monkeypatch, rank, asked, given):
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(torch, "zeros", lambda n, device: None)
+    assert train.choose_device(asked) == torch.device(given)

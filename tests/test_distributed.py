@@ -1,0 +1,191 @@
+"""Several processes, started by torchrun as a user would, on the CPU with gloo."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+import train
+from explorer import processes
+from explorer.checkpoints import FITTED, Bundle
+from explorer.datasets import DATASETS
+from explorer.processes import Processes
+from explorer.roster import ROSTER
+from explorer.training import Fitting, Recipe, TooFew
+
+ROOT = Path(train.__file__).parent
+SHORT = ("--epochs", "2", "--batch-size", "101")  # shares of 51 and 50 images
+OPTIONS = ("--dataset", "digits", "--device", "cpu", "--threads", "1")
+
+
+def torchrun(program, *arguments, count=2):
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
+    return subprocess.run(
+        [*launcher, *program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )  # fmt: skip
+
+
+def fit_together(root, *arguments):
+    return torchrun(["train.py"], *arguments, "--only", "fit", "--checkpoints", str(root), *OPTIONS)
+
+
+def fit_alone(root, *arguments):
+    assert train.main([*arguments, "--only", "fit", "--checkpoints", str(root), *OPTIONS]) == 0
+
+
+def losses_of(root, name):
+    history = Bundle("digits", name, root).history()
+    return history["train_loss"] + history["validation_loss"]
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    together, alone = (tmp_path_factory.mktemp(name) for name in ("together", "alone"))
+    names = ("fc-ae", "conv-ae-128", "conv-dae", "ffnn")
+    ended = fit_together(together, *names, *SHORT)
+    assert ended.returncode == 0, ended.stderr
+    fit_alone(alone, *names, *SHORT)
+    return together, alone, ended
+
+
+# where only the order of images is drawn, the order of additions alone differs; noise is each process's own
+@pytest.mark.parametrize(("name", "tolerance"), [("fc-ae", 1e-4), ("conv-ae-128", 1e-4), ("conv-dae", 0.05)])
+def test_two_processes_give_the_losses_of_one(roots, name, tolerance):
+    assert losses_of(roots[0], name) == pytest.approx(losses_of(roots[1], name), rel=tolerance)
+
+
+def test_a_classifier_learns_in_two_processes_though_each_has_its_own_batch_statistics(roots):
+    accuracy = Bundle("digits", "ffnn", roots[0]).history()["validation_accuracy"]
+    assert accuracy[-1] > 0.6
+
+
+def test_the_first_process_alone_prints_and_writes(roots):
+    together, _, ended = roots
+    assert ended.stdout.count("fc-ae: 2 epochs") == 1
+    assert "cpu (1 threads, 2 processes)" in ended.stdout
+    files = {path.name for path in (together / "digits" / "fc-ae").iterdir()}
+    assert files == set(FITTED)
+    assert [path.name for path in (together / "digits").iterdir() if path.name.startswith(".")] == []
+
+
+def test_processes_that_were_stopped_go_on_as_if_they_had_not_been(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert fit_together(whole, "conv-dae", "--epochs", "3").returncode == 0
+    program = tmp_path / "stopping.py"
+    program.write_text(
+        textwrap.dedent("""
+        import os, signal, sys
+        from explorer.checkpoints import Bundle
+        import train
+
+        write_state = Bundle.write_state
+
+        def write_and_die(bundle, *values):
+            write_state(bundle, *values)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Bundle.write_state = write_and_die
+        sys.exit(train.main())
+        """)
+    )
+    arguments = ("conv-dae", "--epochs", "3", "--only", "fit", "--checkpoints", str(stopped), *OPTIONS)
+    assert run_program(program, *arguments).returncode != 0
+    bundle = Bundle("digits", "conv-dae", stopped)
+    assert bundle.state_file.exists() and not bundle.folder.exists()
+    assert fit_together(stopped, "conv-dae", "--epochs", "3", "--resume").returncode == 0
+    assert losses_of(stopped, "conv-dae") == losses_of(whole, "conv-dae")
+
+
+def run_program(program, *arguments):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + program.read_text()
+    program.write_text(code)
+    return torchrun([str(program)], *arguments)
+
+
+def test_a_process_that_fails_ends_the_run_and_says_so_and_leaves_no_half_written_bundle(tmp_path):
+    program = tmp_path / "failing.py"
+    program.write_text(
+        textwrap.dedent("""
+        import os
+        import torch
+        import train
+        from explorer.training import Step
+
+        call = Step.__call__
+        calls = 0
+
+        def starved(step, *values):
+            global calls
+            calls += 1
+            if os.environ["RANK"] == "1" and calls > 25:
+                raise torch.OutOfMemoryError("tried to allocate 3 GiB")
+            return call(step, *values)
+
+        Step.__call__ = starved
+        sys.exit(train.main())
+        """)
+    )
+    arguments = ("fc-ae", "ffnn", "--epochs", "3", "--checkpoints", str(tmp_path / "root"), *OPTIONS)
+    ended = run_program(program, *arguments)
+    assert ended.returncode != 0
+    assert "process 2 of 2: fc-ae: failed: cpu is out of memory; try --batch-size 64" in ended.stderr
+    assert "ffnn:" not in ended.stdout
+    assert not (tmp_path / "root" / "digits" / "fc-ae").exists()
+    assert [p for p in (tmp_path / "root" / "digits").iterdir() if p.suffix == ".new"] == []
+
+
+def test_a_sharded_roster_is_fitted_whole_with_each_model_in_one_process(tmp_path, roots):
+    names = ("fc-ae", "conv-ae-128", "conv-dae", "ffnn")
+    ended = fit_together(tmp_path, *names, *SHORT, "--shard-roster")
+    assert ended.returncode == 0, ended.stderr
+    for name in names:
+        assert losses_of(tmp_path, name) == losses_of(roots[1], name)
+        assert ended.stdout.count(f"{name}: 2 epochs") == 1
+    with (tmp_path / "digits" / "gallery.json").open() as file:
+        assert "indices" in file.read()
+
+
+def test_a_sharded_model_that_fails_does_not_stop_the_others(tmp_path):
+    program = tmp_path / "diverging.py"
+    program.write_text(
+        textwrap.dedent("""
+        import dataclasses
+        import train
+        from explorer.roster import ROSTER
+
+        recipe = dataclasses.replace(ROSTER["conv-ae"].recipe, learning_rate=1e30)
+        ROSTER["conv-ae"] = dataclasses.replace(ROSTER["conv-ae"], recipe=recipe)
+        sys.exit(train.main())
+        """)
+    )
+    root = tmp_path / "root"
+    arguments = ("conv-ae", "fc-ae", "--epochs", "3", "--only", "fit", "--checkpoints", str(root), *OPTIONS)
+    ended = run_program(program, *arguments, "--shard-roster")
+    assert ended.returncode != 0
+    assert "conv-ae: failed: the loss became nan" in ended.stderr
+    assert set(path.name for path in (root / "digits").iterdir()) == {"fc-ae", "gallery.json"}
+
+
+def test_too_few_images_for_so_many_processes_are_refused_before_training():
+    few = DATASETS["digits"].load("validation")[torch.arange(5)]
+    with pytest.raises(TooFew, match=r"3 processes need batches and splits of at least 6 images; .* 5 and 5"):
+        Fitting(ROSTER["fc-ae"].config.build(), few, few, Recipe(), 0, Processes(0, 3))
+
+
+@pytest.mark.parametrize("n", [6, 7, 8])
+def test_shares_part_a_batch_and_differ_by_one_image_at_most(n):
+    shares = [Processes(rank, 3).share(torch.arange(n)) for rank in range(3)]
+    assert sorted(torch.cat(shares).tolist()) == list(range(n))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_one_process_alone_needs_no_group(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert processes.start(torch.device("cpu")) == processes.ALONE
+    assert processes.ALONE.sums({"loss": 0.25}) == {"loss": 0.25}
+    processes.ALONE.wait()
+    assert not dist.is_initialized()

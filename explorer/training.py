@@ -186,23 +186,31 @@ class Fitting:
 
     def _train(self, progress: Callable[[int, float], None] | None) -> tuple[dict[str, float], float]:
         """Train for one epoch; return the parts of the loss over all images, and the last learning rate."""
-        self.model.train()
-        self.step.begin(self.seed, self.epoch)
-        since_report = 0
-        order = torch.randperm(len(self.train), generator=self.generator, device=self.device)
-        batches = _batches(order, self.recipe.batch_size, 2 * self.processes.count)
-        for number, (index, images) in enumerate(self.step.feed(batches), start=1):
-            loss = self.step(index, images, len(batches[number - 1]))
-            learning_rate = self.schedule.get_last_lr()[0]
-            self.schedule.step()
-            since_report += len(batches[number - 1])
-            if number % REPORT_EVERY == 0 or number == len(batches):
+        since_report = n_seen = 0
+        learning_rate = 0.0
+        for number, (n_images, loss) in enumerate(self.steps(), start=1):
+            since_report, n_seen = since_report + n_images, n_seen + n_images
+            if number % REPORT_EVERY == 0 or n_seen == len(self.train):
                 value = _finite(loss.item(), self.epoch + 1, number, self.recipe)
                 if progress:
                     progress(since_report, value)
                 since_report = 0
+            learning_rate = self.schedule.get_last_lr()[0]
+            self.schedule.step()
         means = {name: (value / len(self.train)).item() for name, value in self.step.sums.items()}
         return self.processes.sums(means), learning_rate
+
+    def steps(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Train on every image once; yield the number of images and the loss of each step.
+
+        The loss is that of this process's share, the number that of all. The schedule is left to the caller.
+        """
+        self.model.train()
+        self.step.begin(self.seed, self.epoch)
+        order = torch.randperm(len(self.train), generator=self.generator, device=self.device)
+        batches = _batches(order, self.recipe.batch_size, 2 * self.processes.count)
+        for whole, (index, images) in zip(batches, self.step.feed(batches), strict=True):
+            yield len(whole), self.step(index, images, len(whole))
 
     def state(self) -> State:
         """Copy all that is needed to go on from here."""

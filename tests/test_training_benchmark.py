@@ -1,0 +1,124 @@
+"""The training benchmark prints its figures, and the loops it compares do what they say."""
+
+import contextlib
+import io
+import json
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import training as benchmark
+from benchmarks.training import Size
+from explorer.datasets import DATASETS
+from explorer.roster import ROSTER
+
+CPU = torch.device("cpu")
+FIGURES = {
+    "model", "device", "images_per_second", "plain_images_per_second", "ratio", "ceiling_fraction",
+    "seconds_to_reported",
+}  # fmt: skip
+
+
+def test_a_model_has_one_json_line_with_every_figure():
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert benchmark.main(["fc-ae", "--dataset", "digits", "--device", "cpu", "--quick", "--json"]) == 0
+    [line] = [json.loads(text) for text in out.getvalue().splitlines()]
+    assert set(line) >= FIGURES
+    assert line["ratio"] == pytest.approx(line["images_per_second"] / line["plain_images_per_second"], abs=0.01)
+    assert line["plain_images_per_second"] == max(line["plain_by_workers"].values())
+    assert line["seconds_to_reported"] is None  # the report's figure is on other images
+
+
+def loops(name, digits):
+    plain = benchmark.pictures(DATASETS["digits"], None)
+    return {
+        "ours": benchmark.our_loop(name, digits["train"], CPU),
+        "ceiling": benchmark.ceiling_loop(name, digits["train"], CPU, update=True),
+        "plain": benchmark.plain_loop(name, plain, CPU, workers=0),
+    }
+
+
+@pytest.mark.parametrize("name", ["fc-ae", "conv-vae", "ffnn"])
+def test_every_loop_changes_the_weights_and_counts_its_images(name, digits, monkeypatch):
+    built = []
+    build = type(ROSTER[name].config).build
+    monkeypatch.setattr(type(ROSTER[name].config), "build", lambda config: built.append(build(config)) or built[-1])
+    for loop in loops(name, digits).values():
+        steps = loop()
+        assert next(steps) == ROSTER[name].recipe.batch_size
+        before = [p.detach().clone() for p in built[-1].parameters()]
+        assert next(steps) == ROSTER[name].recipe.batch_size
+        assert not all(torch.equal(a, b) for a, b in zip(before, built[-1].parameters(), strict=True))
+        steps.close()
+
+
+def test_pictures_are_the_images_as_torchvision_would_give_them(digits):
+    pictures = benchmark.pictures(DATASETS["digits"], None)
+    x, label = pictures[7]
+    assert torch.equal(x, digits["train"].images[7].float() / 255)
+    assert (len(pictures), label) == (1300, digits["train"].labels[7].item())
+
+
+@pytest.mark.parametrize(("goal", "reached"), [(0.9, True), (0.0, False)])
+def test_the_time_to_a_figure_is_there_when_it_is_reached(digits, monkeypatch, goal, reached):
+    entry = benchmark.dataclasses.replace(ROSTER["fc-ae"], reported={"mse": goal})
+    monkeypatch.setitem(ROSTER, "fc-ae", entry)
+    monkeypatch.setitem(benchmark.REACH, "fc-ae", 1)
+    seconds = benchmark.seconds_to_reported("fc-ae", digits, CPU)
+    assert (seconds is not None and seconds > 0) == reached
+
+
+def test_a_size_is_measured_from_a_mapped_file_larger_than_what_is_read():
+    row = benchmark.measure_size(Size(n_images=3000, side=16, code=8, mapped=True), "cpu", 1, most=256)
+    assert row["data_bytes"] == 3000 * 3 * 16 * 16
+    assert row["images_per_second"] == pytest.approx(3000 / row["seconds_per_epoch"])
+    assert row["peak_bytes"] >= 0
+
+
+def test_the_fit_of_a_line_is_that_line_and_the_plot_shows_every_size(tmp_path):
+    rows = [
+        {"n_images": n, "side": 64, "code": 1, "seconds_per_epoch": 2 + 0.5 * n, "peak_bytes": 7.0 * n}
+        for n in (1, 2, 3, 4)
+    ]
+    line = {"curve": "images", "sizes": rows, **benchmark.fits("images", rows)}
+    assert line["fit"]["seconds_per_epoch"] == pytest.approx({"at_0": 2.0, "per_unit": 0.5})
+    assert line["fit"]["peak_bytes"] == pytest.approx({"at_0": 0.0, "per_unit": 7.0}, abs=1e-9)
+    benchmark.draw([line], tmp_path / "plot.svg")
+    drawn = ET.parse(tmp_path / "plot.svg").getroot()
+    assert len([e for e in drawn if e.tag.endswith("circle")]) == 4
+
+
+def test_every_curve_has_at_least_four_sizes_and_the_faces_are_all_there():
+    curves = benchmark.size_jobs(quick=False)
+    assert all(len(sizes) >= 4 for name, sizes in curves.items() if name != "celeba")
+    assert [(size.n_images, size.side) for size in curves["celeba"]] == [(202_599, 64), (202_599, 128)]
+
+
+def test_formats_and_threads_are_compared_and_the_threads_put_back(digits):
+    threads = torch.get_num_threads()
+    made = benchmark.settings("fc-ae", digits["train"], SimpleNamespace(turns=1, seconds=0.01))
+    assert len(made["images_per_second"]) == 2 * len({1, threads})
+    assert made["best"] in made["images_per_second"]
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fc-xy"], "unknown model 'fc-xy'"),
+        (["--device", "abacus"], "is not there"),
+        (["--threads", "0"], "at least 1"),
+    ],
+)
+def test_a_wrong_command_ends_with_code_2_and_says_why(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_data_are_said(tmp_path, capsys):
+    assert benchmark.main(["fc-ae", "--device", "cpu", "--data-dir", str(tmp_path)]) == 1
+    assert "is missing" in capsys.readouterr().err

@@ -223,13 +223,19 @@ def _read_faces(data_dir: Path, split: Split) -> ImageSet:
     if not len(index):
         raise DataError(f"no image in {data_dir / celeba.FOLDER} belongs to the {split} part; add some that do.")
     return ImageSet(
-        torch.from_numpy(faces.images[index]),
+        torch.from_numpy(faces.images[_rows(index)]),
         torch.zeros(len(index), dtype=torch.long),
         _FACES,
         torch.from_numpy(faces.attributes[index]),
         tuple(faces.names[i] for i in index),
         faces.notes,
     )
+
+
+def _rows(index: np.ndarray) -> np.ndarray | slice:
+    """Name rows in increasing order `(N,)` as a slice where they are neighbours: of a mapped file nothing is copied."""
+    together = index[-1] - index[0] + 1 == len(index)  # as in the official partition
+    return slice(index[0], index[-1] + 1) if together else index
 
 
 def _pick_faces(data_dir: Path, names: Sequence[str]) -> torch.Tensor:

@@ -320,9 +320,11 @@ class Step:
         if self.resident:
             yield from ((index, None) for index in shares)
             return
+        # moved at once: each move from a GPU would wait for all that it has been asked for
+        places = torch.cat(shares).to(self.data.images.device).split([len(share) for share in shares])
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(gather, self.data, shares[0], self.device)
-            for index, following in zip(shares, [*shares[1:], None], strict=True):
+            coming = pool.submit(gather, self.data, places[0], self.device)
+            for index, following in zip(shares, [*places[1:], None], strict=True):
                 images = coming.result()
                 if following is not None:
                     coming = pool.submit(gather, self.data, following, self.device)
@@ -405,7 +407,7 @@ def expected_seconds(fitting: Fitting, n_steps: int = 5) -> float:
     """Estimate how long the epochs that are left will take, from a few steps of a copy of the model."""
     recipe, device = fitting.recipe, fitting.device
     generator = torch.Generator(device).manual_seed(fitting.seed)
-    step = Step(copy.deepcopy(fitting.model).train(), fitting.train, recipe, generator)
+    step = Step(copy.deepcopy(fitting.model).train(), fitting.train, recipe, generator, fitting.processes)
     index = torch.arange(min(recipe.batch_size, len(fitting.train)), device=device)
     warm_up = WARM_UP + 1 if device.type == "cuda" else 1
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global generator
@@ -413,7 +415,7 @@ def expected_seconds(fitting: Fitting, n_steps: int = 5) -> float:
             if number == warm_up:
                 start = time.perf_counter()
             step(part, images, len(index)).item()  # waits for the device
-    per_image = (time.perf_counter() - start) / (n_steps * len(index) * fitting.processes.count)
+    per_image = (time.perf_counter() - start) / (n_steps * len(index))
     n_epochs = recipe.epochs - fitting.epoch
     return n_epochs * per_image * (len(fitting.train) + len(fitting.validation) / 3)  # no backward pass there
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from explorer import training
+from explorer import celeba, training
+from explorer.datasets import DATASETS
 from explorer.images import to_float
 from explorer.noise import NOISES
 from explorer.roster import ROSTER
@@ -329,3 +330,16 @@ def test_seconds_are_right_when_the_time_of_day_jumps(dense, few, monkeypatch):
     monkeypatch.setattr(training.time, "time", lambda: next(day))
     epochs = list(fit(dense, *few, Recipe(epochs=3), seed=0))
     assert all(0 < epoch.seconds < 60 for epoch in epochs)
+
+
+@pytest.mark.parametrize(("partition", "mapped"), [([0, 0, 0, 1, 2], True), ([0, 1, 0, 0, 2], False)])
+def test_faces_that_are_neighbours_stay_in_the_mapped_file(tmp_path, monkeypatch, partition, mapped):
+    path = tmp_path / "faces.uint8"
+    path.write_bytes(bytes(range(5 * 12)))
+    images = np.memmap(path, np.uint8, "c", shape=(5, 3, 2, 2))
+    attributes, numbers = np.zeros((5, 40), np.int8), np.zeros(5, np.int64)
+    faces = celeba.Faces(images, tuple("abcde"), np.array(partition), attributes, numbers, ())
+    monkeypatch.setattr(celeba, "read", lambda data_dir, seed: faces)
+    data = DATASETS["celeba"].load("train", tmp_path)
+    assert np.array_equal(data.images.numpy(), images[np.array(partition) == 0])
+    assert np.shares_memory(data.images.numpy(), images) == mapped

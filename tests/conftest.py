@@ -14,8 +14,12 @@ AUTOENCODERS = [name for name, entry in ROSTER.items() if entry.is_autoencoder]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads():
-    torch.set_num_threads(2)
+def one_thread():
+    """Two test processes share what may be two cores; the programs they start inherit the variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -104,7 +108,7 @@ def checkpoints_root(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def digits_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("digits") / "checkpoints"
-    arguments = ["--dataset", "digits", "--epochs", "2", "--device", "cpu", "--threads", "2"]
+    arguments = ["--dataset", "digits", "--epochs", "2", "--device", "cpu", "--threads", "1"]
     assert train.main([*arguments, "--checkpoints", str(root)]) == 0
     return root
 

@@ -67,7 +67,7 @@ def faces(tmp_path_factory):
     (data / "celeba" / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
     head = [str(len(names)), " ".join(ATTRIBUTES)]
     (data / "celeba" / "list_attr_celeba.txt").write_text("\n".join(head + labels) + "\n")
-    arguments = ["--dataset", "celeba", "--epochs", "1", "--device", "cpu", "--threads", "2"]
+    arguments = ["--dataset", "celeba", "--epochs", "1", "--device", "cpu", "--threads", "1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
         assert train.main([*arguments, "--data-dir", str(data), "--checkpoints", str(root)]) == 0

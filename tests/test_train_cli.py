@@ -20,7 +20,7 @@ from explorer.noise import NOISES
 from explorer.roster import ROSTER
 
 ROOT = Path(train.__file__).parent
-DIGITS = ("--dataset", "digits", "--device", "cpu", "--threads", "2")
+DIGITS = ("--dataset", "digits", "--device", "cpu", "--threads", "1")
 FIGURES = {
     "plain": {"mse", "psnr", "ssim", "psnr_by_noise", "psnr_by_noise_classical", "weights"},
     "variational": {"negative_elbo", "reconstruction", "kl", "kl_per_dimension"},

@@ -6,7 +6,7 @@
     python -m benchmarks.training --sizes --json             time and memory against the size, with a fitted line
     python -m benchmarks.training --settings --json          memory formats and numbers of threads, CPU
 
-Loops take turns in one process, and each figure is the best of its turns. Rates are images per second, training
+Loops take turns, and each figure is the best of its turns. Rates are images per second, training
 only:
 
     images_per_second        our loop: augmentation, noise, update, schedule, reports and all, as `train.py` runs it
@@ -26,6 +26,7 @@ Exit codes: 0 all were measured, 1 data are missing or a bundle is broken, 2 the
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -37,7 +38,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,60 @@ def rate(loop: Loop, device: torch.device, seconds: float) -> float:
     return n_images / elapsed
 
 
-def best_rates(loops: dict[str, Loop], device: torch.device, args: argparse.Namespace) -> dict[str, float]:
-    """Let the loops take turns; keep the best turn of each."""
-    best = dict.fromkeys(loops, 0.0)
-    for _ in range(args.turns):
-        for name, loop in loops.items():
-            best[name] = max(best[name], rate(loop, device, args.seconds))
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One turn of a loop: "ours", "ceiling", "ceiling and update", or "plain" with so many worker processes."""
+
+    kind: str
+    model: str
+    dataset: str
+    data_dir: str | None
+    device: str
+    seconds: float
+    workers: int = 0
+
+    def run(self) -> float:
+        """Measure images per second."""
+        device, dataset = torch.device(self.device), DATASETS[self.dataset]
+        if self.kind == "plain":
+            loop = plain_loop(self.model, pictures(dataset, data_folder(self.data_dir)), device, self.workers)
+        else:
+            data = resident(self.dataset, self.data_dir, self.device)
+            if self.kind == "ours":
+                loop = our_loop(self.model, data, device)
+            else:
+                loop = ceiling_loop(self.model, data, device, update=self.kind == "ceiling and update")
+        return rate(loop, device, self.seconds)
+
+
+@functools.lru_cache(maxsize=1)
+def resident(dataset: str, data_dir: str | None, device: str) -> ImageSet:
+    """Read the training images to the device, once in a process."""
+    return training.place(DATASETS[dataset].load("train", data_dir), torch.device(device))
+
+
+def settle(threads: int, flush: bool) -> None:
+    """Set a process up as `train.py` does, or (`flush` false) as PyTorch is."""
+    torch.set_flush_denormal(flush)
+    torch.set_num_threads(threads)
+
+
+def best_rates(jobs: Sequence[Job], turns: int) -> list[float]:
+    """Let loops take turns, and keep the best turn of each.
+
+    Ours and the ceiling run in one process and the plain ones in another, as a process treats the smallest numbers
+    (see `train.main`) either in one way or in the other.
+    """
+    context, best = multiprocessing.get_context("spawn"), [0.0] * len(jobs)
+    threads = torch.get_num_threads()
+    with (
+        ProcessPoolExecutor(1, context, settle, (threads, True)) as ours,
+        ProcessPoolExecutor(1, context, settle, (threads, False)) as plain,
+    ):
+        for _ in range(turns):
+            for k, job in enumerate(jobs):
+                pool = plain if job.kind == "plain" else ours
+                best[k] = max(best[k], pool.submit(job.run).result())
     return best
 
 
@@ -229,13 +278,12 @@ def measure(
     name: str, dataset: Dataset, splits: dict[str, ImageSet], device: torch.device, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Measure one model; see the module's docstring for the figures."""
-    train = training.place(splits["train"], device)
-    images = pictures(dataset, data_folder(args.data_dir))
-    loops = {"ours": our_loop(name, train, device)}
-    loops |= {f"ceiling {update}": ceiling_loop(name, train, device, update) for update in (False, True)}
-    loops |= {f"plain {n}": plain_loop(name, images, device, n) for n in (0, *args.workers)}
-    rates = best_rates(loops, device, args)
-    plain = {n: rates[f"plain {n}"] for n in (0, *args.workers)}
+    job = Job("ours", name, dataset.name, args.data_dir, str(device), args.seconds)
+    kinds = ("ours", "ceiling", "ceiling and update")
+    jobs = [dataclasses.replace(job, kind=kind) for kind in kinds]
+    jobs += [dataclasses.replace(job, kind="plain", workers=n) for n in (0, *args.workers)]
+    ours, ceiling, with_update, *rates = best_rates(jobs, args.turns)
+    plain = dict(zip((0, *args.workers), rates, strict=True))
     at_home = dataset.name == ROSTER[name].home  # where the report's figure was measured
     reached = seconds_to_reported(name, splits, device) if args.reach and at_home else None
     return {
@@ -243,13 +291,13 @@ def measure(
         "dataset": dataset.name,
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "images_per_second": round(rates["ours"]),
+        "images_per_second": round(ours),
         "plain_images_per_second": round(max(plain.values())),
         "plain_by_workers": {str(n): round(value) for n, value in plain.items()},
-        "ratio": round(rates["ours"] / max(plain.values()), 2),
-        "ceiling_images_per_second": round(rates["ceiling False"]),
-        "ceiling_fraction": round(rates["ours"] / rates["ceiling False"], 3),
-        "with_update_fraction": round(rates["ours"] / rates["ceiling True"], 3),
+        "ratio": round(ours / max(plain.values()), 2),
+        "ceiling_images_per_second": round(ceiling),
+        "ceiling_fraction": round(ours / ceiling, 3),
+        "with_update_fraction": round(ours / with_update, 3),
         "seconds_to_reported": None if reached is None else round(reached, 2),
     }
 
@@ -285,8 +333,8 @@ def settings(name: str, data: ImageSet, args: argparse.Namespace) -> dict[str, A
     for count in counts:
         torch.set_num_threads(count)
         for layout in ("contiguous_format", "channels_last"):
-            loops = {"ours": our_loop(name, data, cpu, getattr(torch, layout))}
-            rates[f"{count} threads, {layout}"] = round(best_rates(loops, cpu, args)["ours"])
+            loop = our_loop(name, data, cpu, getattr(torch, layout))
+            rates[f"{count} threads, {layout}"] = round(max(rate(loop, cpu, args.seconds) for _ in range(args.turns)))
     torch.set_num_threads(threads)
     return {"model": name, "device": device_name(cpu), "images_per_second": rates, "best": max(rates, key=rates.get)}
 
@@ -321,7 +369,7 @@ def measure_size(size: Size, device: str, threads: int, most: int = 4000) -> dic
 
     At most `most` images are trained on: of more, the epoch is scaled up.
     """
-    torch.set_num_threads(threads)
+    settle(threads, flush=True)
     where = torch.device(device)
     shape = (3, size.side, size.side)
     config = AutoencoderConfig(shape, (32, 64, 128), (2, 2, 2), code=size.code, variational=True, likelihood="gaussian")
@@ -487,7 +535,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     args = parse_arguments(argv)
-    torch.set_num_threads(args.threads or os.cpu_count() or 1)
+    settle(args.threads or os.cpu_count() or 1, flush=True)
     if args.sizes:
         lines = measure_sizes(args.device, args)
         for line in lines:

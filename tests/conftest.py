@@ -30,6 +30,12 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def own_main(monkeypatch):
+    """Streamlit's AppTest leaves the app behind as `__main__`, which every spawned process would run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
+@pytest.fixture(autouse=True)
 def clear_streamlit_caches():
     if streamlit := sys.modules.get("streamlit"):
         streamlit.cache_data.clear()

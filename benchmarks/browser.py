@@ -75,7 +75,11 @@ def serve(script: Path = ROOT / "app.py", environment: Mapping[str, str] | None 
         yield address
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:  # a server that still computes may not listen
+            process.kill()
+            process.wait()
 
 
 def _answers(address: str) -> bool:

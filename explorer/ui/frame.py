@@ -227,7 +227,10 @@ def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
     """Say that stand-ins are shown and offer to fetch the originals."""
     with st.container(border=True):
         text, button = st.columns([4, 1], vertical_alignment="center")
-        text.markdown(f":material/image_not_supported: **Stand-ins.** {gallery.notice}")
+        shown, _, missing = gallery.notice.partition("\n\n")
+        text.markdown(f":material/image_not_supported: **Stand-ins.** {shown}")
+        with text.expander("How to see the originals"):
+            st.markdown(missing)
         label = f"Download originals ({dataset.megabytes} MB)"
         if dataset.fetch and button.button(label, key="download", width="stretch"):
             loading.download(dataset)

@@ -29,8 +29,8 @@ class Gallery:
     """The images of a data set that every page draws from.
 
     images: float32 `(M, C, H, W)` in [0, 1]. labels: int64 `(M,)`. indices: their places in the test
-    split `(M,)`. names: their file names, where images are files. notice: empty for originals, else why
-    stand-ins are shown and how far off they are.
+    split `(M,)`. names: their file names, where images are files. notice: empty for originals, else how far
+    off the stand-ins are, and in a second paragraph what is missing.
     """
 
     dataset: str
@@ -167,8 +167,8 @@ def _stand_ins(dataset: str, root: Path, reason: str) -> tuple[np.ndarray, str]:
         raise BundleError(problem(bundles[0]))
     best = min(whole, key=lambda bundle: bundle.metrics()["mse"])
     return decode(best, torch.from_numpy(codes(best)["codes"])), (
-        f"{reason} Until then you see images decoded by {best.model} from its stored codes of the "
-        f"test images, with a mean squared error of {best.metrics()['mse']:.4f} to the originals."
+        f"The images you see are decoded by {best.model} from its stored codes of the test images, with a mean "
+        f"squared error of {best.metrics()['mse']:.4f} to the originals, which are not on this disk.\n\n{reason}"
     )
 
 

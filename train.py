@@ -61,7 +61,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
     parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
-    parser.add_argument("--device", default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
+    parser.add_argument("--device", type=usable_device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
     parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
     parser.add_argument(
         "--device-limit", type=at_least(0), metavar="MB",
@@ -94,11 +94,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         args.work = choose_models(args.models, args.dataset)
     except ValueError as error:
         parser.error(str(error))
-    try:
-        args.device = choose_device(args.device)
-    except (RuntimeError, AssertionError) as error:
-        parser.error(f"device {args.device!r} is not there: {str(error).splitlines()[0]}")
     return args
+
+
+def usable_device(name: str) -> torch.device:
+    """Type for argparse: see `choose_device`; the error says that the device is not there."""
+    try:
+        return choose_device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"device {name!r} is not there: {str(error).splitlines()[0]}") from error
 
 
 def choose_device(name: str) -> torch.device:

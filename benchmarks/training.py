@@ -54,8 +54,8 @@ from explorer import metrics, training
 from explorer.arguments import at_least, one_of
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder
 from explorer.models import AutoencoderConfig, Model, n_parameters
-from explorer.roster import ROSTER, choose_models
-from train import choose_device
+from explorer.roster import ROSTER, choose_dataset
+from train import usable_device
 
 TURNS = 3
 SECONDS = 4.0  # of each turn, at least; whole batches
@@ -508,7 +508,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--dataset", type=one_of(DATASETS, "data set"), help="default: that of the first model's report"
     )
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
-    parser.add_argument("--device", default="auto", help="auto (default), cuda, mps or cpu")
+    parser.add_argument("--device", type=usable_device, default="auto", help="auto (default), cuda, mps or cpu")
     parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print JSON lines, not a table")
     parser.add_argument("--no-reach", dest="reach", action="store_false", help="leave seconds_to_reported out")
@@ -519,16 +519,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a smoke test: short turns; not figures to quote")
     args = parser.parse_args(argv)
     args.turns, args.seconds, args.workers = (1, 0.1, (1,)) if args.quick else (TURNS, SECONDS, WORKERS)
-    first = args.models[0] if args.models else next(iter(ROSTER))
-    args.dataset = args.dataset or ROSTER[first].home
     try:
-        args.models = choose_models(args.models, args.dataset)[args.dataset]
+        args.dataset, args.models = choose_dataset(args.models, args.dataset)
     except ValueError as error:
         parser.error(str(error))
-    try:
-        args.device = choose_device(args.device)
-    except (RuntimeError, AssertionError) as error:
-        parser.error(f"device {args.device!r} is not there: {str(error).splitlines()[0]}")
     return args
 
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from explorer.images import to_float
 from explorer.metrics import BATCH, SSIM_WINDOW, embed, ssim_parts
 from explorer.models import Autoencoder
+from explorer.sampling import Prior, active
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, finest scale first (Wang et al. 2003)
-ACTIVE_VARIANCE = 0.01  # below, a latent number tells images apart no more (Burda et al. 2016)
 COARSEST = 16  # pixels: the pyramid stops here (Karras et al. 2018)
 PATCH = 7  # pixels
 PATCHES_PER_IMAGE = 64  # the paper takes 128 of each of 16,384 images
@@ -64,7 +64,7 @@ def active_units(mu: torch.Tensor) -> int:
 
     Burda et al. 2016, section 5.2.
     """
-    return int((mu.var(0, correction=0) > ACTIVE_VARIANCE).sum())
+    return int(active(mu).sum())
 
 
 def blur(x: torch.Tensor) -> torch.Tensor:
@@ -81,7 +81,7 @@ def laplacian_pyramid(x: torch.Tensor) -> list[torch.Tensor]:
     Levels of 64x64 pixels are 64, 32 and 16 wide.
     """
     levels = []
-    while min(x.shape[2:]) >= 2 * COARSEST:
+    while measurable(x):
         halved = blur(x)[..., ::2, ::2]
         spread = torch.zeros_like(x)
         spread[..., ::2, ::2] = halved
@@ -198,7 +198,7 @@ def floor_figures(test: torch.Tensor, train: torch.Tensor, seed: int = 0) -> dic
 
 def sample_prior(model: Autoencoder, n: int, seed: int = 0) -> torch.Tensor:
     """Decode `n` draws from the standard normal prior to pixels `(n, C, H, W)`, noise of p(x|z) left out."""
-    z = torch.randn(n, model.code_length, generator=torch.Generator().manual_seed(seed))
+    z = Prior(model.code_length).sample(n, seed=seed)
     device = next(model.parameters()).device
     return torch.cat([model.decode(batch.to(device)) for batch in z.split(BATCH)])
 

@@ -15,8 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from explorer.realism import ACTIVE_VARIANCE
-
+ACTIVE_VARIANCE = 0.01  # below, a latent number tells images apart no more (Burda et al. 2016)
 SOURCES = ("prior", "one Gaussian", "mixture")
 PRINCIPAL = 64  # directions in which components have a full covariance; the others are independent normals
 RIDGE = 0.1  # most that is added to covariances, in mean variances; without it 1,000 codes fit 10 components by heart
@@ -134,6 +133,11 @@ def nearest(point: torch.Tensor, others: torch.Tensor, k: int) -> tuple[torch.Te
     return found.values, found.indices
 
 
+def active(mu: torch.Tensor) -> torch.Tensor:
+    """Tell which latent numbers the data move: variance over images of E[z|x], `(N, D)`, above 0.01; bool `(D,)`."""
+    return mu.var(0, correction=0) > ACTIVE_VARIANCE
+
+
 @dataclass(frozen=True)
 class PriorCheck:
     """How codes that a variational model gives to images lie, beside its prior; arrays of float.
@@ -160,7 +164,7 @@ class PriorCheck:
     @property
     def active(self) -> np.ndarray:
         """Which latent numbers the images move, bool `(D,)`: variance of the means above 0.01 (Burda et al. 2016)."""
-        return self.means.var(axis=0) > ACTIVE_VARIANCE
+        return active(torch.from_numpy(self.means)).numpy()
 
 
 def check_prior(mu: torch.Tensor, log_var: torch.Tensor, seed: int = 0) -> PriorCheck:

@@ -12,6 +12,7 @@ from explorer.checkpoints import Bundle
 from explorer.figures import PALETTE
 from explorer.latent import Plane, lerp, plane
 from explorer.layers import Unsupported
+from explorer.sampling import nearest
 from explorer.ui import components, loading
 from explorer.ui.frame import View
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
@@ -132,10 +133,9 @@ def show_pins(view: View, model: str, where: Plane, pins: Sequence[tuple[float, 
     gallery = torch.from_numpy(loading.codes(bundle)["codes"])
     strips = []
     for name, code, image in zip("AB", codes, decoded, strict=False):
-        distances = (gallery - code).norm(dim=1)
-        nearest = distances.argsort()[:NEIGHBOURS].tolist()
-        captions = ["decoded", *(f"{view.gallery.label(i)}\n{distances[i]:.2f}" for i in nearest)]
-        images = np.concatenate([image[None], view.gallery.images[nearest]])
+        distances, places = (found.tolist() for found in nearest(code, gallery, NEIGHBOURS))
+        captions = ["decoded", *(f"{view.gallery.label(i)}\n{d:.2f}" for d, i in zip(distances, places, strict=True))]
+        images = np.concatenate([image[None], view.gallery.images[places]])
         strips.append(Strip(f"Pin {name}", images, captions, "and the real images nearest to it, with their distance"))
     if len(pins) == 2:
         t = torch.linspace(0, 1, STEPS)

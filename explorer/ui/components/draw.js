@@ -12,17 +12,7 @@ const UNDO_STEPS = 50;
 const TOP_GUESSES = 3;
 
 export default function (component) {
-  const { parentElement } = component;
-  parentElement.drawingPad ??= new DrawingPad(parentElement);
-  const pad = parentElement.drawingPad;
-  pad.update(component.data);
-  const token = {};
-  pad.token = token;
-  return () => {
-    if (pad.token !== token) return; // a newer run of this component has taken over
-    pad.destroy();
-    delete parentElement.drawingPad;
-  };
+  return keep(component, DrawingPad);
 }
 
 class DrawingPad {
@@ -64,7 +54,7 @@ class DrawingPad {
     this.root.remove();
   }
 
-  update(data) {
+  update({ data }) {
     const [channels, height, width] = data.image;
     this.data = data;
     this.size = channels * height * width;

@@ -7,6 +7,21 @@ export function element(tag, className, parent) {
   return made;
 }
 
+/** Keep one `Kind` for a component through its reruns, and destroy it when the component goes. */
+export function keep(component, Kind) {
+  const { parentElement } = component;
+  parentElement.kept ??= new Kind(parentElement);
+  const { kept } = parentElement;
+  kept.update(component);
+  const token = {};
+  kept.token = token;
+  return () => {
+    if (kept.token !== token) return; // a newer run of this component has taken over
+    kept.destroy();
+    delete parentElement.kept;
+  };
+}
+
 /** Set the text of an element, only where it is another: each change costs a layout. */
 export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;

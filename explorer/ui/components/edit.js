@@ -17,17 +17,7 @@ const KINDS = { asked: "asked for", held: "held still", side: "came along, large
 const SAME = 0.005; // less shows as 0.00
 
 export default function (component) {
-  const { parentElement } = component;
-  parentElement.faceEditor ??= new FaceEditor(parentElement);
-  const editor = parentElement.faceEditor;
-  editor.update(component);
-  const token = {};
-  editor.token = token;
-  return () => {
-    if (editor.token !== token) return; // a newer run of this component has taken over
-    editor.destroy();
-    delete parentElement.faceEditor;
-  };
+  return keep(component, FaceEditor);
 }
 
 class FaceEditor {

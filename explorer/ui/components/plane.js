@@ -23,16 +23,7 @@ const DENSITY_CELLS = 72;
 const DENSITY_WIDTH = 0.025; // of the plane's side
 
 export default function (component) {
-  const { parentElement } = component;
-  parentElement.livePlane ??= new LivePlane(parentElement);
-  parentElement.livePlane.update(component);
-  const token = {};
-  parentElement.livePlane.token = token;
-  return () => {
-    if (parentElement.livePlane?.token !== token) return; // a newer run of this component has taken over
-    parentElement.livePlane.destroy();
-    delete parentElement.livePlane;
-  };
+  return keep(component, LivePlane);
 }
 
 class LivePlane {

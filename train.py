@@ -447,10 +447,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         print_roster()
         return 0
-    # Adam's averages of gradients that vanish get below 1e-38, where a processor is much slower: for fc-ae on
-    # Fashion-MNIST a third of the time. Before the first threads start, as they take it over.
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
+    processes.settle(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
     try:
         with terminable():
             code = work(args)

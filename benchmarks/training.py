@@ -3,19 +3,20 @@
     python -m benchmarks.training --data-dir data            a table
     python -m benchmarks.training --data-dir data --json     one JSON line per model
     python -m benchmarks.training --device cuda --whole      the same on a GPU, and the whole run of `train.py`
-    python -m benchmarks.training --sizes --json             time and memory against the size, with a fitted line
     python -m benchmarks.training --settings --json          memory formats and numbers of threads, CPU
 
-Loops take turns, and each figure is the best of its turns. Rates are images per second, training
-only:
+Loops take turns, as machines are faster at one time than at another: ours and the ceilings in slices of a quarter of
+a second, the plain ones after them. Each rate is the best of its turns, in images per second, training only:
 
     images_per_second        our loop: augmentation, noise, update, schedule, reports and all, as `train.py` runs it
     plain_images_per_second  the same model in the loop of every tutorial: a DataLoader over torchvision's data set
-                             with ToTensor, Adam, `.to(device)`, `loss.item()`; the best number of worker processes
+                             with ToTensor, Adam, `.to(device)`, `loss.item()`; the best number of worker processes,
+                             from none to one for each core; none of our settings of the process, nor our dropout
     plain_by_workers         the same with each number of workers that was tried
     ratio                    of the two
     ceiling_images_per_second   forward and backward pass of the model on one resident batch of random pixels
-    ceiling_fraction         the share of our step that is the model's own forward and backward pass
+    ceiling_fraction         the share of our step that is the model's own forward and backward pass: our rate by the
+                             ceiling's in the same turn, the median over turns
     with_update_fraction     the same with the update of the weights counted as the model's own
     seconds_to_reported      training time, validation included, until the report's own test figure is reached after an
                              epoch of a short run (`REACH`); the figure itself is measured outside that time
@@ -25,48 +26,42 @@ Exit codes: 0 all were measured, 1 data are missing or a bundle is broken, 2 the
 """
 
 import argparse
+import collections
 import dataclasses
 import functools
 import itertools
 import json
-import math
 import multiprocessing
 import os
 import platform
-import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn as nn
 import torchvision
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from explorer import metrics, training
+from explorer import blocks, metrics, processes, training
 from explorer.arguments import at_least, one_of
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder
-from explorer.models import AutoencoderConfig, Model, n_parameters
+from explorer.models import Model
 from explorer.roster import ROSTER, choose_dataset
 from train import usable_device
 
 TURNS = 3
 SECONDS = 4.0  # of each turn, at least; whole batches
-WORKERS = (1, 2, 4)  # beside none
+SLICE = 0.25  # seconds
 REACH = {"fc-ae": 18, "conv-ae": 2, "ffnn": 20}  # epochs of a recipe that is as short as the report's figure allows
-IMAGES = (1000, 2000, 3000, 4000)
-SIDES = (32, 64, 96, 128)
-CODES = (16, 128, 512, 1024)
-CELEBA = 202_599
-BATCH = 64  # of the curves over size
-AXIS = 'fill="none" stroke="#888"'
 
 Loop = Callable[[], Iterator[int]]  # yields the number of images of each step
 
@@ -77,44 +72,48 @@ def synchronise(device: torch.device) -> None:
         getattr(torch, device.type).synchronize()
 
 
-def rate(loop: Loop, device: torch.device, seconds: float) -> float:
-    """Measure images per second of a loop that never ends, after five steps of warm-up."""
-    steps = loop()
-    for _ in itertools.islice(steps, 5):
-        pass
-    synchronise(device)
-    n_images, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        n_images += sum(itertools.islice(steps, 10))
-        synchronise(device)
-    steps.close()
-    return n_images / elapsed
+def rates(loops: Mapping[str, Loop], device: torch.device, seconds: float) -> dict[str, float]:
+    """Measure images per second of loops that never end, in short slices in turn, after five steps of warm-up each."""
+    steps = {name: loop() for name, loop in loops.items()}
+    n_images, elapsed = dict.fromkeys(steps, 0), dict.fromkeys(steps, 0.0)
+    for running in steps.values():
+        collections.deque(itertools.islice(running, 5), maxlen=0)
+    while min(elapsed.values()) < seconds:
+        for name, running in steps.items():
+            start = time.perf_counter()
+            while (taken := time.perf_counter() - start) < min(SLICE, seconds):
+                n_images[name] += sum(itertools.islice(running, training.REPORT_EVERY))
+                synchronise(device)  # as a report of the loss does
+            elapsed[name] += taken
+    for running in steps.values():
+        running.close()
+    return {name: n_images[name] / elapsed[name] for name in steps}
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One turn of a loop: "ours", "ceiling", "ceiling and update", or "plain" with so many worker processes."""
+    """One turn of a model: of our loop and the ceilings, or (`workers` given) of the plain loop."""
 
-    kind: str
     model: str
     dataset: str
     data_dir: str | None
     device: str
     seconds: float
-    workers: int = 0
+    workers: int | None = None
 
-    def run(self) -> float:
-        """Measure images per second."""
-        device, dataset = torch.device(self.device), DATASETS[self.dataset]
-        if self.kind == "plain":
-            loop = plain_loop(self.model, pictures(dataset, data_folder(self.data_dir)), device, self.workers)
-        else:
-            data = resident(self.dataset, self.data_dir, self.device)
-            if self.kind == "ours":
-                loop = our_loop(self.model, data, device)
-            else:
-                loop = ceiling_loop(self.model, data, device, update=self.kind == "ceiling and update")
-        return rate(loop, device, self.seconds)
+    def run(self) -> dict[str, float]:
+        """Measure images per second: "ours", "ceiling" and "with update", or "plain"."""
+        device = torch.device(self.device)
+        if self.workers is not None:
+            images = pictures(DATASETS[self.dataset], data_folder(self.data_dir))
+            return rates({"plain": plain_loop(self.model, images, device, self.workers)}, device, self.seconds)
+        data = resident(self.dataset, self.data_dir, self.device)
+        loops = {
+            "ours": our_loop(self.model, data, device),
+            "ceiling": ceiling_loop(self.model, data, device, update=False),
+            "with update": ceiling_loop(self.model, data, device, update=True),
+        }
+        return rates(loops, device, self.seconds)
 
 
 @functools.lru_cache(maxsize=1)
@@ -123,29 +122,23 @@ def resident(dataset: str, data_dir: str | None, device: str) -> ImageSet:
     return training.place(DATASETS[dataset].load("train", data_dir), torch.device(device))
 
 
-def settle(threads: int, flush: bool) -> None:
-    """Set a process up as `train.py` does, or (`flush` false) as PyTorch is."""
-    torch.set_flush_denormal(flush)
-    torch.set_num_threads(threads)
+def take_turns(job: Job, workers: Sequence[int], turns: int) -> tuple[list[dict[str, float]], dict[int, list[float]]]:
+    """Measure our loop and the plain one in turns; rates of each turn, and of each number of workers and turn.
 
-
-def best_rates(jobs: Sequence[Job], turns: int) -> list[float]:
-    """Let loops take turns, and keep the best turn of each.
-
-    Ours and the ceiling run in one process and the plain ones in another, as a process treats the smallest numbers
-    (see `train.main`) either in one way or in the other.
+    Each has a process of its own, as settings of the process count for all that runs in it.
     """
-    context, best = multiprocessing.get_context("spawn"), [0.0] * len(jobs)
-    threads = torch.get_num_threads()
+    context, threads = multiprocessing.get_context("spawn"), torch.get_num_threads()
+    ours: list[dict[str, float]] = []
+    plain: dict[int, list[float]] = {n: [] for n in workers}
     with (
-        ProcessPoolExecutor(1, context, settle, (threads, True)) as ours,
-        ProcessPoolExecutor(1, context, settle, (threads, False)) as plain,
+        ProcessPoolExecutor(1, context, processes.settle, (threads,)) as settled,
+        ProcessPoolExecutor(1, context, torch.set_num_threads, (threads,)) as untouched,
     ):
         for _ in range(turns):
-            for k, job in enumerate(jobs):
-                pool = plain if job.kind == "plain" else ours
-                best[k] = max(best[k], pool.submit(job.run).result())
-    return best
+            ours.append(settled.submit(job.run).result())
+            for n, found in plain.items():
+                found.append(untouched.submit(dataclasses.replace(job, workers=n).run).result()["plain"])
+    return ours, plain
 
 
 def fresh(name: str, device: torch.device, layout: torch.memory_format = torch.channels_last) -> Model:
@@ -230,13 +223,22 @@ class Pictures(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.data.images[i, 0].numpy())), int(self.data.labels[i])
 
 
+def as_written(model: Model) -> Model:
+    """Give a model the dropout of `torch.nn`."""
+    for stack in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
+        for i, layer in enumerate(stack):
+            if isinstance(layer, blocks.Dropout):
+                stack[i] = nn.Dropout(layer.p)
+    return model
+
+
 def plain_loop(name: str, images: torch.utils.data.Dataset, device: torch.device, workers: int) -> Loop:
     """Make the loop of every tutorial, for ever; no augmentation, no noise, float32, no schedule."""
     entry = ROSTER[name]
 
     def steps() -> Iterator[int]:
         torch.manual_seed(0)
-        model = entry.config.build().to(device).train()
+        model = as_written(entry.config.build()).to(device).train()
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         loader = DataLoader(images, entry.recipe.batch_size, shuffle=True, num_workers=workers)
         generator = torch.Generator(device).manual_seed(0)
@@ -278,12 +280,10 @@ def measure(
     name: str, dataset: Dataset, splits: dict[str, ImageSet], device: torch.device, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Measure one model; see the module's docstring for the figures."""
-    job = Job("ours", name, dataset.name, args.data_dir, str(device), args.seconds)
-    kinds = ("ours", "ceiling", "ceiling and update")
-    jobs = [dataclasses.replace(job, kind=kind) for kind in kinds]
-    jobs += [dataclasses.replace(job, kind="plain", workers=n) for n in (0, *args.workers)]
-    ours, ceiling, with_update, *rates = best_rates(jobs, args.turns)
-    plain = dict(zip((0, *args.workers), rates, strict=True))
+    job = Job(name, dataset.name, args.data_dir, str(device), args.seconds)
+    ours, plain_turns = take_turns(job, args.workers, args.turns)
+    best = {loop: max(turn[loop] for turn in ours) for loop in ours[0]}
+    plain = {n: max(found) for n, found in plain_turns.items()}
     at_home = dataset.name == ROSTER[name].home  # where the report's figure was measured
     reached = seconds_to_reported(name, splits, device) if args.reach and at_home else None
     return {
@@ -291,13 +291,13 @@ def measure(
         "dataset": dataset.name,
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "images_per_second": round(ours),
+        "images_per_second": round(best["ours"]),
         "plain_images_per_second": round(max(plain.values())),
         "plain_by_workers": {str(n): round(value) for n, value in plain.items()},
-        "ratio": round(ours / max(plain.values()), 2),
-        "ceiling_images_per_second": round(ceiling),
-        "ceiling_fraction": round(ours / ceiling, 3),
-        "with_update_fraction": round(ours / with_update, 3),
+        "ratio": round(best["ours"] / max(plain.values()), 2),
+        "ceiling_images_per_second": round(best["ceiling"]),
+        "ceiling_fraction": round(statistics.median(turn["ours"] / turn["ceiling"] for turn in ours), 3),
+        "with_update_fraction": round(statistics.median(turn["ours"] / turn["with update"] for turn in ours), 3),
         "seconds_to_reported": None if reached is None else round(reached, 2),
     }
 
@@ -327,152 +327,23 @@ def whole_run(dataset: Dataset, device: torch.device, args: argparse.Namespace) 
 def settings(name: str, data: ImageSet, args: argparse.Namespace) -> dict[str, Any]:
     """Measure our loop on the CPU with each memory format and number of threads; images per second."""
     cpu = torch.device("cpu")
-    rates = {}
-    threads = torch.get_num_threads()
-    counts = sorted({1, *(2**k for k in range(1, 8) if 2**k < threads), threads})
-    for count in counts:
-        torch.set_num_threads(count)
-        for layout in ("contiguous_format", "channels_last"):
-            loop = our_loop(name, data, cpu, getattr(torch, layout))
-            rates[f"{count} threads, {layout}"] = round(max(rate(loop, cpu, args.seconds) for _ in range(args.turns)))
-    torch.set_num_threads(threads)
-    return {"model": name, "device": device_name(cpu), "images_per_second": rates, "best": max(rates, key=rates.get)}
-
-
-# Time and memory against the size
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """A variational autoencoder of the faces' kind on random images, and the file it maps or None."""
-
-    n_images: int = 2000
-    side: int = 64
-    code: int = 128
-    mapped: bool = False
-
-
-def size_jobs(quick: bool) -> dict[str, list[Size]]:
-    """List the sizes of each curve."""
-    shrink = 8 if quick else 1
-    base = Size(n_images=2000 // shrink)
-    curves = {
-        "images": [dataclasses.replace(base, n_images=n // shrink) for n in IMAGES],
-        "pixels": [dataclasses.replace(base, side=side // (2 if quick else 1)) for side in SIDES],
-        "code": [dataclasses.replace(base, code=code) for code in CODES],
-    }
-    return curves | ({} if quick else {"celeba": [Size(CELEBA, side, mapped=True) for side in (64, 128)]})
-
-
-def measure_size(size: Size, device: str, threads: int, most: int = 4000) -> dict[str, float]:
-    """Train on one size in a process of its own; seconds an epoch, and the bytes that training took at most.
-
-    At most `most` images are trained on: of more, the epoch is scaled up.
-    """
-    settle(threads, flush=True)
-    where = torch.device(device)
-    shape = (3, size.side, size.side)
-    config = AutoencoderConfig(shape, (32, 64, 128), (2, 2, 2), code=size.code, variational=True, likelihood="gaussian")
-    with tempfile.TemporaryDirectory() as folder:
-        before = peak_bytes(where)
-        data = random_images(size, Path(folder))
-        recipe = training.Recipe(epochs=1000, batch_size=BATCH)
-        model = config.build().to(where, memory_format=torch.channels_last)
-        fitting = training.Fitting(model, data, data[torch.arange(BATCH)], recipe, 0)
-        for _ in itertools.islice(fitting.steps(), 3):
-            pass
-        synchronise(where)
-        start, seen = time.perf_counter(), 0
-        for n_images, _ in fitting.steps():
-            seen += n_images
-            if seen >= most:
-                break
-        synchronise(where)
-        seconds = (time.perf_counter() - start) * size.n_images / seen
-        parameters = n_parameters(model)
-        streamed = not fitting.step.resident
-        taken = peak_bytes(where) - before
-    return {
-        **dataclasses.asdict(size), "parameters": parameters, "streamed": streamed, "data_bytes": data.images.nbytes,
-        "seconds_per_epoch": seconds, "images_per_second": size.n_images / seconds, "peak_bytes": taken,
-    }  # fmt: skip
-
-
-def random_images(size: Size, folder: Path) -> ImageSet:
-    """Make random images, or map a file of black ones that takes no room on the disk."""
-    shape = (size.n_images, 3, size.side, size.side)
-    if size.mapped:
-        path = folder / "images.uint8"
-        path.touch()
-        os.truncate(path, math.prod(shape))
-        images = torch.from_numpy(np.memmap(path, np.uint8, "c", shape=shape))
-    else:
-        images = torch.randint(256, shape, dtype=torch.uint8)
-    return ImageSet(images, torch.zeros(size.n_images, dtype=torch.long), ("Face",))
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Read the most memory that was taken so far: on CUDA by tensors, on the CPU by the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def measure_sizes(device: torch.device, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure every curve, each size in a fresh process, and fit a line through each."""
-    lines = []
-    context = multiprocessing.get_context("spawn")
-    for curve, sizes in size_jobs(args.quick).items():
-        rows = []
-        for size in sizes:
-            with ProcessPoolExecutor(1, context) as pool:
-                rows.append(pool.submit(measure_size, size, str(device), torch.get_num_threads()).result())
-            note(f"{curve}: {size} {rows[-1]['seconds_per_epoch']:.2f} s, {rows[-1]['peak_bytes'] / 1e6:.0f} MB")
-        lines.append({"curve": curve, "device": device_name(device), "sizes": rows, **fits(curve, rows)})
-    return lines
-
-
-def fits(curve: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Fit time and memory as a + b x by least squares, x the number of images, of pixels, or of codes."""
-    if curve == "celeba":
-        return {}
-    x = np.array([{"images": r["n_images"], "pixels": r["side"] ** 2, "code": r["code"]}[curve] for r in rows], float)
     found = {}
-    for figure in ("seconds_per_epoch", "peak_bytes"):
-        slope, start = np.polyfit(x, [r[figure] for r in rows], 1)
-        found[figure] = {"at_0": float(start), "per_unit": float(slope)}
-    return {"x": x.tolist(), "fit": found}
+    threads = torch.get_num_threads()
+    for count in up_to(threads):
+        torch.set_num_threads(count)
+        loops = {
+            f"{count} threads, {layout}": our_loop(name, data, cpu, getattr(torch, layout))
+            for layout in ("contiguous_format", "channels_last")
+        }
+        turns = [rates(loops, cpu, args.seconds) for _ in range(args.turns)]
+        found |= {loop: round(max(turn[loop] for turn in turns)) for loop in loops}
+    torch.set_num_threads(threads)
+    return {"model": name, "device": device_name(cpu), "images_per_second": found, "best": max(found, key=found.get)}
 
 
-def draw(lines: list[dict[str, Any]], path: Path) -> None:
-    """Draw seconds an epoch against each size with its fitted line, as SVG."""
-    panels = [line for line in lines if "fit" in line]
-    names = {"images": "images of 64×64", "pixels": "pixels a side, squared", "code": "numbers in the code"}
-    width, height, margin = 260, 190, 44
-    parts = []
-    for k, line in enumerate(panels):
-        x, y = line["x"], [row["seconds_per_epoch"] for row in line["sizes"]]
-        fit = line["fit"]["seconds_per_epoch"]
-        left, bottom = margin + k * (width + margin), height + 16
-
-        def place(a: float, b: float, x: list = x, y: list = y, left: int = left, bottom: int = bottom) -> str:
-            return f"{left + a / max(x) * width:.1f},{bottom - b / (1.1 * max(y)) * height:.1f}"
-
-        ends = " ".join(place(a, fit["at_0"] + fit["per_unit"] * a) for a in (0, max(x)))
-        parts.append(f'<polyline points="{ends}" fill="none" stroke="#4c78a8" stroke-width="2"/>')
-        parts.append(f'<polyline points="{place(0, 1.1 * max(y))} {place(0, 0)} {place(max(x), 0)}" {AXIS}/>')
-        for a, b in zip(x, y, strict=True):
-            cx, cy = place(a, b).split(",")
-            parts.append(f'<circle cx="{cx}" cy="{cy}" r="4" fill="#e45756"/>')
-            parts.append(f'<text x="{cx}" y="{bottom + 14}" text-anchor="middle">{a:,.0f}</text>')
-            parts.append(f'<text x="{cx}" y="{float(cy) - 8:.1f}" text-anchor="end">{b:.1f} s</text>')
-        parts.append(
-            f'<text x="{left + width / 2}" y="{bottom + 32}" text-anchor="middle">{names[line["curve"]]}</text>'
-        )
-    size = f'width="{margin + len(panels) * (width + margin)}" height="{height + 60}"'
-    style = 'font-family="sans-serif" font-size="11" fill="#555"'
-    background = '<rect width="100%" height="100%" fill="white"/>'
-    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{background}{"".join(parts)}</svg>\n')
+def up_to(cores: int) -> list[int]:
+    """List the powers of two up to a number of cores, and the number itself."""
+    return sorted({*(2**k for k in range(cores.bit_length())), cores})
 
 
 def note(text: str) -> None:
@@ -513,12 +384,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON lines, not a table")
     parser.add_argument("--no-reach", dest="reach", action="store_false", help="leave seconds_to_reported out")
     parser.add_argument("--whole", action="store_true", help="also time train.py with all models; hours on a CPU")
-    parser.add_argument("--sizes", action="store_true", help="time and memory against the size instead")
-    parser.add_argument("--plot", type=Path, metavar="SVG", help="with --sizes: draw time against size")
     parser.add_argument("--settings", action="store_true", help="memory formats and numbers of threads instead (CPU)")
     parser.add_argument("--quick", action="store_true", help="a smoke test: short turns; not figures to quote")
     args = parser.parse_args(argv)
-    args.turns, args.seconds, args.workers = (1, 0.1, (1,)) if args.quick else (TURNS, SECONDS, WORKERS)
+    args.turns, args.seconds = (1, 0.1) if args.quick else (TURNS, SECONDS)
+    args.workers = [0, *up_to(1 if args.quick else os.cpu_count() or 1)]
     try:
         args.dataset, args.models = choose_dataset(args.models, args.dataset)
     except ValueError as error:
@@ -529,14 +399,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     args = parse_arguments(argv)
-    settle(args.threads or os.cpu_count() or 1, flush=True)
-    if args.sizes:
-        lines = measure_sizes(args.device, args)
-        for line in lines:
-            show(line, args.json)
-        if args.plot:
-            draw(lines, args.plot)
-        return 0
+    processes.settle(args.threads or os.cpu_count() or 1)
     dataset = DATASETS[args.dataset]
     try:
         splits = {split: dataset.load(split, args.data_dir) for split in SPLITS}

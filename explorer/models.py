@@ -165,7 +165,7 @@ class Classifier(nn.Module):
         widths = (math.prod(config.image_shape), *config.hidden)
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in itertools.pairwise(widths):
-            layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU(), nn.Dropout(config.dropout)]
+            layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU(), blocks.Dropout(config.dropout)]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1], config.n_classes)
 

@@ -3,7 +3,9 @@
 Rank 0 alone writes and prints. A process that fails ends; torchrun then ends the others.
 """
 
+import ctypes
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +15,7 @@ import torch.distributed as dist
 import torch.nn as nn
 
 PATIENCE = timedelta(days=7)  # they wait while one of them measures, or fits a model of its own
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,22 @@ def start(device: torch.device) -> Processes:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Processes(dist.get_rank(), dist.get_world_size())
+
+
+def settle(threads: int) -> None:
+    """Set this process up to train on a CPU. Before its first threads start, as they take the first setting over.
+
+    Adam's averages of gradients that vanish get below 1e-38, where a processor is much slower: for `fc-ae` on
+    Fashion-MNIST a third of the time. They are taken for zero.
+
+    What a step allocates is kept for the next one. glibc would give it back to the system, which hands it out
+    anew page by page: for `conv-vae` a third of the time.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(threads)
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_MMAP_THRESHOLD, 2**30) or mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older ones take
 
 
 def on_this_machine() -> int:

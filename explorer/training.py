@@ -341,11 +341,11 @@ class Step:
 
     def gradients(self, index: torch.Tensor, images: torch.Tensor | None, n_images: int) -> torch.Tensor:
         """Compute the gradients of the mean loss over the whole batch; return the share's loss."""
+        self.optimizer.zero_grad(set_to_none=True)  # first, so that their memory serves this step
         if images is None:
             images = gather(self.data, index, self.device)
         batch = prepare(images, self.data.labels[index], self.recipe, self.draws)
         parts = self.loss(*batch)
-        self.optimizer.zero_grad(set_to_none=True)
         weight = len(index) * self.processes.count / n_images  # DistributedDataParallel averages over processes
         (parts["loss"] if weight == 1 else parts["loss"] * weight).backward()
         for name, value in parts.items():

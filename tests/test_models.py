@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 
 from explorer import losses
-from explorer.blocks import Residual, conv_sizes
+from explorer.blocks import Dropout, Residual, conv_sizes
 from explorer.checkpoints import parse
 from explorer.models import AutoencoderConfig, ClassifierConfig, Posterior, multiply_adds, n_parameters
 from explorer.roster import ROSTER
@@ -258,3 +258,33 @@ def test_samples_repeat_with_their_generator(generator):
     first, second = posterior.sample(generator), posterior.sample(generator)
     assert torch.equal(posterior.sample(generator.manual_seed(0)), first)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.9])
+def test_dropout_keeps_its_share_and_the_mean_and_passes_the_same_elements_back(p):
+    torch.manual_seed(0)
+    x = torch.ones(300, 1001, requires_grad=True)
+    y = Dropout(p)(x)
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.003)
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)))
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+
+
+def test_dropout_draws_neighbours_independently_and_repeats_with_its_seed():
+    def kept():
+        torch.manual_seed(3)
+        return (Dropout(0.2)(torch.ones(100_000)) != 0).float()
+
+    first = kept()
+    assert torch.equal(first, kept())
+    for distance in (1, 2, 3, 4):
+        pairs = torch.stack([first[:-distance], first[distance:]])
+        assert torch.corrcoef(pairs)[0, 1].abs() < 0.02  # six standard errors
+
+
+@pytest.mark.parametrize(("p", "kept"), [(0.0, 1.0), (1.0, 0.0)])
+def test_dropout_of_nothing_or_everything_and_in_use(p, kept):
+    x = torch.rand(7, 5)
+    assert torch.equal(Dropout(p)(x), kept * x)
+    assert torch.equal(Dropout(p).eval()(x), x)

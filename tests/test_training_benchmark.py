@@ -2,15 +2,15 @@
 
 import contextlib
 import io
+import itertools
 import json
-import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn as nn
 
 from benchmarks import training as benchmark
-from benchmarks.training import Size
 from explorer.datasets import DATASETS
 from explorer.roster import ROSTER
 
@@ -54,6 +54,33 @@ def test_every_loop_changes_the_weights_and_counts_its_images(name, digits, monk
         steps.close()
 
 
+def test_the_plain_loop_has_the_dropout_of_the_library():
+    model = benchmark.as_written(ROSTER["ffnn"].config.build())
+    assert [type(layer) for layer in model.body if isinstance(layer, nn.Dropout)] == [nn.Dropout] * 3
+
+
+def test_loops_are_measured_in_turn_and_each_for_the_seconds_asked_for(monkeypatch):
+    clock, seen = itertools.count(), []
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock) / 8)
+
+    def loop(name, n):
+        def steps():
+            while True:
+                seen.append(name)
+                yield n
+
+        return steps
+
+    found = benchmark.rates({"a": loop("a", 1), "b": loop("b", 3)}, CPU, 0.5)
+    assert found["b"] == pytest.approx(3 * found["a"])
+    assert [name for name, _ in itertools.groupby(seen)] == ["a", "b"] * (1 + 2)
+
+
+@pytest.mark.parametrize(("cores", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
+def test_counts_are_tried_in_powers_of_two_up_to_the_cores(cores, counts):
+    assert benchmark.up_to(cores) == counts
+
+
 def test_pictures_are_the_images_as_torchvision_would_give_them(digits):
     pictures = benchmark.pictures(DATASETS["digits"], None)
     x, label = pictures[7]
@@ -68,32 +95,6 @@ def test_the_time_to_a_figure_is_there_when_it_is_reached(digits, monkeypatch, g
     monkeypatch.setitem(benchmark.REACH, "fc-ae", 1)
     seconds = benchmark.seconds_to_reported("fc-ae", digits, CPU)
     assert (seconds is not None and seconds > 0) == reached
-
-
-def test_a_size_is_measured_from_a_mapped_file_larger_than_what_is_read():
-    row = benchmark.measure_size(Size(n_images=3000, side=16, code=8, mapped=True), "cpu", 1, most=256)
-    assert row["data_bytes"] == 3000 * 3 * 16 * 16
-    assert row["images_per_second"] == pytest.approx(3000 / row["seconds_per_epoch"])
-    assert row["peak_bytes"] >= 0
-
-
-def test_the_fit_of_a_line_is_that_line_and_the_plot_shows_every_size(tmp_path):
-    rows = [
-        {"n_images": n, "side": 64, "code": 1, "seconds_per_epoch": 2 + 0.5 * n, "peak_bytes": 7.0 * n}
-        for n in (1, 2, 3, 4)
-    ]
-    line = {"curve": "images", "sizes": rows, **benchmark.fits("images", rows)}
-    assert line["fit"]["seconds_per_epoch"] == pytest.approx({"at_0": 2.0, "per_unit": 0.5})
-    assert line["fit"]["peak_bytes"] == pytest.approx({"at_0": 0.0, "per_unit": 7.0}, abs=1e-9)
-    benchmark.draw([line], tmp_path / "plot.svg")
-    drawn = ET.parse(tmp_path / "plot.svg").getroot()
-    assert len([e for e in drawn if e.tag.endswith("circle")]) == 4
-
-
-def test_every_curve_has_at_least_four_sizes_and_the_faces_are_all_there():
-    curves = benchmark.size_jobs(quick=False)
-    assert all(len(sizes) >= 4 for name, sizes in curves.items() if name != "celeba")
-    assert [(size.n_images, size.side) for size in curves["celeba"]] == [(202_599, 64), (202_599, 128)]
 
 
 def test_formats_and_threads_are_compared_and_the_threads_put_back(digits):

@@ -18,7 +18,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from explorer import losses
+from explorer import cuda, losses
 from explorer.datasets import ImageSet
 from explorer.images import to_float
 from explorer.models import Classifier, Model
@@ -27,7 +27,6 @@ from explorer.processes import ALONE, Processes
 
 EVALUATION_BATCH = 1000
 REPORT_EVERY = 20  # batches between two calls of `progress`: each one waits for the device
-WARM_UP = 3  # steps before a CUDA graph is recorded; PyTorch's manual asks for them
 
 
 class TooFew(ValueError):
@@ -237,10 +236,9 @@ class Fitting:
         self.model.load_state_dict(parts["model"])
         self.best = {k: v.to(self.device) for k, v in parts["best"].items()}
         moments: dict[int, dict[str, torch.Tensor]] = {}
-        parameters = list(self.model.parameters())
         for name, tensor in parts["optimizer"].items():
             i, _, key = name.partition(".")
-            like = parameters[int(i)]
+            like = self.step.parameters[int(i)]
             # the fused update walks weights and moments side by side in memory: they need the same layout
             moments.setdefault(int(i), {})[key] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
         self.optimizer.load_state_dict({"state": moments, "param_groups": state.values["groups"]})
@@ -274,9 +272,8 @@ class Loss(nn.Module):
 class Step:
     """One step of training: gather a batch, augment it, loss, gradients, update; `sums` adds up over an epoch.
 
-    On CUDA all up to the gradients is recorded once, for batches of full size, and replayed as one CUDA graph, so
-    that small models do not wait for launches. The update is not in it, as the schedule moves Adam's first beta, a
-    number and no tensor. Several processes and streamed images run without the graph.
+    On CUDA a step of full size is recorded once and replayed as one graph; see `cuda`. Several processes and
+    streamed images run without it.
     """
 
     def __init__(
@@ -301,7 +298,8 @@ class Step:
         )
         self.sums: dict[str, torch.Tensor] = {}
         self.resident = on_device(data.images, self.device)
-        self.graph = Graph(self) if self.resident and processes.count == 1 and self.device.type == "cuda" else None
+        recorded = self.resident and processes.count == 1 and self.device.type == "cuda"
+        self.graph = cuda.Graph(self, recipe.batch_size) if recorded else None
 
     def begin(self, seed: int, epoch: int) -> None:
         """Set the sums to zero, and where there are several processes, each one's draws to the epoch's own."""
@@ -334,9 +332,8 @@ class Step:
     def __call__(self, index: torch.Tensor, images: torch.Tensor | None, n_images: int) -> torch.Tensor:
         """Train on a share `(B,)` of a batch of `n_images` in all; return the share's loss."""
         if self.graph and len(index) == self.recipe.batch_size:
-            loss = self.graph(index)
-        else:
-            loss = self.gradients(index, images, n_images)
+            return self.graph(index)
+        loss = self.gradients(index, images, n_images)
         self.optimizer.step()
         return loss
 
@@ -357,58 +354,13 @@ class Step:
         return parts["loss"].detach()
 
 
-class Graph:
-    """The gradients of a step as a CUDA graph, recorded after `WARM_UP` steps that run as written."""
-
-    def __init__(self, step: Step) -> None:
-        self.step, self.calls = step, 0
-        self.index = torch.zeros(step.recipe.batch_size, dtype=torch.long, device=step.device)
-
-    def __call__(self, index: torch.Tensor) -> torch.Tensor:
-        """Compute the gradients for indices `(B,)`; return the loss."""
-        self.calls += 1
-        self.index.copy_(index)
-        if self.calls <= WARM_UP:
-            return on_side_stream(self._run)
-        if self.calls == WARM_UP + 1:
-            self.step.optimizer.zero_grad(set_to_none=True)  # so that the graph owns the gradients
-            self.replay, self.loss = record(self._run, self.step.draws)
-            self.gradients = [p.grad for p in self.step.parameters]
-        self.replay()
-        for parameter, gradient in zip(self.step.parameters, self.gradients, strict=True):
-            parameter.grad = gradient  # a smaller batch in between had its own
-        return self.loss
-
-    def _run(self) -> torch.Tensor:
-        return self.step.gradients(self.index, None, len(self.index))
-
-
-def on_side_stream(run: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Run on another CUDA stream, as what is to be recorded has to be run before."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        result = run()
-    torch.cuda.current_stream().wait_stream(stream)
-    return result
-
-
-def record(run: Callable[[], torch.Tensor], generator: torch.Generator) -> tuple[Callable[[], None], torch.Tensor]:
-    """Record what `run` launches without running it; return what replays it, and the tensor of its result."""
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
-        result = run()
-    return graph.replay, result
-
-
 def expected_seconds(fitting: Fitting, n_steps: int = 5) -> float:
     """Estimate how long the epochs that are left will take, from a few steps of a copy of the model."""
     recipe, device = fitting.recipe, fitting.device
     generator = torch.Generator(device).manual_seed(fitting.seed)
     step = Step(copy.deepcopy(fitting.model).train(), fitting.train, recipe, generator, fitting.processes)
     index = torch.arange(min(recipe.batch_size, len(fitting.train)), device=device)
-    warm_up = WARM_UP + 1 if device.type == "cuda" else 1
+    warm_up = cuda.WARM_UP + 1 if device.type == "cuda" else 1
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global generator
         for number, (part, images) in enumerate(step.feed([index] * (n_steps + warm_up))):
             if number == warm_up:

@@ -147,8 +147,12 @@ def fits(curve: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def draw(lines: list[dict[str, Any]], path: Path) -> None:
     """Draw seconds an epoch against each size with its fitted line, as SVG."""
     panels = [line for line in lines if "fit" in line]
-    names = {"images": "images of 64×64", "pixels": "pixels a side, squared", "code": "numbers in the code"}
-    width, height, margin = 260, 190, 44
+    names = {
+        "images": "images of 64×64 pixels",
+        "pixels": "pixels of each of 2,000 images",
+        "code": "numbers in the code, 2,000 images",
+    }
+    width, height, margin = 250, 190, 60
     parts = []
     for k, line in enumerate(panels):
         x, y = line["x"], [row["seconds_per_epoch"] for row in line["sizes"]]
@@ -165,7 +169,8 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
             cx, cy = place(a, b).split(",")
             parts.append(f'<circle cx="{cx}" cy="{cy}" r="4" fill="#e45756"/>')
             parts.append(f'<text x="{cx}" y="{bottom + 14}" text-anchor="middle">{a:,.0f}</text>')
-            parts.append(f'<text x="{cx}" y="{float(cy) - 8:.1f}" text-anchor="end">{b:.1f} s</text>')
+            parts.append(f'<text x="{float(cx) + 8:.1f}" y="{float(cy) + 12:.1f}">{b:.1f} s</text>')
+        parts.append(f'<text x="{left + 6}" y="24">seconds an epoch</text>')
         parts.append(
             f'<text x="{left + width / 2}" y="{bottom + 32}" text-anchor="middle">{names[line["curve"]]}</text>'
         )

@@ -4,7 +4,7 @@
     python -m benchmarks.scaling --json --plot docs/training_time.svg  JSON lines, and a drawing of time
 
 A variational autoencoder of the faces' kind is trained on random images, every size in a process of its own, on the
-CPU or on a GPU (`--device cuda`). Curves: "images", "pixels" of a side, numbers in the "code"; "celeba" is as many
+CPU or on a GPU (`--device cuda`). Curves: "images", "pixels" of an image, numbers in the "code"; "celeba" is as many
 images as CelebA has, 202,599, at 64x64 and 128x128, in a mapped file: where they do not fit the device they are
 streamed. `seconds_per_epoch` is time in training, scaled up from 4,000 images where there are more; `peak_bytes` is
 what training took at most beside the program itself, on CUDA on the GPU.

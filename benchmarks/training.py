@@ -20,9 +20,9 @@ a second, the plain ones after them. Each rate is the best of its turns, in imag
     with_update_fraction     the same with the update of the weights counted as the model's own
     seconds_to_reported      training time, validation included, until the report's own test figure is reached after an
                              epoch of a short run (`REACH`); the figure itself is measured outside that time
-    whole_seconds            with --whole: fit, metrics and projections of all models of the data set, by `train.py`
+    whole_seconds            with --whole: fit, metrics and projections of all models of each data set, by `train.py`
 
-Exit codes: 0 all were measured, 1 data are missing or a bundle is broken, 2 the command is wrong.
+Exit codes: 0 all were measured, 1 the data of some are missing, 2 the command is wrong.
 """
 
 import argparse
@@ -55,7 +55,7 @@ from explorer import blocks, cuda, metrics, processes, training
 from explorer.arguments import at_least, one_of
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder
 from explorer.models import Model
-from explorer.roster import ROSTER, choose_dataset
+from explorer.roster import ROSTER, choose_models
 from train import usable_device
 
 TURNS = 3
@@ -314,14 +314,15 @@ def device_name(device: torch.device) -> str:
 
 def whole_run(dataset: Dataset, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
     """Time `train.py` with all models of a data set, metrics and projections, as a user waits for it."""
+    names = args.work[dataset.name]
     program = Path(training.__file__).parent.parent / "train.py"
     data_dir = data_folder(args.data_dir).resolve()
     with tempfile.TemporaryDirectory() as folder:
         options = ["--dataset", dataset.name, "--device", str(device), "--data-dir", data_dir, "--checkpoints", folder]
         start = time.perf_counter()
-        subprocess.run([sys.executable, program, *args.models, *options], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, program, *names, *options], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
-    return {"models": args.models, "device": device_name(device), "whole_seconds": round(seconds, 1)}
+    return {"models": names, "device": device_name(device), "whole_seconds": round(seconds, 1)}
 
 
 def settings(name: str, data: ImageSet, args: argparse.Namespace) -> dict[str, Any]:
@@ -374,10 +375,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         epilog="models: " + ", ".join(ROSTER),
     )
     model = one_of(ROSTER, "model")
-    parser.add_argument("models", nargs="*", type=model, metavar="MODEL", help="which (default: all of the data set)")
-    parser.add_argument(
-        "--dataset", type=one_of(DATASETS, "data set"), help="default: that of the first model's report"
-    )
+    parser.add_argument("models", nargs="*", type=model, metavar="MODEL", help="which (default: all)")
+    parser.add_argument("--dataset", type=one_of(DATASETS, "data set"), help="default: that of each model's report")
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--device", type=usable_device, default="auto", help="auto (default), cuda, mps or cpu")
     parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
@@ -390,7 +389,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     args.turns, args.seconds = (1, 0.1) if args.quick else (TURNS, SECONDS)
     args.workers = [0, *up_to(1 if args.quick else os.cpu_count() or 1)]
     try:
-        args.dataset, args.models = choose_dataset(args.models, args.dataset)
+        args.work = choose_models(args.models, args.dataset)
     except ValueError as error:
         parser.error(str(error))
     return args
@@ -400,23 +399,25 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     args = parse_arguments(argv)
     processes.settle(args.threads or os.cpu_count() or 1)
-    dataset = DATASETS[args.dataset]
-    try:
-        splits = {split: dataset.load(split, args.data_dir) for split in SPLITS}
-    except (DataError, OSError) as error:
-        note(f"training: {error}")
-        return 1
     if not args.json and not args.settings:
         print(f"{'model':<12} {'ours':>10} {'plain':>10} {'ratio':>10} {'ceiling':>10} {'+ update':>10} to the report")
-    for name in args.models:
-        note(f"{name}: measuring")
-        made = settings(name, splits["train"], args) if args.settings else measure(
-            name, dataset, splits, args.device, args
-        )  # fmt: skip
-        show(made, args.json)
-    if args.whole:
-        show(whole_run(dataset, args.device, args), args.json)
-    return 0
+    missing = False
+    for dataset in map(DATASETS.get, args.work):
+        try:
+            splits = {split: dataset.load(split, args.data_dir) for split in SPLITS}
+        except (DataError, OSError) as error:
+            note(f"training: {error}")
+            missing = True
+            continue
+        for name in args.work[dataset.name]:
+            note(f"{name}: measuring")
+            if args.settings:
+                show(settings(name, splits["train"], args), args.json)
+            else:
+                show(measure(name, dataset, splits, args.device, args), args.json)
+        if args.whole:
+            show(whole_run(dataset, args.device, args), args.json)
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def test_a_wrong_command_ends_with_code_2_and_says_why(capsys, arguments, messag
     assert message in capsys.readouterr().err
 
 
-def test_missing_data_are_said(tmp_path, capsys):
-    assert benchmark.main(["fc-ae", "--device", "cpu", "--data-dir", str(tmp_path)]) == 1
-    assert "is missing" in capsys.readouterr().err
+def test_missing_data_are_said_for_each_data_set(tmp_path, capsys):
+    assert benchmark.main(["--device", "cpu", "--data-dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "FashionMNIST" in said and "celeba" in said

@@ -56,7 +56,7 @@ from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.images import to_float
 from explorer.models import Autoencoder
 from explorer.noise import add_noise
-from explorer.roster import ROSTER, choose_dataset
+from explorer.roster import ROSTER, choose_models
 
 SIGMAS = (0.2, 0.4, 0.6)
 TEST_SEED, TUNING_SEED = 0, 1
@@ -421,8 +421,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--processes", type=at_least(1), default=os.cpu_count() or 1, help="for the filters (default: all cores)"
     )
     args = parser.parse_args(argv)
+    first = args.models[0] if args.models else next(iter(ROSTER))
+    args.dataset = args.dataset or ROSTER[first].home
     try:
-        args.dataset, args.models = choose_dataset(args.models, args.dataset)
+        args.models = choose_models(args.models, args.dataset)[args.dataset]
     except ValueError as error:
         parser.error(str(error))
     return args

@@ -44,7 +44,7 @@ AXIS = 'fill="none" stroke="#888"'
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A variational autoencoder of the faces' kind on random images, and the file it maps or None."""
+    """A variational autoencoder of the faces' kind on random images, in memory or (`mapped`) in a file."""
 
     n_images: int = 2000
     side: int = 64

@@ -1,4 +1,4 @@
-"""The processes of one run, as `torchrun` starts them: who I am, sums over all, waiting for each other.
+"""The processes of one run, as `torchrun` starts them: setting up, who I am, sums over all, waiting for each other.
 
 Rank 0 alone writes and prints. A process that fails ends; torchrun then ends the others.
 """

@@ -130,16 +130,6 @@ def autoencoders_for(dataset: str) -> tuple[str, ...]:
     return tuple(name for name in models_for(dataset) if ROSTER[name].is_autoencoder)
 
 
-def choose_dataset(names: Sequence[str], dataset: str | None) -> tuple[str, list[str]]:
-    """Choose one data set, by default the home of the first named model, and its named models or all.
-
-    Raises:
-        ValueError: a named model is made for images of another shape.
-    """
-    dataset = dataset or ROSTER[names[0] if names else next(iter(ROSTER))].home
-    return dataset, choose_models(names, dataset)[dataset]
-
-
 def choose_models(names: Sequence[str], dataset: str | None) -> dict[str, list[str]]:
     """Say which models run on which data set: the named ones or all, on `dataset` or each on its home.
 

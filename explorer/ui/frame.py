@@ -226,7 +226,7 @@ def navigation(dataset: Dataset) -> None:
 def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
     """Say that stand-ins are shown and offer to fetch the originals."""
     with st.container(border=True):
-        text, button = st.columns([4, 1], vertical_alignment="center")
+        text, button = st.columns([3, 1], vertical_alignment="center")
         shown, _, missing = gallery.notice.partition("\n\n")
         text.markdown(f":material/image_not_supported: **Stand-ins.** {shown}")
         with text.expander("How to see the originals"):

@@ -20,8 +20,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -81,6 +81,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on after the last whole epoch of a run that was stopped"
     )
+    parser.add_argument(
+        "--force", action="store_true",
+        help="with --resume: begin anew what was made otherwise, and do again what is done already",
+    )  # fmt: skip
     parser.add_argument(
         "--test-curve", action="store_true",
         help="also measure the PSNR on the test split after each epoch; nothing is chosen by it",
@@ -166,22 +170,22 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
     recipe = dataclasses.replace(entry.recipe, **changes)
     # channels last is 10 to 15 % faster for these convolutions on the CPU and never slower
     model = config.build().to(args.device, memory_format=torch.channels_last)
-    sizes = {name: len(data) for name, data in splits.items()}
-    description = checkpoints.describe(bundle, config, recipe, dataset, sizes, args.seed)
+    curve = args.test_curve and entry.is_autoencoder
+    description = checkpoints.describe(bundle, config, recipe, dataset, splits, args.seed, curve)
+    if is_fitted(bundle, description, args):
+        print(f"{entry.name}: is fitted already", flush=True)
+        return
     room = None if args.device_limit is None else args.device_limit * 1_000_000
     together = args.together
     fitting = training.Fitting(model, splits["train"], splits["validation"], recipe, args.seed, together, room)
     history: list[training.Epoch] = []
-    if args.resume and bundle.state_file.exists():
+    if args.resume and bundle.state_file.exists() and not args.force:
         state, history = bundle.read_state(description)
         fitting.restore(state)
-    elif args.resume and not checkpoints.differences(bundle.stored_description(), description):
-        print(f"{entry.name}: is fitted already", flush=True)
-        return
     seconds = training.expected_seconds(fitting)
     print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {duration(seconds)}", flush=True)
     with tqdm(
-        total=recipe.epochs * sizes["train"], initial=fitting.epoch * sizes["train"],
+        total=recipe.epochs * len(splits["train"]), initial=fitting.epoch * len(splits["train"]),
         desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True,
         disable=not together.first,
     ) as bar:  # fmt: skip
@@ -193,13 +197,29 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
         for epoch in fitting.epochs(progress):
             if not together.first:
                 continue
-            if args.test_curve and entry.is_autoencoder:
+            if curve:
                 epoch = dataclasses.replace(epoch, test={"psnr": metrics.mean_psnr(model, splits["test"].images)})
             history.append(epoch)
             bundle.write_state(fitting.state(), description, history)
     if together.first:
         bundle.write("fit", checkpoints.fitted_files(model, description, history))
         bundle.state_file.unlink()
+
+
+def is_fitted(bundle: Bundle, description: Mapping[str, object], args: argparse.Namespace) -> bool:
+    """Whether a run that goes on finds its model fitted, as it would be now.
+
+    Raises:
+        BundleError: it was fitted otherwise; the message says which fields.
+    """
+    if not args.resume or args.force or bundle.state_file.exists():
+        return False
+    stored = bundle.stored_description()
+    if stored is not None and (differing := checkpoints.differences(stored, description)):
+        raise BundleError(
+            f"{bundle.folder} was made otherwise ({'; '.join(differing)}). Fit it anew with: {bundle.command()}"
+        )
+    return stored is not None
 
 
 def duration(seconds: float) -> str:
@@ -283,17 +303,14 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     """Run the wanted stages of one model, each on what the bundle then holds."""
     bundle = Bundle(dataset.name, name, root)
     start = time.perf_counter()
-    if "fit" in args.only:
-        fit(bundle, ROSTER[name], dataset, splits, args)
-    args.together.wait()  # for whole files, also before the next model's state is looked for
-    if not args.together.first:
-        return
-    model = bundle.load().to(args.device)
-    notes = []
-    if "metrics" in args.only:
-        measure(bundle, model, splits)
-    if "projections" in args.only:
-        notes = embed_gallery(bundle, model, splits)
+    with bundle.lock(lambda: say_busy(bundle)) if args.together.first else nullcontext():
+        args.together.wait()  # for the lock: before it is held, what lies there is another run's
+        if "fit" in args.only:
+            fit(bundle, ROSTER[name], dataset, splits, args)
+        args.together.wait()  # for whole files, also before the next model's state is looked for
+        if not args.together.first:
+            return
+        notes = later_stages(bundle, splits, args)
     try:
         line = summary(bundle, bundle.metrics())
     except BundleError:
@@ -301,6 +318,26 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     print(f"{line}, {time.perf_counter() - start:.0f} s", flush=True)
     for note in notes:
         print(f"{name}: left out: {note}, then: {bundle.command('projections')}", file=sys.stderr)
+
+
+def say_busy(bundle: Bundle) -> None:
+    """Tell why nothing happens."""
+    print(f"{bundle.model}: another run is at work on {bundle.folder}; waiting for it", file=sys.stderr, flush=True)
+
+
+def later_stages(bundle: Bundle, splits: dict[str, ImageSet], args: argparse.Namespace) -> list[str]:
+    """Measure a fitted model and project its codes, as far as is wanted; return what had to be left out, in words."""
+
+    def wanted(stage: str, is_there: Callable[[], bool]) -> bool:
+        return stage in args.only and (args.force or not args.resume or not is_there())
+
+    measuring, projecting = wanted("metrics", bundle.is_measured), wanted("projections", bundle.is_projected)
+    model = bundle.load().to(args.device)
+    if measuring or projecting:
+        bundle.check_test_images(splits["test"])
+    if measuring:
+        measure(bundle, model, splits)
+    return embed_gallery(bundle, model, splits) if projecting else []
 
 
 def check_writable(folder: Path) -> None:

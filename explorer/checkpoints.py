@@ -10,22 +10,23 @@
 `config.json`, `model.safetensors` and `history.csv` come from fitting; the other two from stages that
 can be run later. Every file but the history names the weights it belongs to by their SHA-256, so a file
 of another model, or of this one before it was fitted anew, is found out. Nothing is pickled, so nothing
-in a bundle can execute. A folder is written beside its place and renamed into it, so an interrupted run
-leaves the previous one whole.
+in a bundle can execute. A folder is switched as a whole, so an interrupted run leaves the previous one, and a
+reader sees one or the other; see `storage`.
 """
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
 import json
 import math
 import os
-import shutil
 import subprocess
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from explorer import storage
 from explorer.datasets import SPLIT_SEED, Dataset, ImageSet
 from explorer.models import AutoencoderConfig, ClassifierConfig, Model, ModelConfig
 from explorer.training import Epoch, Recipe, State
@@ -42,6 +44,7 @@ FORMAT = 1
 HALF_FROM = 1_000_000  # parameters
 FITTED = ("config.json", "model.safetensors", "history.csv")
 STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
+FILES = tuple(name for names in STAGES.values() for name in names)
 KINDS: dict[str, type[ModelConfig]] = {"autoencoder": AutoencoderConfig, "classifier": ClassifierConfig}
 REQUIRED_FIGURES = {
     "autoencoder": ("mse", "psnr", "ssim", "psnr_by_noise", "psnr_by_noise_classical"),
@@ -53,6 +56,7 @@ REQUIRED_CODES = {
 }
 
 Config = TypeVar("Config")
+Result = TypeVar("Result")
 
 
 class BundleError(RuntimeError):
@@ -77,13 +81,29 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
+def whole(read: Callable[["Bundle"], Result]) -> Callable[["Bundle"], Result]:
+    """Make a reader of `Bundle` read files that all come from one writer."""
+
+    @functools.wraps(read)
+    def reader(self: "Bundle") -> Result:
+        if self.place is not None:
+            return read(self)
+        return storage.read_whole(self.folder, lambda place: read(dataclasses.replace(self, place=place)))
+
+    return reader
+
+
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """One fitted model on disk. Every reader raises `BundleError` for a file it cannot use."""
+    """One fitted model on disk. Every reader raises `BundleError` for a file it cannot use, and none ever writes.
+
+    place: where the files lie at the moment, known while they are read.
+    """
 
     dataset: str
     model: str
     root: Path
+    place: Path | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -91,13 +111,11 @@ class Bundle:
         return self.root / self.dataset / self.model
 
     @property
-    def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
-        """Name, size and modification time (ns) of each file: a cache key that a retrained model changes."""
-        recover(self.folder)
-        if not self.folder.is_dir():
-            return ()
-        stats = [(path.name, path.stat()) for path in sorted(self.folder.iterdir())]
-        return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    @whole
+    def fingerprint(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Name, size and times of change (ns) of each file: a cache key that a retrained model changes."""
+        paths = [path for name in sorted(FILES) if (path := self._at(name)).is_file()]
+        return tuple((path.name, *_stamp(path)[1:]) for path in paths)
 
     @property
     def identity(self) -> str:
@@ -109,6 +127,7 @@ class Bundle:
         only = "" if stage == "fit" else f" --only {stage}"
         return f"python train.py {self.model} --dataset {self.dataset}{only}"
 
+    @whole
     def config(self) -> dict[str, Any]:
         """Read `config.json`, with "architecture" and "recipe" as their config classes."""
         values = self._json("config.json", "fit")
@@ -128,32 +147,52 @@ class Bundle:
             raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
         return values
 
-    def stored_description(self) -> dict[str, Any]:
-        """Read what `describe` said when this bundle was fitted; empty where there is no whole bundle."""
+    @whole
+    def stored_description(self) -> dict[str, Any] | None:
+        """Read what `describe` said when this bundle was fitted; None where there is no whole bundle."""
         try:
-            self.load(), self.history()
-            config = self.config()
-            parsed = {k: dataclasses.asdict(config[k]) for k in ("architecture", "recipe")}  # defaults of new fields
-            return config | json.loads(to_json(parsed))
+            self.load()
+            config, history = self.config(), self.history()
         except BundleError:
-            return {}
+            return None
+        parsed = {k: dataclasses.asdict(config[k]) for k in ("architecture", "recipe")}  # defaults of new fields
+        return {"test_curve": "test_psnr" in history} | config | json.loads(to_json(parsed))
 
+    def check_test_images(self, test: ImageSet) -> None:
+        """Refuse to measure on other test images than there were when this was fitted: it may have learned them.
+
+        Raises:
+            BundleError: the test images are others; bundles older than their digests are taken at their word.
+        """
+        stored = self.config()["data"].get("digests", {}).get("test")
+        if stored and stored != test.digest:
+            raise self._broken(
+                "config.json",
+                "fit",
+                "was fitted when the test images were others, so it may have learned some of these",
+            )
+
+    @whole
     def load(self) -> Model:
         """Build the model in evaluation mode on the CPU with the stored weights, all keys and shapes equal."""
         config = self.config()
-        try:
-            model = config["architecture"].build()
-        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-            raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
         weights = self._tensors("model.safetensors", "fit")
         self._check_weights("model.safetensors", "fit", config.get("weights"))
         try:
-            model.load_state_dict(weights, strict=True)
+            with torch.device("meta"):  # shapes alone: a config may ask for more than there is memory
+                model = config["architecture"].build()
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
+        dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        weights = {name: tensor.to(dtypes.get(name, tensor.dtype)) for name, tensor in weights.items()}
+        try:
+            model.load_state_dict(weights, strict=True, assign=True)
         except RuntimeError as error:
             reason = f"does not fit config.json: {textwrap.shorten(str(error), 300)}"
             raise self._broken("model.safetensors", "fit", reason) from error
         return model.eval().requires_grad_(False)
 
+    @whole
     def history(self) -> dict[str, list[float]]:
         """Read `history.csv` as columns; see `training.Epoch.row` for their names."""
         n_epochs = self.config()["recipe"].epochs
@@ -168,6 +207,7 @@ class Bundle:
             raise self._broken("history.csv", "fit", f"is damaged ({error!r})") from error
         return columns
 
+    @whole
     def test_curve(self) -> dict[str, list[float]]:
         """List "steps", "minutes" and "psnr" (dB, on the test split) after each epoch of fitting.
 
@@ -183,6 +223,7 @@ class Bundle:
             "psnr": history["test_psnr"],
         }
 
+    @whole
     def metrics(self) -> dict[str, Any]:
         """Read the figures on the whole test split; names as in `metrics.evaluate`."""
         figures = self._json("metrics.json", "metrics")
@@ -191,18 +232,36 @@ class Bundle:
         self._check_weights("metrics.json", "metrics", figures.get("weights"))
         return figures
 
+    @whole
     def codes(self) -> dict[str, torch.Tensor]:
         """Read the codes `(M, D)` of the gallery and what was made from them; see `projection.project`."""
-        tensors = self._tensors("codes.safetensors", "projections")
-        if missing := [name for name in REQUIRED_CODES[self.config()["kind"]] if name not in tensors]:
+        tensors, config = self._tensors("codes.safetensors", "projections"), self.config()
+        required = REQUIRED_CODES[config["kind"]]
+        required += ("log_var",) if getattr(config["architecture"], "variational", False) else ()
+        if missing := [name for name in required if name not in tensors]:
             raise self._broken("codes.safetensors", "projections", f"lacks {', '.join(missing)}")
-        with safetensors.safe_open(self.folder / "codes.safetensors", "pt") as file:
+        with safetensors.safe_open(self._at("codes.safetensors"), "pt") as file:
             self._check_weights("codes.safetensors", "projections", (file.metadata() or {}).get("weights"))
         return tensors
 
+    def is_measured(self) -> bool:
+        """Whether there are figures of these weights."""
+        try:
+            return bool(self.metrics())
+        except BundleError:
+            return False
+
+    def is_projected(self) -> bool:
+        """Whether there are codes of these weights, of the gallery that there is."""
+        try:
+            return len(self.codes()["codes"]) == len(read_gallery(self.root, self.dataset).labels)
+        except BundleError:
+            return False
+
+    @whole
     def weights_digest(self) -> str:
         """Compute the SHA-256 of the weights file, in hexadecimal."""
-        return hashlib.sha256(self._path("model.safetensors", "fit").read_bytes()).hexdigest()
+        return _digest(*_stamp(self._path("model.safetensors", "fit")))
 
     def write_metrics(self, figures: Mapping[str, Any]) -> None:
         """Store what `metrics.evaluate` measured of the weights that are here now."""
@@ -213,6 +272,10 @@ class Bundle:
         content = to_safetensors(tensors, {"weights": self.weights_digest()})
         self.write("projections", {"codes.safetensors": content})
 
+    def lock(self, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Keep other writers of this bundle out; `waiting` is called where one is at work. See `storage.lock`."""
+        return storage.lock(self.folder.resolve(), waiting)
+
     @property
     def state_file(self) -> Path:
         """Where a fitting that is not over keeps its state."""
@@ -221,10 +284,8 @@ class Bundle:
     def write_state(self, state: State, description: Mapping[str, Any], history: Sequence[Epoch]) -> None:
         """Keep the state of a fitting after an epoch, whole or not at all."""
         values = {"state": state.values, "description": description, "history": [e.__dict__ for e in history]}
-        self.state_file.parent.mkdir(parents=True, exist_ok=True)
-        new = self.state_file.with_suffix(".state.new")
-        new.write_bytes(to_safetensors(state.tensors, {"values": json.dumps(values)}))
-        new.replace(self.state_file)
+        with self.lock():
+            storage.replace_file(self.state_file, to_safetensors(state.tensors, {"values": json.dumps(values)}))
 
     def read_state(self, description: Mapping[str, Any]) -> tuple[State, list[Epoch]]:
         """Read the state and the records of a fitting that was stopped.
@@ -250,28 +311,18 @@ class Bundle:
         """
         if set(files) != set(STAGES[stage]):
             raise ValueError(f"stage {stage!r} writes {STAGES[stage]}, not {tuple(files)}")
-        recover(self.folder)
-        new, old = (self.folder.with_name(f".{self.model}.{word}") for word in ("new", "old"))
-        for left_over in (new, old):  # of a run that was killed here
-            shutil.rmtree(left_over, ignore_errors=True)
-        new.mkdir(parents=True)
-        if stage != "fit":
-            for path in self.folder.iterdir():
-                shutil.copy2(path, new)
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-        if self.folder.exists():
-            self.folder.rename(old)
-        new.rename(self.folder)
-        shutil.rmtree(old, ignore_errors=True)
+        later = () if stage == "fit" else FILES
+        storage.replace_folder(self.folder, files, own=FILES, kept=later)
 
     def _check_weights(self, name: str, stage: str, digest: str | None) -> None:
         if digest != self.weights_digest():
             raise self._broken(name, stage, "belongs to other weights")
 
+    def _at(self, name: str) -> Path:
+        return (self.place or self.folder) / name
+
     def _path(self, name: str, stage: str) -> Path:
-        recover(self.folder)
-        path = self.folder / name
+        path = self._at(name)
         if not path.is_file():
             raise self._broken(name, stage, "is missing")
         return path
@@ -286,7 +337,7 @@ class Bundle:
         text = self._text(name, stage)
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise self._broken(name, stage, f"is truncated or not JSON ({error})") from error
         if not isinstance(values, dict):
             raise self._broken(name, stage, "holds no JSON object")
@@ -295,7 +346,7 @@ class Bundle:
     def _tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
         path = self._path(name, stage)
         try:
-            return safetensors.torch.load_file(path)
+            return safetensors.torch.load(path.read_bytes())  # mapped, Windows could not replace it while it is used
         except (safetensors.SafetensorError, OSError) as error:
             raise self._broken(name, stage, f"is truncated or not safetensors ({error})") from error
 
@@ -304,9 +355,15 @@ class Bundle:
 
 
 def describe(
-    bundle: Bundle, config: ModelConfig, recipe: Recipe, dataset: Dataset, split_sizes: Mapping[str, int], seed: int
+    bundle: Bundle,
+    config: ModelConfig,
+    recipe: Recipe,
+    dataset: Dataset,
+    splits: Mapping[str, ImageSet],
+    seed: int,
+    test_curve: bool = False,
 ) -> dict[str, Any]:
-    """Say what is fitted, how, on what and from which seed, as JSON would hold it."""
+    """Say what is fitted, how, on what, from which seed and whether with a test curve, as JSON would hold it."""
     kind = next(name for name, cls in KINDS.items() if isinstance(config, cls))
     values = {
         "format": FORMAT,
@@ -319,19 +376,24 @@ def describe(
             "image_shape": dataset.image_shape,
             "range": [0.0, 1.0],
             "classes": dataset.classes,
-            "splits": dict(split_sizes),
+            "splits": {name: len(data) for name, data in splits.items()},
+            "digests": {name: data.digest for name, data in splits.items()},
             "split_seed": SPLIT_SEED,
         },
         "seed": seed,
+        "test_curve": test_curve,
     }
     return json.loads(to_json(values))
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "") -> list[str]:
-    """List the fields of `here` that have another value in `there`, with both values."""
+    """List the fields of `here` that have another value in `there`, with both values.
+
+    Of a field that `there` lacks, as an older description does, nothing is known.
+    """
     found = []
     for key, value in here.items():
-        other = there.get(key)
+        other = there.get(key, value)
         if isinstance(value, dict) and isinstance(other, dict):
             found += differences(other, value, f"{path}{key}.")
         elif other != value:
@@ -339,11 +401,14 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "
     return found
 
 
-def recover(folder: Path) -> None:
-    """Bring the previous bundle back if a run was killed between the two renames of `Bundle.write`."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
-        old.rename(folder)
+def _stamp(path: Path) -> tuple[str, int, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: str, *_stamp: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def fitted_files(model: Model, description: Mapping[str, Any], history: Sequence[Epoch]) -> dict[str, bytes]:
@@ -400,12 +465,9 @@ def write_gallery(root: Path, dataset: str, indices: torch.Tensor, gallery: Imag
     path = root / dataset / "gallery.json"
     values = {"indices": indices.tolist(), "labels": gallery.labels.tolist()}
     content = json.dumps(values | ({"names": gallery.names} if gallery.names else {})) + "\n"
-    if path.is_file() and path.read_text() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(".gallery.new")
-    new.write_text(content)
-    new.replace(path)
+    with storage.lock(path):
+        if not path.is_file() or path.read_bytes() != content.encode():
+            storage.replace_file(path, content.encode())
 
 
 def read_gallery(root: Path, dataset: str) -> GalleryIndex:
@@ -416,7 +478,7 @@ def read_gallery(root: Path, dataset: str) -> GalleryIndex:
     """
     path = root / dataset / "gallery.json"
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         indices, labels = (torch.tensor(values[k], dtype=torch.long) for k in ("indices", "labels"))
         names = tuple(values.get("names", ()))
         if indices.ndim != 1 or indices.shape != labels.shape or not len(indices) or len(names) not in (0, len(labels)):

@@ -5,10 +5,12 @@ for the 60,000-image sets), or are the official parts (CelebA); "test" is the of
 touched by metrics only.
 """
 
+import hashlib
 import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +55,14 @@ class ImageSet:
             attributes=None if self.attributes is None else self.attributes[index.cpu()],
             names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
         )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all pixels and labels, in hexadecimal."""
+        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        for part in (*self.images.cpu().split(1000), self.labels.cpu()):
+            content.update(part.contiguous().numpy())
+        return content.hexdigest()
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """Move images and labels to a device."""

@@ -1,5 +1,4 @@
 import dataclasses
-import itertools
 import json
 import os
 from pathlib import Path
@@ -8,7 +7,7 @@ import pytest
 import torch
 
 from explorer import checkpoints
-from explorer.checkpoints import FITTED, STAGES, Bundle, BundleError, describe, fitted_files, recover, root_folder
+from explorer.checkpoints import FITTED, STAGES, Bundle, BundleError, describe, fitted_files, root_folder
 from explorer.datasets import DATASETS, ImageSet
 from explorer.roster import ROSTER
 from explorer.training import Epoch
@@ -23,6 +22,10 @@ READERS = {
 COMMANDS = {name: f"--dataset digits --only {stage}" for stage, names in STAGES.items() for name in names}
 COMMANDS |= dict.fromkeys(FITTED, "--dataset digits")
 SIZES = {"train": 1300, "validation": 137, "test": 360}
+SPLITS = {
+    name: ImageSet(torch.full((n, 1, 1, 1), n % 251, dtype=torch.uint8), torch.zeros(n), ("x",))
+    for name, n in SIZES.items()
+}
 HISTORY = [
     Epoch(i, {"loss": 1 / i}, {"loss": 0.123456 / i}, learning_rate=1e-3, seconds=0.25, n_images=9) for i in (1, 2, 3)
 ]
@@ -49,7 +52,7 @@ def make_bundle(root, entry, seed=0):
 def write_fit(bundle, model):
     recipe = dataclasses.replace(ROSTER[bundle.model].recipe, epochs=len(HISTORY))
     bundle.write(
-        "fit", fitted_files(model, describe(bundle, model.config, recipe, DATASETS["digits"], SIZES, 5), HISTORY)
+        "fit", fitted_files(model, describe(bundle, model.config, recipe, DATASETS["digits"], SPLITS, 5), HISTORY)
     )
 
 
@@ -90,7 +93,9 @@ def test_weights_come_back_equal_on_every_key(digits_entry, every_bundle):
 
 def test_a_config_comes_back_equal_on_every_key(digits_entry, every_bundle):
     config = every_bundle.config()
-    assert sorted(config) == ["architecture", "data", "format", "kind", "made", "model", "recipe", "seed", "weights"]
+    assert sorted(config) == sorted(
+        ["architecture", "data", "format", "kind", "made", "model", "recipe", "seed", "test_curve", "weights"]
+    )
     assert config["architecture"] == digits_entry.config
     assert config["recipe"] == dataclasses.replace(digits_entry.recipe, epochs=3)
     assert config["kind"] == ("autoencoder" if digits_entry.is_autoencoder else "classifier")
@@ -101,6 +106,7 @@ def test_a_config_comes_back_equal_on_every_key(digits_entry, every_bundle):
         "range": [0.0, 1.0],
         "classes": list("0123456789"),
         "splits": SIZES,
+        "digests": {name: data.digest for name, data in SPLITS.items()},
         "split_seed": 0,
     }
     assert set(config["made"]) == {"date", "device", "git_commit", "versions"}
@@ -144,7 +150,8 @@ def test_a_bundle_holds_five_files_and_nothing_that_can_execute(every_bundle):
             json.loads(content[8 : 8 + length])
         else:
             content.decode()
-    assert [path.name for path in every_bundle.folder.parent.iterdir()] == [every_bundle.model]
+    beside = {path.name for path in every_bundle.folder.parent.iterdir()} - {every_bundle.model}
+    assert beside == {f".{every_bundle.model}.lock"}
 
 
 def halve(path):
@@ -273,59 +280,53 @@ def test_a_stage_writes_exactly_its_files(bundle, names):
     assert contents(bundle.folder) == before
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-@pytest.mark.parametrize(("step", "call"), [("write_bytes", 1), ("write_bytes", 3), ("rename", 1), ("rename", 2)])
-def test_a_write_that_is_cut_off_leaves_the_old_bundle_whole(bundle, monkeypatch, step, call, error):
+@pytest.mark.parametrize("name", READERS)
+def test_readers_find_the_folder_that_a_killed_write_moved_aside_and_leave_it_there(bundle, siblings, name):
+    fingerprint = bundle.fingerprint
+    bundle.folder.rename(siblings[1])
+    READERS[name](bundle)
+    assert bundle.fingerprint == fingerprint
+    assert siblings[1].is_dir() and not bundle.folder.exists()
+
+
+def test_the_next_write_brings_back_the_folder_that_a_killed_one_moved_aside(bundle, siblings):
     before = contents(bundle.folder)
-    calls, real = itertools.count(1), getattr(Path, step)
-
-    def cut_off(self, *args):
-        if next(calls) == call:
-            raise error
-        return real(self, *args)
-
-    with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(Path, step, cut_off)
-        write_fit(bundle, make_model(ROSTER["fc-ae"], seed=1))
-    for reader in READERS.values():
-        reader(bundle)
-    assert contents(bundle.folder) == before
-
-
-def test_a_half_written_folder_is_never_read_and_the_next_write_clears_it(bundle, siblings):
-    new, _ = siblings
-    new.mkdir()
-    (new / "metrics.json").write_bytes(b'{"mse": 0')
-    before = contents(bundle.folder)
+    bundle.folder.rename(siblings[1])
     bundle.write("metrics", {"metrics.json": b"{}"})
     assert contents(bundle.folder) == before | {"metrics.json": b"{}"}
     assert not any(path.exists() for path in siblings)
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_a_folder_moved_aside_by_a_killed_write_comes_back(bundle, siblings, name):
-    before = contents(bundle.folder)
-    bundle.folder.rename(siblings[1])
-    READERS[name](bundle)
-    assert contents(bundle.folder) == before
+def test_a_config_that_asks_for_more_than_there_is_memory_is_refused_without_asking(bundle):
+    edit_json(bundle.folder / "config.json", lambda values: values["architecture"].update(hidden=[10**11]))
+    with pytest.raises(BundleError, match=r"does not fit config\.json"):
+        bundle.load()
 
 
-def test_a_folder_moved_aside_comes_back_for_the_fingerprint_and_for_the_next_write(bundle, siblings):
-    before, fingerprint = contents(bundle.folder), bundle.fingerprint
-    bundle.folder.rename(siblings[1])
-    assert bundle.fingerprint == fingerprint
-    bundle.folder.rename(siblings[1])
-    bundle.write("metrics", {"metrics.json": b"{}"})
-    assert contents(bundle.folder) == before | {"metrics.json": b"{}"}
+def test_json_that_is_nested_too_deep_is_refused(bundle):
+    (bundle.folder / "metrics.json").write_text("[" * 100_000)
+    with pytest.raises(BundleError, match=r"metrics\.json is truncated or not JSON"):
+        bundle.metrics()
 
 
-def test_what_is_left_of_the_old_folder_does_not_stop_the_next_write(bundle, siblings):
-    _, old = siblings
-    old.mkdir()
-    (old / "metrics.json").write_bytes(b"{}")
-    recover(bundle.folder)
-    bundle.write("metrics", {"metrics.json": b"{}"})
-    assert not old.exists()
+def test_codes_of_a_variational_model_need_their_log_variances(tmp_path):
+    bundle = make_bundle(tmp_path, ROSTER["conv-vae"])
+    with pytest.raises(BundleError, match="lacks log_var"):
+        bundle.codes()
+
+
+def test_test_images_that_are_others_than_at_fitting_are_not_measured_on(bundle):
+    bundle.check_test_images(SPLITS["test"])
+    with pytest.raises(BundleError, match="may have learned some of these"):
+        bundle.check_test_images(SPLITS["validation"])
+    edit_json(bundle.folder / "config.json", lambda values: values["data"].pop("digests"))
+    bundle.check_test_images(SPLITS["validation"])
+
+
+def test_a_description_that_lacks_a_field_says_nothing_of_it():
+    there = {"seed": 1, "data": {"splits": {"train": 3}}}
+    here = {"seed": 2, "test_curve": True, "data": {"splits": {"train": 3}, "digests": {"train": "ab"}}}
+    assert checkpoints.differences(there, here) == ["seed is 1, not 2"]
 
 
 @pytest.mark.parametrize("names", [(), ("a.jpg", "b.jpg", "c.jpg")])
@@ -345,7 +346,7 @@ def test_a_gallery_comes_back_equal_and_is_written_once(tmp_path, names):
     assert found.names == names
     checkpoints.write_gallery(tmp_path, "digits", indices + 1, gallery)
     assert torch.equal(checkpoints.read_gallery(tmp_path, "digits").indices, indices + 1)
-    assert list(path.parent.iterdir()) == [path]
+    assert [p for p in path.parent.iterdir() if not p.name.endswith(".lock")] == [path]
 
 
 @pytest.mark.parametrize(

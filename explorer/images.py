@@ -8,14 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-MAX_UPLOAD_BYTES = 10 * 1024 * 1024
-MAX_UPLOAD_PIXELS = 25_000_000
-
-
-class ImageError(ValueError):
-    """An uploaded file cannot be used as a picture; the message says why."""
+from explorer.decoding import MAX_UPLOAD_BYTES as MAX_UPLOAD_BYTES
+from explorer.decoding import MAX_UPLOAD_PIXELS as MAX_UPLOAD_PIXELS
+from explorer.decoding import ImageError as ImageError
+from explorer.decoding import read_picture as read_picture
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:
@@ -111,55 +109,21 @@ def read_upload(
     return fit_picture(read_picture(data), image_shape, invert, crop)
 
 
-def read_picture(data: bytes) -> Image.Image:
-    """Read a picture of the user's own as 8-bit grey or RGB.
-
-    Size is checked before anything is decoded. The first frame of an animation is taken, EXIF
-    rotation is applied, transparency is laid on white, and 16-bit grey is scaled by its own range.
-
-    Raises:
-        ImageError: over 10 MB or 25 megapixels, not an image, or damaged.
-    """
-    if len(data) > MAX_UPLOAD_BYTES:
-        raise ImageError(
-            f"The file has {len(data) / 2**20:.1f} MB; the limit is {MAX_UPLOAD_BYTES // 2**20} MB. "
-            "Save a smaller copy and upload that."
-        )
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_UPLOAD_PIXELS:
-                raise ImageError(
-                    f"The picture has {picture.width * picture.height / 1e6:.0f} megapixels; "
-                    f"the limit is {MAX_UPLOAD_PIXELS / 1e6:.0f}. Save a smaller copy and upload that."
-                )
-            picture.seek(0)
-            return _flatten(ImageOps.exif_transpose(picture))
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"The picture has more than {MAX_UPLOAD_PIXELS / 1e6:.0f} megapixels, which is the limit. "
-            "Save a smaller copy and upload that."
-        ) from error
-    except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
-        raise ImageError(
-            f"This is not a picture that can be read ({type(error).__name__}: {error}). "
-            "Upload a PNG, JPEG, GIF, BMP, TIFF or WebP file."
-        ) from error
-
-
 def fit_picture(
     picture: Image.Image, image_shape: Sequence[int], invert: bool = False, crop: tuple[int, int, int] | None = None
 ) -> np.ndarray:
     """Bring a picture to one image `image_shape` = `(C, H, W)` in [0, 1].
 
-    crop: left, top and side of the square to take, in pixels; None fits the whole picture into a square.
+    crop: left, top and side of the square to take, in pixels of the picture before `read_picture` shrank it; None
+    fits the whole picture into a square.
     """
     channels, height, width = image_shape
     flat = picture.convert("L" if channels == 1 else "RGB")
     if crop:
+        across, down = (now / before for now, before in zip(picture.size, whole_size(picture), strict=True))
         left, top, side = crop
-        box = (left, top, left + side, top + side)
+        right, bottom = min((left + side) * across, picture.width), min((top + side) * down, picture.height)
+        box = (left * across, top * down, right, bottom)
         square = flat.resize((width, height), Image.Resampling.BILINEAR, box)  # as `celeba.square` does
     else:
         square = _padded(flat, width, height)
@@ -168,10 +132,16 @@ def fit_picture(
     return 1.0 - x if invert else x
 
 
+def whole_size(picture: Image.Image) -> tuple[int, int]:
+    """Give width and height of a picture before `read_picture` shrank it."""
+    return picture.info.get("whole", picture.size)
+
+
 def middle_square(picture: Image.Image) -> tuple[int, int, int]:
-    """Place the largest square in the middle of a picture: left, top and side in pixels."""
-    side = min(picture.size)
-    return (picture.width - side) // 2, (picture.height - side) // 2, side
+    """Place the largest square in the middle of a picture: left, top and side in pixels of the whole."""
+    width, height = whole_size(picture)
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side
 
 
 def _padded(flat: Image.Image, width: int, height: int) -> Image.Image:
@@ -180,19 +150,10 @@ def _padded(flat: Image.Image, width: int, height: int) -> Image.Image:
     pixels = pixels.reshape(flat.height, flat.width, -1)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     fill = tuple(int(v) for v in np.median(border, axis=0))
-    return ImageOps.pad(flat, (width, height), Image.Resampling.LANCZOS, color=fill if len(fill) > 1 else fill[0])
-
-
-def _flatten(picture: Image.Image) -> Image.Image:
-    """Reduce any Pillow mode to 8-bit RGB or grey, transparency laid on white."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float64)
-        if picture.mode == "F" and values.max() <= 1:
-            top = 1.0
-        else:
-            top = 65535.0 if picture.mode.startswith("I;16") or values.max() > 255 else 255.0
-        return Image.fromarray((np.clip(values / top, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return picture.convert("RGB")
+    scale = min(width / flat.width, height / flat.height)
+    size = max(round(flat.width * scale), 1), max(round(flat.height * scale), 1)  # a thin line stays a line
+    fitted = Image.new(flat.mode, (width, height), fill if len(fill) > 1 else fill[0])
+    fitted.paste(
+        flat.resize(size, Image.Resampling.LANCZOS), (round((width - size[0]) / 2), round((height - size[1]) / 2))
+    )
+    return fitted

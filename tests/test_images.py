@@ -198,10 +198,10 @@ def test_invert_turns_dark_and_light_around():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not a picture"),
-        (b"%PDF-1.7 no picture at all", "Upload a PNG, JPEG"),
-        (encoded(Image.effect_noise((64, 64), 90))[:900], "not a picture that can be read"),
-        (encoded(Image.effect_noise((64, 64), 90), "JPEG")[:900], "not a picture that can be read"),
+        (b"", "not a picture that can be read but an empty file"),
+        (b"%PDF-1.7 no picture at all", "but a PDF document. Use a picture, or one exported from it, as PNG or JPEG"),
+        (encoded(Image.effect_noise((64, 64), 90))[:900], "the PNG file is damaged"),
+        (encoded(Image.effect_noise((64, 64), 90), "JPEG")[:900], "the JPEG file is damaged"),
         (b"\x89PNG\r\n\x1a\n".ljust(images.MAX_UPLOAD_BYTES + 1, b"\0"), "10.0 MB; the limit is 10 MB"),
     ],
     ids=["empty", "foreign", "truncated png", "truncated jpeg", "too long"],

@@ -5,6 +5,7 @@ Arrays are numpy float32 `(N, C, H, W)` with pixels in [0, 1] unless a docstring
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -111,41 +112,63 @@ def read_upload(
     return fit_picture(read_picture(data), image_shape, invert, crop)
 
 
-def read_picture(data: bytes) -> Image.Image:
-    """Read a picture of the user's own as 8-bit grey or RGB.
+def read_picture(
+    source: bytes | Path, most_bytes: int | None = MAX_UPLOAD_BYTES, most_pixels: int | None = MAX_UPLOAD_PIXELS
+) -> Image.Image:
+    """Read a picture from outside, the content of a file or a path, as 8-bit "L" or "RGB".
 
-    Size is checked before anything is decoded. The first frame of an animation is taken, EXIF
-    rotation is applied, transparency is laid on white, and 16-bit grey is scaled by its own range.
+    Size is checked before anything is decoded. The first frame of an animation is taken, EXIF rotation is applied
+    where it can be read, transparency is laid on white, and what has more than 8 bits is scaled by its own range.
 
     Raises:
-        ImageError: over 10 MB or 25 megapixels, not an image, or damaged.
+        ImageError: over `most_bytes` or `most_pixels` (None: no bound), not an image, or damaged.
     """
-    if len(data) > MAX_UPLOAD_BYTES:
-        raise ImageError(
-            f"The file has {len(data) / 2**20:.1f} MB; the limit is {MAX_UPLOAD_BYTES // 2**20} MB. "
-            "Save a smaller copy and upload that."
-        )
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_UPLOAD_PIXELS:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if most_bytes is not None and size > most_bytes:
+            raise ImageError(
+                f"The file has {size / 2**20:.1f} MB; the limit is {most_bytes // 2**20} MB. "
+                "Save a smaller copy and use that."
+            )
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            if most_pixels is not None and picture.width * picture.height > most_pixels:
                 raise ImageError(
                     f"The picture has {picture.width * picture.height / 1e6:.0f} megapixels; "
-                    f"the limit is {MAX_UPLOAD_PIXELS / 1e6:.0f}. Save a smaller copy and upload that."
+                    f"the limit is {most_pixels / 1e6:.0f}. Save a smaller copy and use that."
                 )
             picture.seek(0)
-            return _flatten(ImageOps.exif_transpose(picture))
+            picture.load()
+            return _flatten(_upright(picture))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"The picture has more than {MAX_UPLOAD_PIXELS / 1e6:.0f} megapixels, which is the limit. "
-            "Save a smaller copy and upload that."
+            "The picture has more megapixels than can be read. Save a smaller copy and use that."
         ) from error
     except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
         raise ImageError(
-            f"This is not a picture that can be read ({type(error).__name__}: {error}). "
-            "Upload a PNG, JPEG, GIF, BMP, TIFF or WebP file."
+            "This is not a picture that can be read, or it is damaged. Use a PNG, JPEG, GIF, BMP, TIFF or WebP file."
         ) from error
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # what undoes each value of EXIF's orientation
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF says, where that can be read."""
+    try:
+        turn = TURNS.get(picture.getexif().get(0x0112))
+    except Exception:  # damaged EXIF: the pixels are whole
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 def fit_picture(
@@ -195,4 +218,4 @@ def _flatten(picture: Image.Image) -> Image.Image:
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "L" else picture.convert("RGB")

@@ -199,7 +199,7 @@ def test_invert_turns_dark_and_light_around():
     ("data", "message"),
     [
         (b"", "not a picture"),
-        (b"%PDF-1.7 no picture at all", "Upload a PNG, JPEG"),
+        (b"%PDF-1.7 no picture at all", "Use a PNG, JPEG"),
         (encoded(Image.effect_noise((64, 64), 90))[:900], "not a picture that can be read"),
         (encoded(Image.effect_noise((64, 64), 90), "JPEG")[:900], "not a picture that can be read"),
         (b"\x89PNG\r\n\x1a\n".ljust(images.MAX_UPLOAD_BYTES + 1, b"\0"), "10.0 MB; the limit is 10 MB"),

@@ -136,8 +136,8 @@ WRONG = {
     "a pointer of Git LFS": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "line 1, .*git-lfs"),
     "an archive": (b"PK\x03\x04\x14\0\0\0\x08\0", "line 1, "),
     "an old code page": ("000001.jpg 0\nmüller.jpg 1\n".encode("latin-1"), "line 2, .*not UTF-8"),
-    "names of other images": (OFFICIAL.replace("0000", "9999"), "line 1: neither this row, of 999901.jpg, nor any other"),
-    "one column twice": ("image_id,split,partition\n000001.jpg,0,0\n", "line 1, .*partition is the name of two columns"),
+    "names of other images": (OFFICIAL.replace("0000", "9999"), "line 1: neither this row, of 999901.jpg, nor"),
+    "one column twice": ("image_id,split,partition\n000001.jpg,0,0\n", "line 1, .*is the name of two columns"),
 }  # fmt: skip
 
 

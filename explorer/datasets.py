@@ -231,7 +231,12 @@ def _read_faces(data_dir: Path, split: Split) -> ImageSet:
         raise DataError(str(error)) from error
     index = np.flatnonzero(faces.partition == SPLITS.index(split))
     if not len(index):
-        raise DataError(f"no image in {data_dir / celeba.FOLDER} belongs to the {split} part; add some that do.")
+        counts = ", ".join(f"{(faces.partition == part).sum():,} to {name}" for part, name in enumerate(SPLITS))
+        raise DataError(
+            f"no image in {data_dir / celeba.FOLDER} belongs to the {split} part; of {len(faces.names):,} belong "
+            f"{counts}. Add images, or correct the table list_eval_partition, until each part has some: without a "
+            "table about one image in ten is of the validation part, and one of the test part."
+        )
     return ImageSet(
         torch.from_numpy(faces.images[_rows(index)]),
         torch.zeros(len(index), dtype=torch.long),

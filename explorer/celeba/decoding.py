@@ -1,0 +1,219 @@
+"""Decoded faces, kept in the cache folder: read once, in parallel, and again when a file of the source changes.
+
+The file of pixels bears the state of its source in its name, so that none is ever replaced while it may be mapped
+(Windows refuses that), and its index is written last, so that there is one only of a whole file.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from explorer.celeba.folder import FacesError, listed
+from explorer.images import ImageError, read_picture
+
+CROP, ALIGNED = 148, (178, 218)  # the usual crop: the face without most of the background
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million, what Pillow takes for a picture rather than a bomb
+VERSION = 2  # to be raised when the same file gives other pixels
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The images that could be read.
+
+    images: uint8 `(N, 3, S, S)`, mapped from the cache file. names: file names `(N,)`. digests: of the pixels of
+    each, the same for copies of one picture `(N,)`. skipped: why others could not be read, by file name.
+    """
+
+    images: np.ndarray
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    skipped: dict[str, str]
+
+
+def square(picture: Image.Image, side: int) -> np.ndarray:
+    """Crop and shrink any picture to uint8 `(3, side, side)`.
+
+    Aligned CelebA images of 178 x 218 lose all but their middle 148 x 148 (Larsen et al. 2016); of others the
+    largest middle square is taken. The outermost pixels blend with what lies beside it. Grey and CMYK become RGB.
+    """
+    picture = picture.convert("RGB")
+    crop = CROP if picture.size == ALIGNED else min(picture.size)
+    left, top = (picture.width - crop) // 2, (picture.height - crop) // 2
+    small = picture.resize((side, side), Image.Resampling.BILINEAR, (left, top, left + crop, top + crop))
+    return np.moveaxis(np.asarray(small), -1, 0)
+
+
+def read_images(paths: Sequence[Path], side: int) -> Iterator[tuple[np.ndarray | None, str]]:
+    """Decode in threads (Pillow lets go of the interpreter) and in order: pixels, or None and why there are none."""
+
+    def one(path: Path) -> tuple[np.ndarray | None, str]:
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+                return None, "no file"
+            return square(read_picture(path, most_bytes=None, most_pixels=MOST_PIXELS), side), ""
+        except FileNotFoundError:
+            return None, "a link to nothing" if path.is_symlink() else "missing"
+        except OSError as error:
+            return None, error.strerror
+        except ImageError as error:
+            cause = error.__cause__  # of a file that is not readable the reason counts
+            return None, getattr(cause, "strerror", None) or str(error).partition(". ")[0]
+
+    block = 1024  # so that results do not pile up behind a slow disk
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), block):
+            yield from pool.map(one, paths[start : start + block])
+
+
+def cache_folder() -> Path:
+    """Name the folder of decoded images: the variable EXPLORER_CACHE, else ~/.cache/latent-space-explorer.
+
+    Raises:
+        FacesError: there is no home folder.
+    """
+    try:
+        return Path(os.environ.get("EXPLORER_CACHE") or "~/.cache/latent-space-explorer").expanduser()
+    except RuntimeError as error:
+        raise FacesError(f"{error} Name the folder that is to hold decoded faces in EXPLORER_CACHE.") from error
+
+
+def decoded(room: Path, names: Sequence[str], side: int) -> Decoded:
+    """Map the decoded images of a folder from the cache, made first where it is missing or of another source.
+
+    Raises:
+        FacesError: none can be read, or the cache cannot be written.
+    """
+    folder, state = cache_folder(), _state(room, names)
+    source = hashlib.sha256(os.fsencode(os.path.realpath(room))).hexdigest()
+    pixels = folder / f"celeba-{side}-{source[:12]}-{state[:16]}.uint8"
+    found = _known(pixels, side) or _make(room, names, side, pixels)
+    if not found.names:
+        raise FacesError(f"none of the {len(names):,} images in {room} can be read: {reasons(found.skipped)}.")
+    return found
+
+
+def reasons(skipped: dict[str, str]) -> str:
+    """Name the first few files that were skipped, each with the reason."""
+    return listed([f"{name} ({reason})" for name, reason in skipped.items()], 3)
+
+
+def _state(room: Path, names: Sequence[str]) -> str:
+    """Hash name, size and times (ns) of every file: one mended with its old date has another time of change."""
+    lines = [f"{VERSION}"]
+    for name in names:
+        try:
+            file = os.stat(f"{room}/{name}")
+            lines.append(f"{name}/{file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}")
+        except OSError as error:
+            lines.append(f"{name}/{error.errno}")
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+
+
+def _known(pixels: Path, side: int) -> Decoded | None:
+    try:
+        values = json.loads(pixels.with_suffix(".json").read_text(encoding="utf-8"))
+        names, digests = tuple(values["names"]), tuple(values["digests"])
+        shape = (len(names), 3, side, side)
+        if pixels.stat().st_size != np.prod(shape) or len(digests) != len(names):
+            return None
+        images = np.memmap(pixels, np.uint8, "c", shape=shape) if names else np.empty(shape, np.uint8)
+        return Decoded(images, names, digests, dict(values["skipped"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _make(room: Path, names: Sequence[str], side: int, pixels: Path) -> Decoded:
+    """Decode every image, unless another process does so at this moment: then wait for it."""
+    folder, n_bytes = pixels.parent, len(names) * 3 * side * side
+    with _writing(folder, n_bytes):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if found := _known(pixels, side):
+                return found
+            source = pixels.name.rpartition("-")[0]
+            for old in (*folder.glob("celeba-*.part"), *folder.glob(f"{source}[-.]*")):
+                with suppress(OSError):  # Windows keeps what another process has mapped until a later run
+                    old.unlink()
+            if shutil.disk_usage(folder).free < n_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write(room, names, side, pixels)
+    if found := _known(pixels, side):
+        return found
+    raise FacesError(f"{pixels} was changed or removed while it was read. Run the command again.")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of the cache, which ends with its process: whatever is half written is then of one that is dead."""
+    lock = FileLock(folder / "celeba.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is decoding faces to {folder}; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(folder: Path, n_bytes: int) -> Iterator[None]:
+    """Say in words why the cache cannot be written."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:  # filelock raises the latter where a disk knows no locks
+        reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            problem, remedy = f"cannot take the {n_bytes / 1e6:,.0f} MB of decoded faces", "Free some room there"
+        else:
+            problem, remedy = "cannot be written, and decoded faces are kept there", "Mend that"
+        raise FacesError(
+            f"{reason}: {folder} {problem}. {remedy}, or name another folder in EXPLORER_CACHE."
+        ) from error
+
+
+def _write(room: Path, names: Sequence[str], side: int, pixels: Path) -> None:
+    """Decode every image with a progress bar, into files that appear when they are whole."""
+    from tqdm import tqdm
+
+    bar = tqdm(names, "decoding faces once", unit=" images", dynamic_ncols=True)
+    read, digests, skipped = [], [], {}
+    with _whole(pixels) as file:
+        for name, (image, reason) in zip(bar, read_images([room / name for name in names], side), strict=True):
+            if image is None:
+                skipped[name] = reason
+                continue
+            content = image.tobytes()
+            file.write(content)
+            read.append(name)
+            digests.append(hashlib.sha256(content).hexdigest()[:16])
+    with _whole(pixels.with_suffix(".json")) as file:
+        file.write(json.dumps({"names": read, "digests": digests, "skipped": skipped}).encode())
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[object]:
+    """Open a file that takes its name when it is whole and on the disk."""
+    part = path.with_suffix(f"{path.suffix}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

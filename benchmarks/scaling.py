@@ -31,8 +31,8 @@ from benchmarks.training import device_name, note, show, synchronise
 from explorer import processes, training
 from explorer.arguments import at_least
 from explorer.datasets import ImageSet
+from explorer.devices import usable_device
 from explorer.models import AutoencoderConfig, n_parameters
-from train import usable_device
 
 IMAGES = (1000, 2000, 3000, 4000)
 SIDES = (32, 64, 96, 128)

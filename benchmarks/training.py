@@ -54,9 +54,9 @@ from torchvision import transforms
 from explorer import blocks, cuda, metrics, processes, training
 from explorer.arguments import at_least, one_of
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder
+from explorer.devices import usable_device
 from explorer.models import Model
 from explorer.roster import ROSTER, choose_models
-from train import usable_device
 
 TURNS = 3
 SECONDS = 4.0  # of each turn, at least; whole batches

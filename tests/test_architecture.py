@@ -12,7 +12,10 @@ ROOT = Path(train.__file__).parent
 PROGRAMS = [ROOT / "app.py", ROOT / "train.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
 LIBRARY = sorted((ROOT / "explorer").rglob("*.py"))
 LAYERS = (  # from the bottom; a module imports from its own layer and from those before it
-    {"arguments", "celeba", "layers", "models", "datasets", "images", "losses", "blocks", "noise", "processes", "cuda"},
+    {
+        *("arguments", "blocks", "celeba", "cuda", "datasets", "devices", "images", "layers", "losses", "models"),
+        *("noise", "processes"),
+    },
     {
         "attributes",
         "figures",

@@ -82,9 +82,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="under torchrun: each process fits models of its own, rather than all of them one together",
     )  # fmt: skip
     parser.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0, help="of all that is drawn (default: 0)")
-    parser.add_argument("--data-dir", type=arguments.folder, help="data folder (default: EXPLORER_DATA, else data/)")
+    parser.add_argument("--data-dir", type=arguments.path, help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument(
-        "--checkpoints", type=arguments.folder,
+        "--checkpoints", type=arguments.path,
         help="where bundles go (default: EXPLORER_CHECKPOINTS, else checkpoints/)",
     )  # fmt: skip
     parser.add_argument(

@@ -42,7 +42,7 @@ def at_least(lowest: int, highest: int = 2**31 - 1) -> Callable[[str], int]:
 threads = at_least(1, 1024)  # more than any machine has cores, and no more than start
 
 
-def folder(text: str) -> Path:
+def path(text: str) -> Path:
     """Accept a path, `~` standing for the home folder; bash leaves it to the program in `--option=~/path`."""
     try:
         return Path(text).expanduser()

@@ -14,31 +14,36 @@ Exit codes: 0 all went well, 1 a model failed, 2 the command is wrong, 130 inter
 
 import argparse
 import dataclasses
-import gc
+import errno
+import math
 import os
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-from torch.distributed import DistError
 from tqdm import tqdm
 
-from explorer import celeba, checkpoints, metrics, processes, projection, realism, training
+from explorer import arguments, celeba, checkpoints, metrics, processes, projection, realism, training
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
+from explorer.devices import default_precision, free_memory, usable_device
 from explorer.models import Model, multiply_adds, n_parameters
-from explorer.processes import ALONE, Processes
+from explorer.processes import ALONE, NoGroup, Processes
 from explorer.roster import ROSTER, Entry, choose_models
 
 DRY_RUN_IMAGES = 64
 NOISE_IMAGES = 1000  # of the gallery, for the curves of PSNR over noise
 LABELLED_IMAGES = 10_000  # whose codes are kept for the directions of attributes
+KEPT = "Finished stages are kept."
+GONE = ("peer", "onnection", "imed out", "rendezvous")  # in what gloo and NCCL say when a process does not answer
+STATE_EVERY = 30.0  # seconds: writing the state after each epoch would take longer than an epoch of a small model
 
 
 class Terminated(KeyboardInterrupt):
@@ -61,8 +66,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
     parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
-    parser.add_argument("--device", type=usable_device, default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
-    parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
+    parser.add_argument("--device", default="auto", help="auto (default), cuda, cuda:1, mps or cpu")
+    parser.add_argument("--threads", type=arguments.threads, help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--precision", choices=("bfloat16", "float32"),
+        help="what training multiplies in (default: bfloat16 on GPUs that have it, else float32)",
+    )  # fmt: skip
+    parser.add_argument("--no-graph", action="store_true", help="on CUDA: run each step as written, record none")
     parser.add_argument(
         "--device-limit", type=at_least(0), metavar="MB",
         help="images of more than this are streamed to the device (default: half of its free memory)",
@@ -71,9 +81,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--shard-roster", action="store_true",
         help="under torchrun: each process fits models of its own, rather than all of them one together",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
-    parser.add_argument("--checkpoints", help="where bundles go (default: EXPLORER_CHECKPOINTS, else checkpoints/)")
+    parser.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument("--data-dir", type=arguments.path, help="data folder (default: EXPLORER_DATA, else data/)")
+    parser.add_argument(
+        "--checkpoints", type=arguments.path,
+        help="where bundles go (default: EXPLORER_CHECKPOINTS, else checkpoints/)",
+    )  # fmt: skip
     parser.add_argument(
         "--only", nargs="+", choices=tuple(checkpoints.STAGES), metavar="STAGE",
         help="run just these of: fit, metrics, projections",
@@ -96,34 +109,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     args.only = args.only or list(checkpoints.STAGES)
     try:
         args.work = choose_models(args.models, args.dataset)
-    except ValueError as error:
+        if not (args.list or args.download):  # neither needs a device, and CUDA takes seconds to start
+            args.device = usable_device(args.device)
+        args.data_dir, args.checkpoints = data_folder(args.data_dir), checkpoints.root_folder(args.checkpoints)
+    except (ValueError, argparse.ArgumentTypeError) as error:
         parser.error(str(error))
+    except RuntimeError as error:
+        parser.error(f"a variable names a path with ~, and there is no home folder: {error}")
     return args
-
-
-def usable_device(name: str) -> torch.device:
-    """Type for argparse: see `choose_device`; the error says that the device is not there."""
-    try:
-        return choose_device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"device {name!r} is not there: {str(error).splitlines()[0]}") from error
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn a name into a device that works here; "auto" takes CUDA, else Apple's mps, else the CPU.
-
-    Of several processes on a machine each takes a GPU of its own (LOCAL_RANK is torchrun's).
-
-    Raises:
-        RuntimeError, AssertionError: torch does not know the device or cannot use it.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    device = torch.device(name)
-    torch.zeros(1, device=device)
-    return device
 
 
 def print_roster() -> None:
@@ -154,7 +147,7 @@ def load_splits(dataset: Dataset, data_dir: Path, dry_run: bool) -> dict[str, Im
         download(dataset, data_dir)
     splits = {split: dataset.load(split, data_dir) for split in SPLITS}
     if dry_run:
-        splits = {name: data[torch.arange(DRY_RUN_IMAGES)] for name, data in splits.items()}
+        splits = {name: data[torch.arange(min(DRY_RUN_IMAGES, len(data)))] for name, data in splits.items()}
     return splits
 
 
@@ -177,18 +170,22 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
         return
     room = None if args.device_limit is None else args.device_limit * 1_000_000
     together = args.together
-    fitting = training.Fitting(model, splits["train"], splits["validation"], recipe, args.seed, together, room)
+    fitting = training.Fitting(
+        model, splits["train"], splits["validation"], recipe, args.seed, together, room,
+        graph=not args.no_graph, precision=args.precision,
+    )  # fmt: skip
     history: list[training.Epoch] = []
     if args.resume and bundle.state_file.exists() and not args.force:
         state, history = bundle.read_state(description)
-        fitting.restore(state)
+        if note := fitting.restore(state):
+            print(f"{entry.name}: {note}", file=sys.stderr)
     seconds = training.expected_seconds(fitting)
     print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {duration(seconds)}", flush=True)
     with tqdm(
         total=recipe.epochs * len(splits["train"]), initial=fitting.epoch * len(splits["train"]),
         desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True,
         disable=not together.first,
-    ) as bar:  # fmt: skip
+    ) as bar, keeping(bundle, description) as keep:  # fmt: skip
 
         def progress(n_images: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
@@ -200,7 +197,7 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             if curve:
                 epoch = dataclasses.replace(epoch, test={"psnr": metrics.mean_psnr(model, splits["test"].images)})
             history.append(epoch)
-            bundle.write_state(fitting.state(), description, history)
+            keep(fitting.state(), history)
     if together.first:
         bundle.write("fit", checkpoints.fitted_files(model, description, history))
         bundle.state_file.unlink()
@@ -220,6 +217,34 @@ def is_fitted(bundle: Bundle, description: Mapping[str, object], args: argparse.
             f"{bundle.folder} was made otherwise ({'; '.join(differing)}). Fit it anew with: {bundle.command()}"
         )
     return stored is not None
+
+
+@contextmanager
+def keeping(
+    bundle: Bundle, description: dict[str, object]
+) -> Iterator[Callable[[training.State, list[training.Epoch]], None]]:
+    """Keep the state after each epoch that it is called with: on the disk now and then, and the last one at the end.
+
+    The end may be an interruption or an error. After `kill -9` or a power cut what was written last is there.
+    """
+    last, written = None, -math.inf
+
+    def write() -> None:
+        nonlocal last, written
+        bundle.write_state(last[0], description, last[1])
+        last, written = None, time.monotonic()
+
+    def keep(state: training.State, history: list[training.Epoch]) -> None:
+        nonlocal last
+        last = state, list(history)
+        if time.monotonic() - written >= STATE_EVERY:
+            write()
+
+    try:
+        yield keep
+    finally:
+        if last:
+            write()
 
 
 def duration(seconds: float) -> str:
@@ -317,7 +342,7 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
         line = f"{name}: fitted, not measured; next: {bundle.command('metrics')}"
     print(f"{line}, {time.perf_counter() - start:.0f} s", flush=True)
     for note in notes:
-        print(f"{name}: left out: {note}, then: {bundle.command('projections')}", file=sys.stderr)
+        print(f"{name}: left out: {note}", file=sys.stderr)
 
 
 def say_busy(bundle: Bundle) -> None:
@@ -365,11 +390,11 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
         names = args.work[dataset.name]
         try:
             with in_turn(args.group):
-                splits = load_splits(dataset, data_folder(args.data_dir), args.dry_run)
+                splits = load_splits(dataset, args.data_dir, args.dry_run)
                 if args.shard_roster and args.group.first:  # one file of all models, so that one process writes it
                     index = gallery_indices(splits["test"].labels, dataset.gallery_size)
                     checkpoints.write_gallery(root, dataset.name, index, splits["test"][index])
-        except DataError as error:
+        except (DataError, OSError) as error:
             print(f"train.py: {error}", file=sys.stderr, flush=True)
             failed += names
             continue
@@ -393,7 +418,7 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
 def effort(args: argparse.Namespace) -> str:
     """Say with what a device computes: threads and processes, or the type of numbers."""
     parts = [f"{torch.get_num_threads()} threads"] if args.device.type == "cpu" else []
-    parts += [] if parts else ["bfloat16" if args.device.type == "cuda" else "float32"]
+    parts += [args.precision or default_precision(args.device)] if args.precision or not parts else []
     return ", ".join(parts + ([f"{args.group.count} processes"] if args.group.count > 1 else []))
 
 
@@ -410,41 +435,38 @@ def in_turn(group: Processes) -> Iterator[None]:
 
 
 def ran(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace) -> bool:
-    """Run one model; say why where it fails."""
-    kept = " The bundle on disk is as it was."
+    """Run one model; say why where it fails, with a traceback where that was not foreseen."""
     who = f"process {args.together.rank + 1} of {args.together.count}: " if args.together.count > 1 else ""
     try:
         run(name, dataset, splits, root, args)
         return True
-    except BundleError as error:
-        reason = f"{error}."
-    except (training.Diverged, training.TooFew) as error:
-        reason = f"{error}.{kept}"
-    except (RuntimeError, MemoryError) as error:
-        if not (reason := known_reason(error, name, args)):
-            raise
-        reason += f".{kept}"
-    print(f"{who}{name}: failed: {reason}", file=sys.stderr, flush=True)
-    free_memory()
-    return False
+    except Exception as error:
+        if not (reason := known_reason(error, name, root / dataset.name, args)):
+            traceback.print_exc()
+            reason = f"by a mistake in the program ({type(error).__name__}), see above"
+        print(f"{who}{name}: failed: {reason}", file=sys.stderr, flush=True)
+        return False
+    finally:
+        free_memory()
 
 
-def known_reason(error: Exception, name: str, args: argparse.Namespace) -> str:
-    """Say what can be done about a lack of memory or of other processes; empty for other errors."""
+def known_reason(error: Exception, name: str, folder: Path, args: argparse.Namespace) -> str:
+    """Say what a model failed of and what can be done about it; empty for an error that nobody foresaw."""
     text = str(error).partition("\n")[0]
+    if isinstance(error, BundleError | DataError):
+        return f"{error}."
+    if isinstance(error, training.Diverged | training.TooFew):
+        return f"{error}. The bundle on disk is as it was."
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
         batch = args.batch_size or ROSTER[name].recipe.batch_size
-        return f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({text})"
-    if args.together.count > 1 and (isinstance(error, DistError) or "peer" in text or "onnection" in text):
-        return f"another process is gone, its message says why ({text})"
+        return f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({text}). {KEPT}"
+    if args.together.count > 1 and any(word in text for word in GONE):
+        return f"another process is gone or hangs, its message says why ({text}). {KEPT}"
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = " Make room, or choose another folder with --checkpoints, and go on with --resume." if full else ""
+        return f"{error.filename or folder}: {error.strerror or text}.{remedy} {KEPT}"
     return ""
-
-
-def free_memory() -> None:
-    """Give back what a model that failed has left on a GPU, for the next one."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @contextmanager
@@ -463,16 +485,20 @@ def terminable() -> Iterator[None]:
 
 def work(args: argparse.Namespace) -> int:
     """Do what the command line asks for; return the exit code."""
+    if args.list:
+        print_roster()
+        return 0
     if args.download:
         for dataset in [args.dataset] if args.dataset else args.work:
-            download(DATASETS[dataset], data_folder(args.data_dir))
+            download(DATASETS[dataset], args.data_dir)
         return 0
+    processes.settle(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
     args.group = processes.start(args.device)
     args.together = ALONE if args.shard_roster else args.group
     if not args.together.first:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if not args.dry_run:
-        return run_all(args, checkpoints.root_folder(args.checkpoints))
+        return run_all(args, args.checkpoints)
     args.epochs = 1
     with tempfile.TemporaryDirectory() as scratch:
         return run_all(args, Path(scratch))
@@ -480,17 +506,12 @@ def work(args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    arguments.speak_any_encoding()
     args = parse_arguments(argv)
-    if args.list:
-        print_roster()
-        return 0
-    processes.settle(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
     try:
         with terminable():
-            code = work(args)
-        processes.stop()
-        return code
-    except (DataError, OSError) as error:
+            return work(args)
+    except (DataError, NoGroup, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
@@ -501,6 +522,8 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return code
+    finally:
+        processes.stop()
 
 
 if __name__ == "__main__":

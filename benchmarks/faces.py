@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from explorer import losses, metrics
-from explorer.arguments import at_least
+from explorer.arguments import at_least, speak_any_encoding, threads
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.images import to_float
@@ -234,13 +234,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--checkpoints", help="where the bundles are")
     parser.add_argument("--steps", type=at_least(1), help="of the report's model (default: those of face-vae)")
-    parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    speak_any_encoding()
     args = parse_arguments(argv)
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
     try:

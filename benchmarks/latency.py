@@ -24,6 +24,7 @@ import sys
 import time
 
 from benchmarks.browser import COMPONENTS, FINISHED, ROOT, chromium, serve, visit
+from explorer.arguments import speak_any_encoding
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.roster import autoencoders_for
@@ -230,6 +231,7 @@ def cold_starts(browser: object, repeats: int) -> dict[str, object]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    speak_any_encoding()
     parser = argparse.ArgumentParser(description="Time the app in headless Chromium.")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--repeats", type=int, default=20, help="moves of each slider (default 20)")

@@ -50,7 +50,7 @@ from skimage.morphology import disk
 from skimage.restoration import cycle_spin, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 from explorer import metrics, realism
-from explorer.arguments import at_least, one_of
+from explorer.arguments import at_least, one_of, speak_any_encoding
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.images import to_float
@@ -432,6 +432,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    speak_any_encoding()
     args = parse_arguments(argv)
     try:
         test = DATASETS[args.dataset].load("test", args.data_dir)

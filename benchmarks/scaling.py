@@ -29,10 +29,10 @@ import torch
 
 from benchmarks.training import device_name, note, show, synchronise
 from explorer import processes, training
-from explorer.arguments import at_least
+from explorer.arguments import path, speak_any_encoding, threads
 from explorer.datasets import ImageSet
+from explorer.devices import usable_device
 from explorer.models import AutoencoderConfig, n_parameters
-from train import usable_device
 
 IMAGES = (1000, 2000, 3000, 4000)
 SIDES = (32, 64, 96, 128)
@@ -186,15 +186,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.scaling", description="Measure time and memory of training against the size."
     )
     parser.add_argument("--device", type=usable_device, default="auto", help="auto (default), cuda, mps or cpu")
-    parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
-    parser.add_argument("--plot", type=Path, metavar="SVG", help="draw time against size")
+    parser.add_argument("--plot", type=path, metavar="SVG", help="draw time against size")
     parser.add_argument("--quick", action="store_true", help="a smoke test: small sizes; not figures to quote")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    speak_any_encoding()
     args = parse_arguments(argv)
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
     lines = measure_sizes(args.device, args.quick)

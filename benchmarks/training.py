@@ -52,11 +52,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from explorer import blocks, cuda, metrics, processes, training
-from explorer.arguments import at_least, one_of
+from explorer.arguments import one_of, speak_any_encoding, threads
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder
+from explorer.devices import usable_device
 from explorer.models import Model
 from explorer.roster import ROSTER, choose_models
-from train import usable_device
 
 TURNS = 3
 SECONDS = 4.0  # of each turn, at least; whole batches
@@ -379,7 +379,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", type=one_of(DATASETS, "data set"), help="default: that of each model's report")
     parser.add_argument("--data-dir", help="data folder (default: EXPLORER_DATA, else data/)")
     parser.add_argument("--device", type=usable_device, default="auto", help="auto (default), cuda, mps or cpu")
-    parser.add_argument("--threads", type=at_least(1), help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print JSON lines, not a table")
     parser.add_argument("--no-reach", dest="reach", action="store_false", help="leave seconds_to_reported out")
     parser.add_argument("--whole", action="store_true", help="also time train.py with all models; hours on a CPU")
@@ -397,6 +397,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    speak_any_encoding()
     args = parse_arguments(argv)
     processes.settle(args.threads or os.cpu_count() or 1)
     if not args.json and not args.settings:

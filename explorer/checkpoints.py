@@ -66,7 +66,7 @@ class BundleError(RuntimeError):
 def root_folder(root: Path | str | None = None) -> Path:
     """Name the folder of all bundles: `root`, else the variable EXPLORER_CHECKPOINTS, else ours."""
     default = Path(__file__).parent.parent / "checkpoints"
-    return Path(root or os.environ.get("EXPLORER_CHECKPOINTS") or default)
+    return Path(root or os.environ.get("EXPLORER_CHECKPOINTS") or default).expanduser()
 
 
 def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:

@@ -1,4 +1,7 @@
-"""A whole step of training as one CUDA graph: small models then wait for no launches, and for no Python."""
+"""On CUDA: a whole step of training as one graph, and images that are copied while the device computes.
+
+Small models then wait for no launches, and for no Python.
+"""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,48 +14,55 @@ WARM_UP = 3  # steps before a CUDA graph is recorded; PyTorch's manual asks for 
 class Recordable(Protocol):
     """What a graph needs of a step of training; see `training.Step`."""
 
-    device: torch.device
     draws: torch.Generator
     optimizer: torch.optim.AdamW
 
     def gradients(self, index: torch.Tensor, images: torch.Tensor | None, n_images: int) -> torch.Tensor:
-        """Compute the gradients for indices `(B,)`; return the loss."""
+        """Compute the gradients for indices `(B,)`, or for streamed images; return the loss."""
 
 
 class Graph:
     """A step for batches of one size, recorded after `WARM_UP` steps that run as written.
 
-    What changes from step to step stands in tensors that the graph reads: indices, learning rate, first beta.
+    What changes from step to step stands in tensors that the graph reads: indices, streamed images, learning rate,
+    first beta. The step is not kept: each would keep the other until the collector runs, and the GPU's memory with it.
     """
 
-    def __init__(self, step: Recordable, batch_size: int) -> None:
-        self.step, self.calls = step, 0
-        self.index = torch.zeros(batch_size, dtype=torch.long, device=step.device)
-        self.rate, self.beta = torch.zeros(2, device=step.device)
+    def __init__(self) -> None:
+        self.calls = 0
 
-    def __call__(self, index: torch.Tensor) -> torch.Tensor:
-        """Train on indices `(B,)`; return the loss."""
+    def __call__(self, step: Recordable, index: torch.Tensor, images: torch.Tensor | None = None) -> torch.Tensor:
+        """Train on indices `(B,)`, or on images `(B, C, H, W)` that were streamed for them; return the loss."""
+        with torch.cuda.device_of(index):  # on another device nothing would be recorded, and nothing learned
+            return self._train(step, index, images)
+
+    def _train(self, step: Recordable, index: torch.Tensor, images: torch.Tensor | None) -> torch.Tensor:
+        if self.calls == 0:
+            self.index, self.images = index.clone(), None if images is None else images.clone()
+            self.rate, self.beta = torch.zeros(2, device=index.device)
         self.calls += 1
         self.index.copy_(index)
+        if images is not None:
+            self.images.copy_(images)
         if self.calls <= WARM_UP:
-            loss = on_side_stream(self._gradients)
-            self.step.optimizer.step()
+            loss = on_side_stream(lambda: self._gradients(step))
+            step.optimizer.step()
             return loss
-        [group] = self.step.optimizer.param_groups
+        [group] = step.optimizer.param_groups
         self.rate.fill_(group["lr"])
         self.beta.fill_(group["betas"][0])
         if self.calls == WARM_UP + 1:
-            self.step.optimizer.zero_grad(set_to_none=True)  # so that the graph owns the gradients
-            self.replay, self.loss = record(self._run, self.step.draws)
+            step.optimizer.zero_grad(set_to_none=True)  # so that the graph owns the gradients
+            self.replay, self.loss = record(lambda: self._run(step), step.draws)
         self.replay()
         return self.loss
 
-    def _gradients(self) -> torch.Tensor:
-        return self.step.gradients(self.index, None, len(self.index))
+    def _gradients(self, step: Recordable) -> torch.Tensor:
+        return step.gradients(self.index, self.images, len(self.index))
 
-    def _run(self) -> torch.Tensor:
-        loss = self._gradients()
-        adamw_(self.step.optimizer, self.rate, self.beta)
+    def _run(self, step: Recordable) -> torch.Tensor:
+        loss = self._gradients(step)
+        adamw_(step.optimizer, self.rate, self.beta)
         return loss
 
 
@@ -60,8 +70,9 @@ class Graph:
 def adamw_(optimizer: torch.optim.AdamW, rate: torch.Tensor, beta: torch.Tensor) -> None:
     """Update the parameters of an optimiser and its state in place (Loshchilov & Hutter 2019, algorithm 2).
 
-    The same as `optimizer.step()` but for learning rate and first beta, which are tensors `()` on the device: as
-    numbers they would be recorded once and for all.
+    The same as `optimizer.step()` but for learning rate and first beta, which are tensors `()` on the device. Of the
+    library's own the rate can be one, but the fused update takes betas as numbers and the other one reads them back
+    from the device: they would be recorded once and for all, or not at all, and a one-cycle schedule moves the first.
     """
     [group] = optimizer.param_groups
     parameters, beta2 = group["params"], group["betas"][1]
@@ -99,3 +110,23 @@ def record(run: Callable[[], torch.Tensor], generator: torch.Generator) -> tuple
     with torch.cuda.graph(graph):
         result = run()
     return graph.replay, result
+
+
+class Copier:
+    """Copies images to a GPU on a stream of its own, beside what is computed; `copy` may run in another thread."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.stream = device, torch.cuda.Stream(device)
+
+    def copy(self, images: torch.Tensor) -> torch.Tensor:
+        """Begin to copy images through pinned memory; the copy is there for those who `wait`."""
+        torch.cuda.set_device(self.device)  # each thread begins with device 0
+        with torch.cuda.stream(self.stream):
+            return images.pin_memory().to(self.device, non_blocking=True)
+
+    def wait(self, images: torch.Tensor) -> torch.Tensor:
+        """Let what is computed from now on find whole what was copied so far."""
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(self.stream)
+        images.record_stream(computing)  # their memory is not given away before
+        return images

@@ -121,7 +121,7 @@ def hold_out(data: ImageSet, split: Split, n_validation: int) -> ImageSet:
 
 def data_folder(data_dir: Path | str | None = None) -> Path:
     """Name the data folder: `data_dir`, else the variable EXPLORER_DATA, else `data/`."""
-    return Path(data_dir or os.environ.get("EXPLORER_DATA") or "data")
+    return Path(data_dir or os.environ.get("EXPLORER_DATA") or "data").expanduser()
 
 
 def gallery_indices(labels: torch.Tensor, size: int = 1000) -> torch.Tensor:

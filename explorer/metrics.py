@@ -160,11 +160,10 @@ def psnr_by_noise(model: Autoencoder | None, images: torch.Tensor, seed: int = 0
     """Trace the mean PSNR (dB) of `images` (uint8) rebuilt from corrupted ones, over the noise level.
 
     `None` in place of a model measures what it has to beat: the corrupted images themselves and the
-    3x3 median filter. Returns, for each kind of noise, "level" and one list per curve: "model", or
-    "input" and "median".
+    3x3 median filter. Noise is drawn on the CPU, so that both see the same whatever the model is on. Returns, for
+    each kind of noise, "level" and one list per curve: "model", or "input" and "median".
     """
-    device = next(model.parameters()).device if model else images.device
-    x = to_float(images.to(device))
+    x = to_float(images.cpu())
     curves: dict[str, dict[str, list[float]]] = {}
     for kind, noise in NOISES.items():
         levels = np.linspace(0.0, noise.maximum, NOISE_STEPS).round(4).tolist()
@@ -172,10 +171,10 @@ def psnr_by_noise(model: Autoencoder | None, images: torch.Tensor, seed: int = 0
         for level in levels:
             noisy = add_noise(x, kind, level, seed)
             if model:
-                rebuilt = {"model": torch.cat([model(b) for b in noisy.split(BATCH)])}
+                device = next(model.parameters()).device
+                rebuilt = {"model": torch.cat([model(b.to(device)).cpu() for b in noisy.split(BATCH)])}
             else:
-                filtered = torch.from_numpy(median_filter(noisy.cpu().numpy()))
-                rebuilt = {"input": noisy, "median": filtered.to(device)}
+                rebuilt = {"input": noisy, "median": torch.from_numpy(median_filter(noisy.numpy()))}
             for name, x_hat in rebuilt.items():
                 curve.setdefault(name, []).append(psnr(mse_per_image(x, x_hat)).mean().item())
         curves[kind] = curve

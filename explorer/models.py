@@ -112,12 +112,12 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: torch.Tensor) -> Posterior:
         """Map pixels `(B, C, H, W)` in [0, 1] to q(z|x)."""
-        out = self.encoder(x)  # (B, *latent_shape), or (B, 2 D)
+        out = self.encoder(x).float()  # (B, *latent_shape), or (B, 2 D); autocast leaves it in half precision
         return Posterior(*out.chunk(2, dim=1)) if self.config.variational else Posterior(out)
 
     def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
-        """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to logits of the pixels `(B, C, H, W)`."""
-        return self.decoder(z.reshape(-1, *self.latent_shape))
+        """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to logits of the pixels `(B, C, H, W)`, in float32."""
+        return self.decoder(z.reshape(-1, *self.latent_shape)).float()  # a sigmoid of bfloat16 has a grid of 1/256
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to pixels `(B, C, H, W)` in [0, 1]."""

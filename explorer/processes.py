@@ -14,16 +14,29 @@ import torch
 import torch.distributed as dist
 import torch.nn as nn
 
-PATIENCE = timedelta(days=7)  # they wait while one of them measures, or fits a model of its own
+PATIENCE = timedelta(minutes=30)  # within a step, which takes seconds: a process that hangs is found out
+WORK_PATIENCE = timedelta(days=7)  # while one downloads, measures or fits a model of its own: nobody knows how long
+HOW_TO_START = (
+    "Start processes with: torchrun --nproc-per-node=N train.py ..., and one alone without the variables WORLD_SIZE, "
+    "RANK and LOCAL_WORLD_SIZE"
+)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+class NoGroup(RuntimeError):
+    """The processes of a run do not find each other; the message says why, and how to start them."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Number `rank`, from 0, among `count` processes; one alone belongs to no group."""
+    """Number `rank`, from 0, among `count` processes; one alone belongs to no group.
+
+    patient: the group of the same processes in which they `wait`; what they compute together is less patient.
+    """
 
     rank: int = 0
     count: int = 1
+    patient: dist.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -49,9 +62,9 @@ class Processes:
                 dist.broadcast(buffer, 0)
 
     def wait(self) -> None:
-        """Go on when all have come here."""
+        """Go on when all have come here, each after work of its own."""
         if self.count > 1:
-            dist.all_reduce(torch.zeros(1))
+            dist.all_reduce(torch.zeros(1), group=self.patient)
 
 
 ALONE = Processes()
@@ -61,14 +74,23 @@ def start(device: torch.device) -> Processes:
     """Join the group that the variables of torchrun describe; alone where there are none.
 
     Raises:
-        RuntimeError: the group does not come about; torch says why.
+        NoGroup: the variables are not those of a group, or the others are not there.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    count = _number("WORLD_SIZE", 1)
+    if count == 1:
         return ALONE
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    return Processes(dist.get_rank(), dist.get_world_size())
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+        raise NoGroup(f"the variable WORLD_SIZE is {count}, and {', '.join(missing)} missing. {HOW_TO_START}")
+    if _number("RANK", 0) >= count:
+        raise NoGroup(f"the variable RANK is {os.environ['RANK']} of WORLD_SIZE {count}. {HOW_TO_START}")
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        patient = dist.new_group(timeout=WORK_PATIENCE, backend="gloo")
+    except (RuntimeError, ValueError, OSError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).partition("\n")[0]
+        raise NoGroup(f"{count} processes do not find each other at {where}: {reason}. {HOW_TO_START}") from error
+    return Processes(dist.get_rank(), count, patient)
 
 
 def settle(threads: int) -> None:
@@ -88,8 +110,19 @@ def settle(threads: int) -> None:
 
 
 def on_this_machine() -> int:
-    """Count the processes that share this machine's cores."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    """Count the processes that share this machine's cores.
+
+    Raises:
+        NoGroup: a variable says otherwise.
+    """
+    return _number("LOCAL_WORLD_SIZE", 1)
+
+
+def _number(name: str, least: int) -> int:
+    text = os.environ.get(name) or str(least)
+    if not text.isdecimal() or len(text) > 9 or int(text) < least:
+        raise NoGroup(f"the variable {name} is {text!r}, no whole number of at least {least}. {HOW_TO_START}")
+    return int(text)
 
 
 def stop() -> None:

@@ -4,77 +4,118 @@ Codes are float arrays `(M, D)`; coordinates come back as float32 `(M, 2 or 3)`.
 and gives the same picture again on the same machine.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 PERPLEXITY = 30.0
 N_NEIGHBORS = 15
+LEAST_SPREAD = 1e-18  # of codes that t-SNE can tell apart: its square is still a float32
+_one_umap = threading.Lock()  # numba's plainest threading layer, which a Mac has, ends a process that enters it twice
 
 
 class ProjectionUnavailable(ImportError):
-    """umap-learn is not installed; the message says how to get it."""
+    """umap-learn cannot be used; the message says how that is mended."""
 
 
 def pca(codes: np.ndarray, n_components: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Project on the directions of largest variance.
 
-    Returns coordinates `(M, n_components)` and the share of the whole variance that each explains.
+    Returns coordinates `(M, n_components)` and the share of the whole variance that each explains. Directions that
+    so few codes or numbers do not have explain nothing, and all coordinates are 0 there.
+
+    Raises:
+        ValueError: a code is not finite.
     """
     from sklearn.decomposition import PCA
 
-    fitted = PCA(n_components, random_state=seed)
-    return fitted.fit_transform(codes).astype(np.float32), fitted.explained_variance_ratio_
+    fitted = PCA(min(n_components, *codes.shape), random_state=seed)
+    with np.errstate(divide="ignore", invalid="ignore"):  # codes that are all the same have no variance to share
+        coordinates = fitted.fit_transform(codes)
+    missing = n_components - coordinates.shape[1]
+    explained = np.nan_to_num(fitted.explained_variance_ratio_)
+    return np.pad(coordinates, ((0, 0), (0, missing))).astype(np.float32), np.pad(explained, (0, missing))
 
 
 def tsne(codes: np.ndarray, perplexity: float = PERPLEXITY, seed: int = 0) -> np.ndarray:
     """Embed in the plane by t-SNE (van der Maaten & Hinton 2008), started from PCA.
 
     Raises:
-        ValueError: the perplexity is not below the number of codes.
+        ValueError: the perplexity is not from 1 to below the number of codes; or codes are not finite, or all the same.
     """
     from sklearn.manifold import TSNE
 
+    if not 1 <= perplexity < len(codes):
+        raise ValueError(f"a perplexity of {perplexity:g} is not from 1 to below the number of codes, {len(codes)}")
+    if np.ptp(codes, axis=0).max() < LEAST_SPREAD:  # scikit-learn's start would be 0 / 0, and its tree would crash
+        raise ValueError("the codes are all the same")
+    if codes.shape[1] == 1:  # the start has two numbers; a second one of 0 changes no distance
+        codes = np.pad(codes, ((0, 0), (0, 1)))
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
 
 
 def umap(codes: np.ndarray, n_components: int, n_neighbors: int = N_NEIGHBORS, seed: int = 0) -> np.ndarray:
-    """Embed by UMAP (McInnes et al. 2018).
+    """Embed by UMAP (McInnes et al. 2018); of several threads one after the other.
 
     Raises:
-        ProjectionUnavailable: umap-learn is not installed.
+        ProjectionUnavailable: umap-learn is not installed, or cannot keep what it compiles.
+        ValueError: there are less than three codes, or one is not finite.
     """
+    with _one_umap:
+        UMAP = _import_umap()
+        # the spectral start is made of one eigenvector more than components, and less of them than codes
+        init = "spectral" if len(codes) > n_components + 1 else "random"
+        neighbors = min(n_neighbors, len(codes) - 1)
+        fitted = UMAP(n_components=n_components, n_neighbors=neighbors, init=init, random_state=seed, n_jobs=1)
+        return fitted.fit_transform(codes).astype(np.float32)
+
+
+def _import_umap() -> type:
     try:
         from umap import UMAP
     except ImportError as error:
         raise ProjectionUnavailable(
             f"UMAP needs umap-learn ({error}); install it with: pip install umap-learn"
         ) from error
-    n_neighbors = min(n_neighbors, len(codes) - 1)
-    fitted = UMAP(n_components=n_components, n_neighbors=n_neighbors, random_state=seed, n_jobs=1)
-    return fitted.fit_transform(codes).astype(np.float32)
+    except (RuntimeError, OSError) as error:  # neither its own folder nor the home folder can be written
+        raise ProjectionUnavailable(
+            f"UMAP cannot keep what it compiles ({error}); set the variable NUMBA_CACHE_DIR to a folder that can be "
+            "written"
+        ) from error
+    return UMAP
 
 
 def project(codes: np.ndarray, seed: int = 0) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Make every stored projection of codes `(M, D)`.
+    """Make every stored projection of codes `(M, D)`, M and D from 1.
 
-    Returns "pca_2d", "pca_3d", "pca_explained", "tsne_2d", "umap_2d", "umap_3d" — those that exist for
-    D numbers — and a sentence for each that had to be left out.
+    Returns "pca_2d", "pca_3d" (where D is above 2), "pca_explained", "tsne_2d", "umap_2d", "umap_3d", and a sentence
+    for each method that these codes or this machine leave out.
     """
     made: dict[str, np.ndarray] = {}
     left_out: list[str] = []
-    for n_components in (2, 3):
-        if n_components <= codes.shape[1]:
-            coordinates, explained = pca(codes, n_components, seed)
-            made[f"pca_{n_components}d"] = coordinates
-            made["pca_explained"] = explained.astype(np.float32)
-    made["tsne_2d"] = tsne(codes, min(PERPLEXITY, (len(codes) - 1) / 3), seed)
-    try:
-        for n_components in (2, 3):
-            made[f"umap_{n_components}d"] = umap(codes, n_components, seed=seed)
-    except ProjectionUnavailable as error:
-        left_out.append(str(error))
+
+    def make(title: str, method: Callable[[], dict[str, np.ndarray]]) -> None:
+        try:
+            made.update(method())
+        except ProjectionUnavailable as error:
+            left_out.append(f"{error}, then make the projections again: --only projections")
+        except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError) as error:  # the libraries' own checks
+            left_out.append(f"{title} of {len(codes):,} codes of {codes.shape[1]:,} numbers: {_first_line(error)}")
+
+    def both_pca() -> dict[str, np.ndarray]:
+        maps = {n: pca(codes, n, seed) for n in (2, 3) if n <= max(codes.shape[1], 2)}
+        explained = maps[max(maps)][1].astype(np.float32)
+        return {f"pca_{n}d": coordinates for n, (coordinates, _) in maps.items()} | {"pca_explained": explained}
+
+    make("PCA", both_pca)
+    make("t-SNE", lambda: {"tsne_2d": tsne(codes, min(PERPLEXITY, (len(codes) - 1) / 3), seed)})
+    make("UMAP", lambda: {f"umap_{n}d": umap(codes, n, seed=seed) for n in (2, 3)})
     return made, left_out
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def class_structure(codes: np.ndarray, labels: np.ndarray, k: int = 10) -> Mapping[str, float]:

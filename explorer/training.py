@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 
 from explorer import cuda, losses
 from explorer.datasets import ImageSet
+from explorer.devices import Precision, default_precision
 from explorer.images import to_float
 from explorer.models import Classifier, Model
 from explorer.noise import NOISES
@@ -30,7 +32,7 @@ REPORT_EVERY = 20  # batches between two calls of `progress`: each one waits for
 
 
 class TooFew(ValueError):
-    """There are too few images for so many processes; the message says how many are needed."""
+    """There are too few images to fit, or for so many processes; the message says how many are needed."""
 
 
 class Diverged(RuntimeError):
@@ -116,8 +118,10 @@ def fit(
 class Fitting:
     """A model that is being fitted in place, on the device it is on.
 
-    The same seed on the same device and number of threads gives the same weights, also when the state
-    after any epoch is restored into a fitting made with the same arguments.
+    On the CPU the same seed and number of threads give the same weights, also when the state after any epoch is
+    restored into a fitting made with the same arguments. On CUDA draws are the same, but sums are not added in a
+    fixed order, and a fitting that goes on runs a few steps as written before it records: weights differ by rounding,
+    and what grows out of it.
 
     Of several processes each takes its share of every batch, and all hold the same weights: the mean over a
     share is weighted by the share's size, so that gradients are those of the whole batch. Draws of noise,
@@ -125,7 +129,7 @@ class Fitting:
     norm takes its statistics from all shares on CUDA, from each process's own on the CPU.
 
     room: bytes that the images may take on the device; more are streamed from where they are. None: half of
-    what is free.
+    what is free. graph: whether steps are recorded on CUDA. precision: see `Loss`.
     """
 
     def __init__(
@@ -137,19 +141,22 @@ class Fitting:
         seed: int,
         processes: Processes = ALONE,
         room: int | None = None,
+        graph: bool = True,
+        precision: Precision | None = None,
     ) -> None:
         fewest = 2 * processes.count  # batch norm needs two images in each process
-        if min(recipe.batch_size, len(train), len(validation)) < fewest and processes.count > 1:
+        if min(recipe.batch_size, len(train)) < fewest or len(validation) < processes.count:
+            who = f"{processes.count} processes need" if processes.count > 1 else "a fitting needs"
             raise TooFew(
-                f"{processes.count} processes need batches and splits of at least {fewest} images; the batch size is "
-                f"{recipe.batch_size}, the splits have {len(train)} and {len(validation)}"
+                f"{who} batches and splits of at least {fewest} images; {processes.count} will do for validation; the "
+                f"batch size is {recipe.batch_size}, the splits have {len(train)} and {len(validation)}"
             )
         torch.manual_seed(seed)  # dropout draws from the global generator
         self.model, self.recipe, self.seed, self.processes = model, recipe, seed, processes
         self.device = next(model.parameters()).device
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.train, self.validation = (place(data, self.device, room) for data in (train, validation))
-        self.step = Step(model, self.train, recipe, self.generator, processes)
+        self.step = Step(model, self.train, recipe, self.generator, processes, graph, precision)
         self.optimizer = self.step.optimizer
         if recipe.schedule == "one-cycle":
             n_steps = recipe.epochs * len(_batches(torch.arange(len(train)), recipe.batch_size, fewest))
@@ -227,8 +234,12 @@ class Fitting:
         }
         return State({k: v.detach().cpu().clone() for k, v in tensors.items()}, copy.deepcopy(values))
 
-    def restore(self, state: State) -> None:
-        """Go back to a state of a fitting that was made with the same arguments."""
+    def restore(self, state: State) -> str:
+        """Go back to a state of a fitting that was made with the same arguments, on this kind of device or another.
+
+        Random generators belong to a kind of device. On another one they are seeded anew; a sentence that says so
+        is returned, otherwise nothing.
+        """
         parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "random": {}}
         for name, tensor in state.tensors.items():
             part, _, key = name.partition(".")
@@ -244,10 +255,20 @@ class Fitting:
         self.optimizer.load_state_dict({"state": moments, "param_groups": state.values["groups"]})
         self.schedule.load_state_dict(state.values["schedule"])
         self.epoch, self.best_loss = state.values["epoch"], state.values["best_loss"]
-        self.generator.set_state(parts["random"]["batches"])
-        torch.set_rng_state(parts["random"]["torch"])
-        if self.device.type != "cpu":
-            getattr(torch, self.device.type).set_rng_state(parts["random"]["device"])
+        try:
+            self.generator.set_state(parts["random"]["batches"])
+            torch.set_rng_state(parts["random"]["torch"])
+            if self.device.type != "cpu":
+                getattr(torch, self.device.type).set_rng_state(parts["random"]["device"])
+        except (KeyError, RuntimeError, TypeError):  # each kind of device has states of its own size
+            fresh = hash((self.seed, self.epoch)) % 2**63  # not the seed's own, which gave the first epoch
+            self.generator.manual_seed(fresh)
+            torch.manual_seed(fresh)
+            return (
+                f"epoch {self.epoch} was computed on another kind of device than {self.device.type}, whose random "
+                "numbers cannot be gone on with: fresh ones are drawn, and the weights will not be those of one run"
+            )
+        return ""
 
     def _random_states(self) -> dict[str, torch.Tensor]:
         states = {"batches": self.generator.get_state(), "torch": torch.get_rng_state()}
@@ -257,23 +278,32 @@ class Fitting:
 
 
 class Loss(nn.Module):
-    """The loss of a model as a module of its own, which is what DistributedDataParallel can wrap."""
+    """The loss of a model as a module of its own, which is what DistributedDataParallel can wrap.
 
-    def __init__(self, model: Model, recipe: Recipe, generator: torch.Generator) -> None:
+    precision: what matrix products and convolutions are computed in, None for `default_precision`; all else, and
+    weights and moments, are float32.
+    """
+
+    def __init__(
+        self, model: Model, recipe: Recipe, generator: torch.Generator, precision: Precision | None = None
+    ) -> None:
         super().__init__()
         self.model, self.recipe, self.generator = model, recipe, generator
+        self.precision = precision or default_precision(generator.device)
 
     def forward(self, *batch: torch.Tensor) -> losses.Parts:
-        """Average over a batch; on CUDA with matrix products in bfloat16."""
-        with torch.autocast("cuda", torch.bfloat16, self.generator.device.type == "cuda", cache_enabled=False):
+        """Average over a batch."""
+        device = self.generator.device.type
+        halved = self.precision == "bfloat16"
+        with torch.autocast(device, torch.bfloat16, cache_enabled=False) if halved else nullcontext():
             return batch_loss(self.model, batch, self.recipe, self.generator)
 
 
 class Step:
     """One step of training: gather a batch, augment it, loss, gradients, update; `sums` adds up over an epoch.
 
-    On CUDA a step of full size is recorded once and replayed as one graph; see `cuda`. Several processes and
-    streamed images run without it.
+    On CUDA a step of full size is recorded once and replayed as one graph; see `cuda`. Several processes run
+    without it.
     """
 
     def __init__(
@@ -283,13 +313,16 @@ class Step:
         recipe: Recipe,
         generator: torch.Generator,
         processes: Processes = ALONE,
+        graph: bool = True,
+        precision: Precision | None = None,
     ) -> None:
         self.data, self.recipe, self.processes = data, recipe, processes
         self.device = generator.device
         self.draws = generator if processes.count == 1 else torch.Generator(self.device)
         if processes.count > 1 and self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        loss = Loss(model, recipe, self.draws)
+        loss = Loss(model, recipe, self.draws, precision)
+        self.precision = loss.precision
         self.loss = loss if processes.count == 1 else nn.parallel.DistributedDataParallel(loss)
         self.parameters = list(model.parameters())
         # fused reads and writes the moments once: a quarter of the time of the default on the CPU
@@ -298,8 +331,8 @@ class Step:
         )
         self.sums: dict[str, torch.Tensor] = {}
         self.resident = on_device(data.images, self.device)
-        recorded = self.resident and processes.count == 1 and self.device.type == "cuda"
-        self.graph = cuda.Graph(self, recipe.batch_size) if recorded else None
+        recorded = graph and processes.count == 1 and self.device.type == "cuda"
+        self.graph = cuda.Graph() if recorded else None
 
     def begin(self, seed: int, epoch: int) -> None:
         """Set the sums to zero, and where there are several processes, each one's draws to the epoch's own."""
@@ -321,18 +354,26 @@ class Step:
             return
         # moved at once: each move from a GPU would wait for all that it has been asked for
         places = torch.cat(shares).to(self.data.images.device).split([len(share) for share in shares])
+        copier = cuda.Copier(self.device) if self.device.type == "cuda" else None
+
+        def fetch(place: torch.Tensor) -> torch.Tensor:
+            images = self.data.images.index_select(0, place)
+            return copier.copy(images) if copier else images.to(self.device)
+
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(gather, self.data, places[0], self.device)
+            coming = pool.submit(fetch, places[0])
             for index, following in zip(shares, [*places[1:], None], strict=True):
                 images = coming.result()
+                if copier:
+                    copier.wait(images)  # before the next copy begins, so that not that one is waited for
                 if following is not None:
-                    coming = pool.submit(gather, self.data, following, self.device)
+                    coming = pool.submit(fetch, following)
                 yield index, images
 
     def __call__(self, index: torch.Tensor, images: torch.Tensor | None, n_images: int) -> torch.Tensor:
         """Train on a share `(B,)` of a batch of `n_images` in all; return the share's loss."""
         if self.graph and len(index) == self.recipe.batch_size:
-            return self.graph(index)
+            return self.graph(self, index, images)
         loss = self.gradients(index, images, n_images)
         self.optimizer.step()
         return loss
@@ -358,7 +399,8 @@ def expected_seconds(fitting: Fitting, n_steps: int = 5) -> float:
     """Estimate how long the epochs that are left will take, from a few steps of a copy of the model."""
     recipe, device = fitting.recipe, fitting.device
     generator = torch.Generator(device).manual_seed(fitting.seed)
-    step = Step(copy.deepcopy(fitting.model).train(), fitting.train, recipe, generator, fitting.processes)
+    model, graph = copy.deepcopy(fitting.model).train(), fitting.step.graph is not None
+    step = Step(model, fitting.train, recipe, generator, fitting.processes, graph, fitting.step.precision)
     index = torch.arange(min(recipe.batch_size, len(fitting.train)), device=device)
     warm_up = cuda.WARM_UP + 1 if device.type == "cuda" else 1
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global generator

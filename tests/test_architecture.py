@@ -19,6 +19,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "cuda",
         "datasets",
         "decoding",
+        "devices",
         "images",
         "layers",
         "losses",

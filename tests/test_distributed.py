@@ -192,6 +192,57 @@ def test_one_process_alone_needs_no_group(monkeypatch):
     assert not dist.is_initialized()
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT missing"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE is '0'"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "::1", "MASTER_PORT": "9"}, "RANK is 2 of WORLD_SIZE 2"),
+        ({"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "::1", "MASTER_PORT": "x"}, "do not find each other at ::1:x"),
+    ],
+)
+def test_variables_of_no_group_are_said_with_how_processes_are_started(monkeypatch, capsys, variables, words, tmp_path):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert train.main(["fc-ae", "--checkpoints", str(tmp_path), *OPTIONS[:-2]]) == 1
+    err = capsys.readouterr().err
+    assert words in err
+    assert "torchrun --nproc-per-node=N train.py" in err
+
+
+PATIENT = """
+import sys, time
+from datetime import timedelta
+import torch
+from explorer import processes
+processes.PATIENCE = timedelta(seconds=1)
+group = processes.start(torch.device("cpu"))
+if not group.first:
+    time.sleep(3)  # at work of its own
+group.wait()
+print("waited", flush=True)
+if not group.first:
+    time.sleep(6)  # hangs
+try:
+    group.sums({"loss": 1.0})
+except RuntimeError as error:
+    print("found out:", error, flush=True)
+processes.stop()
+"""
+
+
+def test_a_process_that_works_is_waited_for_and_one_that_hangs_in_a_step_is_found_out(tmp_path):
+    program = tmp_path / "patient.py"
+    program.write_text(PATIENT)
+    said = run_program(program).stdout
+    assert said.count("waited") == 2
+    assert "found out:" in said and any(word in said for word in train.GONE)
+
+
 SETTLED = """
 import resource, torch
 from explorer import processes

@@ -1,4 +1,8 @@
+import builtins
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +10,7 @@ from sklearn.metrics import silhouette_score
 
 from explorer import projection
 
+ROOT = Path(projection.__file__).parent.parent
 N = 40
 
 
@@ -66,6 +71,93 @@ def test_without_umap_a_sentence_says_so_and_the_rest_is_made(codes, without_uma
     made, [sentence] = projection.project(codes)
     assert set(made) == {"pca_2d", "pca_3d", "pca_explained", "tsne_2d"}
     assert "pip install umap-learn" in sentence
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("width", [1, 2, 6])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+def test_few_codes_get_the_projections_that_exist_and_a_sentence_for_each_other(random, n, width):
+    made, left_out = projection.project(random.normal(size=(n, width)).astype(np.float32))
+    for key, value in made.items():
+        assert value.shape == ((min(max(width, 2), 3),) if key == "pca_explained" else (n, int(key[-2]))), key
+        assert np.isfinite(value).all(), key
+    assert {"pca_2d", "pca_explained"} <= set(made)
+    assert ("tsne_2d" in made, {"umap_2d", "umap_3d"} <= set(made)) == (n >= 4, n >= 3)
+    assert [sentence.partition(" codes of ")[0] for sentence in left_out] == [
+        f"{title} of {n}" for title, least in (("t-SNE", 4), ("UMAP", 3)) if n < least
+    ]
+
+
+def test_what_lies_on_a_line_has_no_second_coordinate():
+    codes = np.arange(6, dtype=np.float32)[:, None]
+    coordinates, explained = projection.pca(codes, 2)
+    assert np.abs(coordinates[:, 0]) == pytest.approx([2.5, 1.5, 0.5, 0.5, 1.5, 2.5])
+    assert (coordinates[:, 1].tolist(), explained.tolist()) == ([0.0] * 6, [1.0, 0.0])
+
+
+DEGENERATE = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from explorer import projection
+codes = np.full((40, 5), float(sys.argv[1]), np.float32) + float(sys.argv[2]) * np.eye(40, 5, dtype=np.float32)
+made, left_out = projection.project(codes)
+assert all(np.isfinite(value).all() for value in made.values())
+print(sorted({key.partition("_")[0] for key in made}), *left_out, sep="|")
+"""
+
+
+@pytest.mark.parametrize(("value", "spread"), [(0.5, 0), (0, 1e-30), ("nan", 0), ("inf", 0)])
+def test_codes_without_a_difference_or_that_are_no_numbers_end_no_process(value, spread):
+    command = [sys.executable, "-c", DEGENERATE, str(value), str(spread)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # t-SNE would crash
+    assert ended.returncode == 0, ended.stderr
+    made, *left_out = ended.stdout.strip().split("|")
+    if value in ("nan", "inf"):
+        assert made == "[]" and len(left_out) == 3
+    else:
+        assert made == "['pca', 'umap']"
+        assert left_out == ["t-SNE of 40 codes of 5 numbers: the codes are all the same"]
+
+
+def test_where_umap_cannot_keep_what_it_compiles_a_sentence_says_so_and_the_rest_is_made(codes, monkeypatch):
+    find = builtins.__import__
+
+    def refuse(name, *arguments):
+        if name == "umap":
+            raise RuntimeError("cannot cache function 'rdist': no locator available for file 'layouts.py'")
+        return find(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    made, [sentence] = projection.project(codes)
+    assert set(made) == {"pca_2d", "pca_3d", "pca_explained", "tsne_2d"}
+    assert "cannot cache function 'rdist'" in sentence and "NUMBA_CACHE_DIR" in sentence
+
+
+THREADS = """
+import sys, threading, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from explorer import projection
+codes = np.random.default_rng(0).normal(size=(60, 4))
+projection.umap(codes[:20], 2)  # compiled, so that all are in the parallel parts at once
+made = []
+def work():
+    for _ in range(5):
+        made.append(projection.umap(codes, 2))
+threads = [threading.Thread(target=work) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(made) == 15 and all(np.array_equal(one, made[0]) for one in made)
+"""
+
+
+def test_three_threads_may_ask_for_umap_where_numba_has_its_plainest_threading_layer():
+    ended = subprocess.run(
+        [sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-500:]
 
 
 def test_umap_itself_raises_when_it_is_not_installed(codes, without_umap):

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 import train
-from explorer import training
+from explorer import devices, training
 from explorer.checkpoints import FITTED, STAGES, Bundle, read_gallery
 from explorer.datasets import DATASETS, DataError
 from explorer.noise import NOISES
@@ -154,6 +155,13 @@ def test_the_list_names_every_model_with_its_parameters(capsys):
         (["--batch-size", "1"], "'1' is no whole number of at least 2"),
         (["--only", "drawing"], "invalid choice: 'drawing'"),
         (["--learning-rate", "-1"], "learning-rate"),
+        (["--learning-rate", "fast"], "learning-rate"),
+        (["--seed", "99999999999999999999"], "'99999999999999999999' is no whole number of at least 0 and at most"),
+        (["--seed=-1"], "'-1' is no whole number of at least 0"),
+        (["--threads", "0"], "'0' is no whole number of at least 1"),
+        (["--threads", "1000000"], "'1000000' is no whole number of at least 1 and at most 1024"),
+        (["--batch-size", "9" * 5000], "9999...' is no whole number of at least 2"),
+        (["--precision", "int3"], "invalid choice: 'int3'"),
         (["face-vae"], "face-vae cannot run on digits; its models: fc-ae, conv-ae"),
     ],
 )
@@ -406,13 +414,189 @@ def test_memory_that_the_cpu_does_not_have_is_asked_for_and_the_message_says_wha
     assert contents(digits_copy) == before
 
 
-def test_an_error_that_is_no_lack_of_memory_is_not_hidden(digits_copy, monkeypatch):
+ERRORS = {
+    "foreseen": (OSError(errno.ENOSPC, "No space left on device"), "/digits: No space left on device. Make room,"),
+    "of one file": (PermissionError(errno.EACCES, "Permission denied", "/a/file"), "/a/file: Permission denied."),
+    "a mistake": (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "a mistake in the program (RuntimeError)"),
+    "another mistake": (ValueError("n_components=3"), "a mistake in the program (ValueError)"),
+}
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_whatever_ends_one_model_is_said_and_the_next_runs(checkpoints_root, monkeypatch, capsys, kind):
+    error, words = ERRORS[kind]
+    epochs = training.Fitting.epochs
+
     def broken(fitting, progress):
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        if len(list(fitting.model.parameters())) == 8:  # fc-ae
+            raise error
+        return epochs(fitting, progress)
 
     monkeypatch.setattr(training.Fitting, "epochs", broken)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        run("fc-ae", "--only", "fit", "--epochs", "1")
+    assert run("fc-ae", "ffnn", "--only", "fit", "--epochs", "1") == 1
+    err = capsys.readouterr().err
+    assert "fc-ae: failed: " in err and words in err
+    assert err.endswith("failed: fc-ae\n")
+    assert ("Traceback" in err and str(error) in err) == ("mistake" in kind)
+    assert Bundle("digits", "ffnn", checkpoints_root).load()
+
+
+def a_few(n_train, n_validation, n_test):
+    """Take so many digits, as a data set of its own."""
+    sizes = {"train": n_train, "validation": n_validation, "test": n_test}
+
+    def read(data_dir, split):
+        return DATASETS["digits"].read(data_dir, split)[torch.arange(sizes[split])]
+
+    return dataclasses.replace(DATASETS["digits"], name="few", read=read)
+
+
+def test_few_images_are_fitted_and_what_cannot_be_drawn_of_them_is_said(checkpoints_root, monkeypatch, capsys):
+    monkeypatch.setitem(DATASETS, "few", a_few(8, 1, 2))
+    arguments = ("--dataset", "few", "--device", "cpu", "--threads", "1", "--epochs", "1")
+    assert train.main(["fc-ae", "conv-ae-128", *arguments]) == 0
+    err = capsys.readouterr().err
+    for name in ("fc-ae", "conv-ae-128"):
+        codes = Bundle("few", name, checkpoints_root).codes()
+        assert set(codes) == {"codes", "pca_2d", "pca_3d", "pca_explained"}
+        assert f"{name}: left out: t-SNE of 2 codes" in err and f"{name}: left out: UMAP of 2 codes" in err
+    assert "train.py fc-ae" not in err  # no command that fails likewise
+
+
+@pytest.mark.parametrize("sizes", [(60, 20, 9), (3, 1, 1)])
+def test_a_dry_run_takes_the_images_that_are_there(checkpoints_root, monkeypatch, sizes):
+    monkeypatch.setitem(DATASETS, "few", a_few(*sizes))
+    arguments = ("--dataset", "few", "--device", "cpu", "--threads", "1", "--only", "fit", "metrics")
+    assert train.main(["ffnn", "--dry-run", *arguments]) == 0
+
+
+def test_a_data_set_that_no_model_is_made_for_ends_with_code_2_and_says_so(monkeypatch, capsys):
+    other = dataclasses.replace(DATASETS["digits"], name="mine", image_shape=(3, 32, 32))
+    monkeypatch.setitem(DATASETS, "mine", other)
+    for names in ([], ["fc-ae"]):
+        with pytest.raises(SystemExit) as ended:
+            train.main([*names, "--dataset", "mine", "--device", "cpu"])
+        assert ended.value.code == 2
+        assert "no model of the roster takes images of 3 x 32 x 32" in capsys.readouterr().err
+
+
+def test_a_data_set_before_the_others_becomes_no_models_home(monkeypatch):
+    first = dataclasses.replace(DATASETS["digits"], name="mine")
+    homes = {name: entry.home for name, entry in ROSTER.items()}
+    others = dict(DATASETS)
+    for name in others:
+        monkeypatch.delitem(DATASETS, name)
+    for name, dataset in {"mine": first, **others}.items():
+        monkeypatch.setitem(DATASETS, name, dataset)
+    assert {name: entry.home for name, entry in ROSTER.items()} == homes
+    assert set(homes.values()) == {"fashion-mnist", "celeba"}
+
+
+def test_the_home_of_each_model_has_images_of_its_shape(entry):
+    assert DATASETS[entry.home].image_shape == entry.config.image_shape
+
+
+def test_paths_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run("fc-ae", "--only", "fit", "--epochs", "1", "--checkpoints=~/option", "--data-dir=~/data") == 0
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", "~/variable")
+    monkeypatch.setenv("EXPLORER_DATA", "~/data")
+    assert run("fc-ae", "--only", "fit", "--epochs", "1") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"option", "variable"}
+
+
+NOBODY = """
+import os, pwd, sys
+
+def unknown(*_):
+    raise KeyError("getpwuid(): uid not found: 54321")
+
+pwd.getpwuid = pwd.getpwnam = unknown
+for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+    os.environ.pop(name, None)
+import train
+sys.exit(train.main())
+"""
+
+
+def test_a_user_without_a_name_and_a_home_can_fit_and_is_told_where_a_path_needs_one(tmp_path):
+    command = [sys.executable, "-c", NOBODY, "fc-ae", "--only", "fit", "--epochs", "1", *DIGITS]
+    ended = subprocess.run([*command, "--checkpoints", str(tmp_path)], cwd=ROOT, capture_output=True)
+    assert ended.returncode == 0, ended.stderr.decode()
+    for option, variable in (("--checkpoints=~/x", ""), ("--seed=1", "~/x")):
+        environment = {**os.environ, "EXPLORER_CHECKPOINTS": variable}
+        ended = subprocess.run([*command, option], cwd=ROOT, capture_output=True, env=environment)
+        assert (ended.returncode, b"Traceback" in ended.stderr) == (2, False)
+        assert b"home" in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp932", "utf-8"])
+def test_what_is_printed_survives_any_encoding(encoding):
+    environment = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "train.py", "--list"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, env={**os.environ, **environment})
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    lines = ended.stdout.decode(encoding).splitlines()
+    assert [line.split()[0] for line in lines] == list(ROSTER)
+    assert ("1→16→32→64" in lines[1]) == (encoding in ("utf-8", "cp932"))
+    assert ("1\\u219216" in lines[1]) == (encoding in ("ascii", "cp1252"))
+
+
+def test_the_list_starts_no_gpu(monkeypatch, capsys):
+    def started(*arguments):
+        raise AssertionError("a device was asked for")
+
+    monkeypatch.setattr(torch.cuda, "is_available", started)
+    monkeypatch.setattr(devices, "choose_device", started)
+    assert train.main(["--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(ROSTER)
+
+
+def test_a_state_of_a_gpu_is_gone_on_with_and_a_sentence_says_that_draws_are_fresh(checkpoints_root, capsys):
+    bundle = Bundle("digits", "fc-ae", checkpoints_root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Fitting, "epochs", stopping(training.Fitting.epochs, after=1))
+        assert run("fc-ae", "--only", "fit", "--epochs", "3") == 130
+    with safetensors.safe_open(bundle.state_file, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    tensors |= {f"random.{name}": torch.zeros(16, dtype=torch.uint8) for name in ("batches", "device")}
+    safetensors.torch.save_file(tensors, bundle.state_file, metadata)
+    assert run("fc-ae", "--only", "fit", "--epochs", "3", "--resume") == 0
+    captured = capsys.readouterr()
+    assert "fc-ae: epoch 1 was computed on another kind of device than cpu" in captured.err
+    assert "2 epochs, about" in captured.out
+    assert len(bundle.history()["epoch"]) == 3
+
+
+def stopping(epochs, after):
+    """End a run by Ctrl-C in the epoch after those."""
+
+    def stopped(fitting, progress):
+        for epoch in epochs(fitting, progress):
+            yield epoch
+            if epoch.epoch == after:
+                fitting.model.eval()
+                next(fitting.steps())  # the weights move on
+                raise KeyboardInterrupt
+
+    return stopped
+
+
+@pytest.mark.parametrize("every", [0.0, 30.0])
+def test_the_last_whole_epoch_is_kept_when_a_run_is_interrupted(checkpoints_root, tmp_path, monkeypatch, every):
+    whole, written = tmp_path / "whole", []
+    assert run("fc-ae", "--only", "fit", "--epochs", "5", "--checkpoints", str(whole)) == 0
+    monkeypatch.setattr(train, "STATE_EVERY", every)
+    write_state = Bundle.write_state
+    monkeypatch.setattr(Bundle, "write_state", lambda *values: written.append(values) or write_state(*values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Fitting, "epochs", stopping(training.Fitting.epochs, after=3))
+        assert run("fc-ae", "--only", "fit", "--epochs", "5") == 130
+    assert [len(values[-1]) for values in written] == ([1, 2, 3] if every == 0 else [1, 3])
+    assert run("fc-ae", "--only", "fit", "--epochs", "5", "--resume") == 0
+    assert history(checkpoints_root) == history(whole)
 
 
 def test_the_device_limit_streams_the_images_and_the_weights_are_the_same(checkpoints_root, tmp_path, monkeypatch):
@@ -427,8 +611,28 @@ def test_the_device_limit_streams_the_images_and_the_weights_are_the_same(checkp
     assert rooms == [None, None, 0, 0]
 
 
-@pytest.mark.parametrize(("rank", "asked", "given"), [("1", "cuda", "cuda:1"), ("1", "cuda:3", "cuda:3")])
-def test_each_process_of_a_machine_asks_for_a_gpu_of_its_own(monkeypatch, rank, asked, given):
-    monkeypatch.setenv("LOCAL_RANK", rank)
+@pytest.mark.parametrize(
+    ("rank", "asked", "given"),
+    [("1", "cuda", "cuda:1"), ("1", "auto", "cuda:1"), ("1", "cuda:3", "cuda:3"), (None, "cuda", "cuda:0")],
+)
+def test_the_gpu_that_is_chosen_is_the_current_one_and_each_process_has_its_own(monkeypatch, rank, asked, given):
+    current = []
+    if rank:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    else:
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setattr(torch, "zeros", lambda n, device: None)
-    assert train.choose_device(asked) == torch.device(given)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    for name in ("benchmark", "allow_tf32"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))  # put back afterwards
+    assert devices.choose_device(asked) == torch.device(given)
+    assert current == [torch.device(given)]
+    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32) == (True, False)
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_gpus_without_bfloat16_compute_in_float32(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert devices.default_precision(torch.device("cuda")) == precision
+    assert devices.default_precision(torch.device("cpu")) == "float32"

@@ -1,19 +1,23 @@
 import dataclasses
+import gc
 import json
 import math
+import weakref
 
 import numpy as np
 import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from explorer import celeba, cuda, training
 from explorer.datasets import DATASETS
 from explorer.images import to_float
 from explorer.noise import NOISES
 from explorer.roster import ROSTER
-from explorer.training import Diverged, Epoch, Fitting, Recipe, State, augment, fit
+from explorer.training import Diverged, Epoch, Fitting, Recipe, State, TooFew, augment, fit
 
 PARTS = {
     "fc-ae": ["loss"],
@@ -286,25 +290,139 @@ def test_images_move_to_a_device_that_has_room_for_them(few, room, moved):
     assert placed.labels.device.type == "meta"
 
 
-def record_on_the_cpu(run, generator):
-    """Stand in for a CUDA graph: recording runs nothing, and each replay puts the result in the same place."""
-    result = torch.zeros(())
-    return lambda: result.copy_(run()), result
+class Tape(TorchDispatchMode):
+    """A CUDA graph on the CPU: operations on tensors are written down with their memory, and no Python beside them.
+
+    What Python computed in between, such as a learning rate, is in all replays as it was when it was recorded.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.has_run = [], True
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.ops.aten._local_scalar_dense.default, "a value is read from the device"
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+    @torch.no_grad()
+    def replay(self):
+        calls = [] if self.has_run else self.calls  # unlike CUDA, it has run while it was recorded
+        self.has_run = False
+        for func, args, kwargs, result in calls:
+            for there, new in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(there, torch.Tensor) and there.data_ptr() != new.data_ptr():
+                    there.copy_(new)
 
 
-@pytest.mark.parametrize("name", ["fc-ae", "conv-vae", "conv-dae", "ffnn"])
-def test_a_step_that_was_recorded_and_is_replayed_gives_the_same_numbers(name, few, monkeypatch):
-    recipe = dataclasses.replace(ROSTER[name].recipe, epochs=2, batch_size=50, flip=True)
-    part = few[0][torch.arange(270)], few[1]  # the last batch is smaller and is not replayed
-    expected = list(fit(make(ROSTER[name]), *part, recipe, 0))
-    monkeypatch.setattr(cuda, "record", record_on_the_cpu)
+@pytest.fixture
+def recorded(monkeypatch):
+    def record(run, generator):
+        with Tape() as tape:
+            result = run()
+        return tape.replay, result
+
+    def fitting(*arguments, **options):
+        made = Fitting(*arguments, **options)
+        made.step.graph = cuda.Graph()
+        return made
+
+    monkeypatch.setattr(cuda, "record", record)
     monkeypatch.setattr(cuda, "on_side_stream", lambda run: run())
-    fitting = Fitting(make(ROSTER[name]), *part, recipe, 0)
-    fitting.step.graph = cuda.Graph(fitting.step, recipe.batch_size)
+    return fitting
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("name", ["fc-ae", "conv-vae", "conv-dae", "ffnn"])
+def test_a_step_that_was_recorded_and_is_replayed_gives_the_same_numbers(name, streamed, few, recorded, monkeypatch):
+    recipe = dataclasses.replace(ROSTER[name].recipe, epochs=2, batch_size=30, flip=True)
+    part = few[0][torch.arange(160)], few[1]  # the last batch is smaller and is not replayed
+    expected = list(fit(make(ROSTER[name]), *part, recipe, 0))
+    if streamed:
+        monkeypatch.setattr(training, "on_device", lambda images, device: False)
+    fitting = recorded(make(ROSTER[name]), *part, recipe, 0)
     for got, wanted in zip(fitting.epochs(), expected, strict=True):
         assert got.train == pytest.approx(wanted.train, rel=1e-4, abs=5e-5)
         assert got.validation == pytest.approx(wanted.validation, rel=1e-4, abs=5e-5)
     assert fitting.step.graph.calls == 10
+
+
+def test_a_recorded_fitting_is_freed_with_its_last_name_and_not_when_the_collector_runs(few, recorded):
+    gc.collect()
+    gc.disable()
+    try:
+        fitting = recorded(make(ROSTER["fc-ae"]), *few, Recipe(epochs=1, batch_size=50), 0)
+        list(fitting.epochs())
+        training.expected_seconds(fitting)
+        kept = [weakref.ref(part) for part in (fitting, fitting.step, fitting.step.graph, fitting.model)]
+        del fitting
+        assert [ref() for ref in kept] == [None] * 4
+    finally:
+        gc.enable()
+
+
+def of_another_device(state):
+    """What CUDA leaves where a CPU keeps 5,056 bytes: its generators' states have 16."""
+    random = {f"random.{name}": torch.zeros(16, dtype=torch.uint8) for name in ("batches", "device")}
+    return State(state.tensors | random, state.values)
+
+
+def test_a_state_of_another_device_goes_on_with_fresh_draws_and_says_so(few):
+    def fitting():
+        return Fitting(make(ROSTER["conv-dae"]), *few, Recipe(epochs=3, noise="gaussian", noise_levels=(0, 0.5)), 0)
+
+    stopped = fitting()
+    next(stopped.epochs())
+    assert fitting().restore(stopped.state()) == ""
+    resumed, again = fitting(), fitting()
+    said = resumed.restore(of_another_device(stopped.state()))
+    assert "another kind of device than cpu" in said and "fresh ones are drawn" in said
+    for key, value in stopped.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], value)
+    assert [epoch.epoch for epoch in resumed.epochs()] == [2, 3]
+    again.restore(of_another_device(stopped.state()))
+    list(again.epochs())
+    for key, value in again.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], value)
+
+
+def test_draws_after_a_change_of_device_are_not_those_of_the_first_epoch(few):
+    made = [Fitting(make(ROSTER["fc-ae"]), *few, Recipe(epochs=2), 0) for _ in range(2)]
+    first = torch.randperm(300, generator=made[0].generator)
+    next(made[1].epochs())
+    made[0].restore(of_another_device(made[1].state()))
+    assert not torch.equal(torch.randperm(300, generator=made[0].generator), first)
+
+
+@pytest.mark.parametrize(("n_train", "n_validation", "enough"), [(1, 5, False), (5, 0, False), (2, 1, True)])
+def test_a_fitting_needs_two_images_and_one_to_validate_on(few, n_train, n_validation, enough):
+    def begin():
+        parts = few[0][torch.arange(n_train)], few[1][torch.arange(n_validation)]
+        return Fitting(make(ROSTER["ffnn"]), *parts, Recipe(epochs=1), 0)
+
+    if enough:
+        assert len(list(begin().epochs())) == 1
+        return
+    with pytest.raises(TooFew, match=f"at least 2 images; .* have {n_train} and {n_validation}"):
+        begin()
+
+
+def test_half_precision_is_for_products_and_not_for_pixels_codes_and_losses(autoencoder_entry):
+    model = make(autoencoder_entry)
+    x = torch.rand(4, *autoencoder_entry.config.image_shape, generator=torch.Generator().manual_seed(0))
+    errors = {}
+    for precision in ("bfloat16", "float32"):
+        loss = training.Loss(model, Recipe(), torch.Generator().manual_seed(1), precision)
+        errors[precision] = loss(x, x, torch.zeros(4))["loss"].detach()
+        assert errors[precision].dtype == torch.float32
+    assert errors["bfloat16"].item() == pytest.approx(errors["float32"].item(), rel=1e-2)
+    assert not torch.equal(*errors.values())
+    with torch.autocast("cpu", torch.bfloat16):
+        code = model.encode(x).mu
+        x_hat = model.decode(code)
+    assert (code.dtype, x_hat.dtype) == (torch.float32, torch.float32)
+    assert not torch.equal(x_hat, x_hat.bfloat16().float())  # a sigmoid in bfloat16 would be on its grid
 
 
 def test_the_recorded_update_is_that_of_the_library():

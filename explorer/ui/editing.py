@@ -103,7 +103,7 @@ def read_moves(texts: Sequence[str], chosen: Sequence[str]) -> dict[str, float]:
     moves = {}
     for text in texts:
         name, _, steps = text.rpartition(",")
-        value = address.number(steps)
+        value = address.number(steps, 1e9)
         if name in chosen and value is not None:
             moves[name] = min(max(value, -REACH), REACH)
     return moves

@@ -137,6 +137,11 @@ def write_test_split(data: Path, value: int) -> Path:
 
 def test_originals_that_arrive_and_go_are_noticed_by_every_page(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    few = tmp_path / "checkpoints" / "fashion-mnist"
+    for model in ("fc-ae", "ffnn"):
+        shutil.copytree(COMMITTED / "fashion-mnist" / model, few / model)
+    shutil.copy(COMMITTED / "fashion-mnist" / "gallery.json", few)
 
     def shown():
         app = open_page("classify")
@@ -174,6 +179,15 @@ def test_a_face_of_the_gallery_that_is_written_anew_is_shown_anew(tmp_path, monk
     assert before.images.max() == 0
     Image.new("RGB", (64, 64), "white").save(folder / names[1])
     assert loading.gallery("celeba", tmp_path).images[1].min() == 1
+    bitmap = folder / "000002.bmp"  # of another ending, and in another of the folders in which faces are looked for
+    (folder / names[2]).unlink()
+    Image.new("RGB", (64, 64), "black").save(bitmap)
+    assert loading.gallery("celeba", tmp_path).images[2].max() == 0
+    Image.new("RGB", (64, 64), "white").save(bitmap)  # of the same length
+    assert loading.gallery("celeba", tmp_path).images[2].min() == 1
+    (tmp_path / "celeba" / "img").mkdir()
+    folder.rename(tmp_path / "celeba" / "img" / folder.name)
+    assert loading.gallery("celeba", tmp_path).images[2].min() == 1
 
 
 def test_what_is_read_while_files_change_is_never_kept_as_of_their_old_state(tmp_path):

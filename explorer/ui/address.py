@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 MOST = 100  # values of one parameter
-LONGEST = 100  # characters of one value; no name, number or pair of numbers of ours has as many
+LONGEST = 10_000  # characters of one value; the longest of ours lists half of 2,000 images by number
 NOTHING_CHOSEN = {"models", "makers", "sources", "sets", "attributes", "against", "layers", "layers-any",
                   "layers-holes"}  # fmt: skip
 _WHOLE = re.compile(r"[0-9]{1,9}")  # int() refuses 4,301 digits, and takes those of every script

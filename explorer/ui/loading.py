@@ -5,7 +5,7 @@ drawn. What is made of them is kept by them (`BY_READING`), never by a name.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -22,6 +22,7 @@ from explorer.datasets import DATASETS, DataError, data_folder
 from explorer.images import grid, to_float
 from explorer.models import Model
 from explorer.roster import autoencoders_for, models_for
+from explorer.ui import sources
 from explorer.ui.kept import from_files, stamp
 from explorer.ui.opening import Opened, opened, readings
 from explorer.ui.pictures import SHEET_COLUMNS, data_uri
@@ -74,9 +75,6 @@ class Gallery:
 
 
 BY_READING = {"hash_funcs": {Opened: attrgetter("reading"), Gallery: attrgetter("reading")}}
-BY_CONTENT = {
-    "hash_funcs": {GalleryIndex: lambda i: (i.indices.numpy().tobytes(), i.labels.numpy().tobytes(), "/".join(i.names))}
-}
 
 
 def fitted(root: Path, dataset: str) -> bool:
@@ -149,22 +147,8 @@ def _classes(dataset: str) -> tuple[str, ...]:
     return DATASETS[dataset].classes
 
 
-def _sources(dataset: str, data_dir: Path, names: Iterable[str] = ()) -> Iterator[str]:
-    """List the files that originals are read from, and the folders in which they appear."""
-    folder = data_dir / DATASETS[dataset].folder
-    if not DATASETS[dataset].folder:  # it comes with a package
-        return
-    if not DATASETS[dataset].pick:
-        yield from map(str, sorted(folder.glob("raw/*")))
-        return
-    for images in (folder / "img_align_celeba", folder / "img_align_celeba" / "img_align_celeba"):
-        yield str(images)
-        if images.is_dir():
-            yield from (f"{images}{os.sep}{name}" for name in names)
-
-
-@from_files(lambda dataset, data_dir, index: stamp(_sources(dataset, data_dir, index.names)), max_entries=len(DATASETS),
-            show_spinner="Reading the gallery", **BY_CONTENT)  # fmt: skip
+@from_files(sources.of_gallery, max_entries=len(DATASETS), show_spinner="Reading the gallery",
+            hash_funcs=sources.BY_CONTENT)  # fmt: skip
 def _originals(dataset: str, data_dir: Path, index: GalleryIndex) -> Gallery | str:
     """Read the gallery's original images, or say why they cannot be."""
     table = DATASETS[dataset]
@@ -186,7 +170,7 @@ def _gallery(dataset: str, images: np.ndarray, index: GalleryIndex, notice: str 
 
 
 @st.cache_resource(max_entries=len(DATASETS), show_spinner="Decoding the gallery",
-                   hash_funcs=BY_READING["hash_funcs"] | BY_CONTENT["hash_funcs"])  # fmt: skip
+                   hash_funcs=BY_READING["hash_funcs"] | sources.BY_CONTENT)  # fmt: skip
 def _stand_ins(best: Opened, index: GalleryIndex, reason: str) -> Gallery:
     """Decode the gallery with a model from its stored codes, and say so."""
     images = decode(best, torch.from_numpy(best.arrays["codes"]))
@@ -202,7 +186,7 @@ def test_images(dataset: str) -> np.ndarray | None:
     return _test_images(dataset, data_folder())
 
 
-@from_files(lambda dataset, data_dir: stamp(_sources(dataset, data_dir)), max_entries=len(DATASETS))
+@from_files(sources.of_split, max_entries=len(DATASETS))
 def _test_images(dataset: str, data_dir: Path) -> np.ndarray | None:
     try:
         return DATASETS[dataset].load("test", data_dir).images.numpy()

@@ -67,7 +67,7 @@ class Opened(Bundle):
 def opened(bundle: Bundle, n_gallery: int) -> Opened:
     """Read a bundle whole, and check that its parts fit together and belong to so many gallery images."""
     dataset, entry = DATASETS[bundle.dataset], ROSTER[bundle.model]
-    parts: dict[str, Any] = {}
+    whose, parts = (bundle.dataset, bundle.model, bundle.root), dict[str, Any]()
     steps: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
         ("config.json", "fit", "config", checking.wrong_config),
         ("model.safetensors", "fit", "load", lambda model: checking.wrong_model(model, entry, dataset)),
@@ -81,11 +81,11 @@ def opened(bundle: Bundle, n_gallery: int) -> Opened:
             parts[name] = getattr(bundle, name)()
             reason = wrong(parts[name])
         except BundleError as error:
-            return Opened(bundle.dataset, bundle.model, bundle.root, str(error))
+            return Opened(*whose, problem=str(error))
         except Exception:  # a mutated file reaches corners of json, safetensors and torch that nobody lists
             reason = "cannot be used"
         if reason:
             problem = f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
-            return Opened(bundle.dataset, bundle.model, bundle.root, problem)
+            return Opened(*whose, problem=problem)
     parts["load"].to(memory_format=torch.channels_last)
-    return Opened(bundle.dataset, bundle.model, bundle.root, parts=parts)
+    return Opened(*whose, parts=parts)

@@ -4,9 +4,9 @@ import streamlit as st
 
 from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
 from explorer.sampling import Prior
-from explorer.ui import components, editing, live, loading, widgets
+from explorer.ui import address, components, editing, live, loading, widgets
 from explorer.ui.editing import Edit, Face
-from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.frame import BOUND, View, begin, finish, fragment
 from explorer.ui.pictures import data_uri
 
 SOURCES = ("gallery", "upload", "sample")
@@ -25,7 +25,7 @@ BIAS = (
 )
 
 
-@st.fragment
+@fragment
 def editor(view: View, model: str, source: str, method: str) -> None:
     """Show a face under sliders, with a meter of what else moves, and the table of all directions."""
     try:
@@ -102,7 +102,7 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
     bundle = view.bundle(model)
     key = f"editor-{model}"
     kept = (st.session_state.get(key) or {}).get("moves")  # of the run before this one
-    texts = st.query_params.get_all("move") if kept is None else editing.write_moves(kept)
+    texts = address.texts("move") if kept is None else editing.write_moves(kept)
     moves = editing.read_moves(texts, edit.chosen)
     editing.keep_moves(moves)
     if reason := live.unsupported(bundle):

@@ -7,8 +7,8 @@ import torch
 
 from explorer import figures, metrics
 from explorer.images import to_float
-from explorer.ui import loading
-from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui import address, loading
+from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
 
 MODEL = "ffnn"
@@ -43,7 +43,7 @@ def show_images(view: View, index: np.ndarray, probabilities: torch.Tensor, labe
     show_strips([Strip("", x, captions)])
 
 
-@st.fragment
+@fragment
 def matrix_and_cell(
     view: View, probabilities: torch.Tensor, labels: torch.Tensor, matrix: np.ndarray, percent: bool
 ) -> None:
@@ -65,9 +65,10 @@ def matrix_and_cell(
 
 def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
     """Read the chosen cell from the address, or take the most frequent mistake."""
-    parts = st.query_params.get("cell", "").split("-")
-    if len(parts) == 2 and all(p.isdecimal() and int(p) < n for p in parts):
-        return int(parts[0]), int(parts[1])
+    for pair in address.pairs("cell", "-"):
+        true, predicted = (address.whole(half, n) for half in pair)
+        if true is not None and predicted is not None:
+            return true, predicted
     off_diagonal = matrix * (1 - np.eye(n, dtype=matrix.dtype))
     return tuple(int(k) for k in np.unravel_index(off_diagonal.argmax(), matrix.shape))
 

@@ -8,7 +8,7 @@ from explorer import figures
 from explorer.metrics import median_filter, mse_per_image, psnr
 from explorer.noise import NOISES, add_noise
 from explorer.ui import loading, widgets
-from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
 
 MODELS = ("conv-ae", "conv-dae", "conv-vae")
@@ -29,7 +29,7 @@ def denoised(view: View, models: list[str], x: np.ndarray, kind: str, level: flo
     return strips
 
 
-@st.fragment
+@fragment
 def bench(view: View, models: list[str], kind: str, index: np.ndarray) -> None:
     """Draw the level control and what it moves; only this part runs again when it moves."""
     left, right = st.columns([4, 1])

@@ -6,13 +6,13 @@ import torch
 
 from explorer import latent
 from explorer.ui import components, live, loading, widgets
-from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.frame import BOUND, View, begin, finish, fragment
 
 PLACED_BY = "conv-vae"
 GROUP = "draw"
 
 
-@st.fragment
+@fragment
 def pad(view: View, model: str) -> None:
     """Show the pad with what the model makes of it, and the plane in which it lands."""
     start = widgets.pick_images(view.gallery, 1, expanded=False)[0]
@@ -24,7 +24,7 @@ def pad(view: View, model: str) -> None:
     if reason := live.unsupported(bundle):
         st.info(f"This model cannot run in the browser, so it cannot follow a drawing: {reason}.")
         return
-    can_place = not loading.problem(view.bundle(PLACED_BY))
+    can_place = not view.bundle(PLACED_BY).problem
     left, right = st.columns([3, 2])
     with left:
         components.drawing_pad(

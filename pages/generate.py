@@ -4,8 +4,8 @@ import streamlit as st
 
 from explorer.roster import ROSTER
 from explorer.sampling import SOURCES
-from explorer.ui import components, generating
-from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui import address, components, generating
+from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
 from explorer.ui.generating import Row, Settings
 from explorer.ui.pictures import show_strips
 
@@ -54,10 +54,10 @@ def read_chosen(rows: list[Row]) -> tuple[Row, int] | None:
     clicked = (st.session_state.get("sheet") or {}).get("chosen")
     if clicked:
         st.query_params["sample"] = f"{clicked[0]},{int(clicked[1]) + 1}"
-    key, _, number = st.query_params.get("sample", "").rpartition(",")
+    key, number = next(iter(address.pairs("sample")), ("", ""))
     row = {row.key: row for row in rows}.get(key)
-    i = int(number) - 1 if number.isdecimal() else -1
-    return (row, i) if row and 0 <= i < len(row.images) else None
+    i = address.whole(number, len(row.images) + 1) if row else None
+    return (row, i - 1) if i else None
 
 
 def neighbours(view: View, row: Row, i: int) -> None:
@@ -72,7 +72,7 @@ def neighbours(view: View, row: Row, i: int) -> None:
     )
 
 
-@st.fragment
+@fragment
 def bench(view: View, models: list[str], sources: list[str]) -> None:
     """Draw the controls of the sampling, the sheet, and what is near a chosen sample; only this runs again."""
     settings = pick_settings()

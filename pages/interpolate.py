@@ -9,7 +9,7 @@ import torch
 from explorer import latent
 from explorer.images import gif, grid, png
 from explorer.ui import loading, widgets
-from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.frame import BOUND, View, begin, finish, fragment
 from explorer.ui.pictures import Strip, show_strips
 
 TABS = ("Between two", "Between four")
@@ -51,7 +51,7 @@ def downloads(strips: list[Strip]) -> None:
         column.download_button(f"GIF: {strip.label.lower()}", animation, f"{name}.gif", "image/gif", on_click="ignore")
 
 
-@st.fragment
+@fragment
 def two(view: View, model: str, picks: list[int]) -> None:
     """Draw the number of steps and the strips it moves."""
     n = st.slider("Steps", 3, 16, 9, key="steps", **BOUND)
@@ -75,7 +75,7 @@ to_pil(grid(torch.cat([fade, *walks]).numpy(), columns=len(t)), scale=4).save("i
     )
 
 
-@st.fragment
+@fragment
 def four(view: View, model: str, picks: list[int]) -> None:
     """Draw the bilinear sheet between four images."""
     n = st.slider("Images per side", 3, 16, 9, key="side", **BOUND)

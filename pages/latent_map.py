@@ -5,10 +5,10 @@ import streamlit as st
 
 from explorer import figures
 from explorer.projection import N_NEIGHBORS, PERPLEXITY, ProjectionUnavailable
-from explorer.ui import loading, prior, widgets
+from explorer.ui import address, loading, prior, widgets
 from explorer.ui.colouring import Colour, pick_colour
 from explorer.ui.components import hover_images
-from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.frame import BOUND, View, begin, finish, fragment
 from explorer.ui.pictures import SHEET_COLUMNS, Strip, show_strips
 
 SHOWN = 24
@@ -40,15 +40,15 @@ def coordinates(view: View, model: str, method: str, dimensions: int) -> tuple[n
         python = f"projection.umap(codes, {dimensions}, {setting})"
     if setting == default and key in stored:
         return stored[key], f"{method} with {what} {setting}, stored with the model", python
-    points = loading.projected(bundle, bundle.fingerprint, method, dimensions, setting)
+    points = loading.projected(bundle, method, dimensions, setting)
     return points, f"{method} with {what} {setting}, computed just now", python
 
 
 def figures_beside(view: View, model: str, points: np.ndarray) -> None:
     """Show how well classes part in the whole code, and in the picture."""
     bundle = view.bundle(model)
-    code = loading.structure(bundle, bundle.fingerprint, view.gallery.labels, loading.codes(bundle)["codes"])
-    picture = loading.structure(bundle, bundle.fingerprint, view.gallery.labels, points)
+    code = loading.structure(bundle, view.gallery.labels, loading.codes(bundle)["codes"])
+    picture = loading.structure(bundle, view.gallery.labels, points)
     st.markdown(
         "| classes | code | picture |\n|---|---|---|\n"
         f"| silhouette | {code['silhouette']:.2f} | {picture['silhouette']:.2f} |\n"
@@ -60,18 +60,18 @@ def figures_beside(view: View, model: str, points: np.ndarray) -> None:
 
 def selection(event: dict, n: int) -> list[int]:
     """List the gallery numbers of the points that were clicked or lassoed, kept in the address as `chosen`."""
-    chosen = [point["customdata"] for point in event["selection"]["points"]]
+    chosen = [i for point in event["selection"]["points"] if (i := point["customdata"]) < n]  # of an older gallery
     if chosen:
         st.query_params["chosen"] = [str(i) for i in chosen[:SHOWN]]
         st.session_state["has_selected"] = True
     elif st.session_state.pop("has_selected", False):  # a selection of this visit was cleared
         st.query_params.pop("chosen", None)
     else:
-        chosen = [int(i) for i in st.query_params.get_all("chosen") if i.isdecimal() and int(i) < n][:SHOWN]
+        chosen = address.wholes("chosen", n)[:SHOWN]
     return chosen
 
 
-@st.fragment
+@fragment
 def chart(view: View, points: np.ndarray, method: str, colour: Colour) -> None:
     """Draw the map, and under it the images of the chosen points."""
     gallery = view.gallery

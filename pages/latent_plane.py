@@ -5,7 +5,7 @@ import torch
 
 from explorer import latent
 from explorer.ui import live, loading, widgets
-from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
 
 NATIVE = "conv-vae"
@@ -49,7 +49,7 @@ def cells(view: View, n: int) -> int:
     return max(7, n * 28 // view.dataset.image_shape[-1])
 
 
-@st.fragment
+@fragment
 def native_plane(view: View) -> None:
     """Show the plane of the two latent numbers."""
     columns = st.columns(3)
@@ -105,7 +105,7 @@ def any_plane(view: View) -> None:
     live.send_weights(view, [model], "any")
 
 
-@st.fragment
+@fragment
 def live_any(
     view: View, model: str, where: latent.Plane, axis: torch.Tensor, names: tuple[str, str], python: str
 ) -> None:

@@ -82,6 +82,7 @@ for heading in (SQUARED, ELBO, DENSITY, CLASSIFIER):
             f"{name} · {which}": (history["epoch"], history[f"{which}_{part}"])
             for name, history in histories.items()
             for which in sets
+            if f"{which}_{part}" in history
         }
         positive = all(value > 0 for _, values in lines.values() for value in values)
         figure = figures.curves(lines, UNITS[part], scale == "log" and part != "accuracy" and positive)

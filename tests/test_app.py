@@ -182,18 +182,6 @@ def test_every_page_survives_a_foreign_weights_file(own_bundles, key):
     assert f"python train.py {model} --dataset digits" in words(app)
 
 
-@pytest.mark.parametrize("key", PAGES)
-def test_nonsense_in_the_address_is_passed_over(bundles, key):
-    nonsense = dict.fromkeys(
-        ("dataset", "model", "models", "n", "way", "level-gaussian", "steps", "reach", "density", "pick", "cell",
-         "method", "dimensions", "perplexity", "scale", "plane", "between", "seed", "pin", "through", "brush"),
-        "-1e999;DROP",
-    )  # fmt: skip
-    app = open_page(key, **nonsense)
-    assert not app.exception
-    assert not app.error
-
-
 def test_images_can_be_the_best_or_the_worst_of_a_model(bundles):
     def mean_psnr(way):
         app = open_page("reconstruct", way=way, judge="fc-ae", models="fc-ae")

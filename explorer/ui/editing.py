@@ -1,6 +1,5 @@
 """What the page of attributes is made of: directions, sliders and a meter, for the browser or on the server."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,10 @@ import torch
 
 from explorer import attributes
 from explorer.attributes import FEW_LABELS, METHODS, Directions
-from explorer.checkpoints import Bundle
-from explorer.ui import loading
+from explorer.ui import address, loading
 from explorer.ui.frame import View
+from explorer.ui.loading import BY_READING
+from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, show_strips
 
 METER = METHODS[1]  # reads every score, whichever method moves the code, so that methods compare
@@ -74,17 +74,13 @@ class Edit:
         return np.array([moves.get(name, 0.0) for name in self.chosen]) @ self.steps
 
 
-def fitted(bundle: Bundle, names: tuple[str, ...]) -> dict[str, Directions]:
-    """Fit the directions of a bundle's labelled codes once per version of its files, by method; empty without labels.
+@st.cache_resource(max_entries=8, show_spinner="Finding a direction for each attribute", **BY_READING)
+def fitted(bundle: Opened, names: tuple[str, ...]) -> dict[str, Directions]:
+    """Fit the directions of a bundle's labelled codes once per reading of it, by method; empty without labels.
 
     Raises:
         ValueError: codes, labels and names do not belong together.
     """
-    return _fitted(bundle, bundle.fingerprint, names)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Finding a direction for each attribute")
-def _fitted(bundle: Bundle, fingerprint: object, names: tuple[str, ...]) -> dict[str, Directions]:
     stored = loading.codes(bundle)
     if not names or len(stored.get("labelled_codes", ())) == 0:
         return {}
@@ -107,11 +103,8 @@ def read_moves(texts: Sequence[str], chosen: Sequence[str]) -> dict[str, float]:
     moves = {}
     for text in texts:
         name, _, steps = text.rpartition(",")
-        try:
-            value = float(steps)
-        except ValueError:
-            continue
-        if name in chosen and math.isfinite(value):
+        value = address.number(steps, 1e9)
+        if name in chosen and value is not None:
             moves[name] = min(max(value, -REACH), REACH)
     return moves
 
@@ -132,7 +125,7 @@ def effects(edit: Edit, steps: np.ndarray) -> np.ndarray:
     return np.array(moved).reshape(len(steps), len(edit.scorers.usable))
 
 
-def measured(bundle: Bundle, face: Face, edit: Edit, moves: Mapping[str, float]) -> np.ndarray:
+def measured(bundle: Opened, face: Face, edit: Edit, moves: Mapping[str, float]) -> np.ndarray:
     """Measure how far each score of the meter moved in the edited picture, encoded again `(M,)`."""
     moved = attributes.measured_effects(
         face.code[None], edit.change(moves), edit.scorers,
@@ -199,11 +192,7 @@ def table(found: Mapping[str, Directions]) -> list[dict[str, Any]]:
 
 def keep_moves(moves: dict[str, float]) -> None:
     """Hold the address to the moves."""
-    texts = write_moves(moves)
-    if not texts:
-        st.query_params.pop("move", None)
-    elif texts != st.query_params.get_all("move"):
-        st.query_params["move"] = texts
+    address.keep("move", write_moves(moves))
 
 
 def server_editor(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> dict[str, float]:

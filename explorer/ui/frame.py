@@ -4,20 +4,27 @@ A page begins with `view = begin("key")` and ends with `finish(caption, code)`. 
 carry the shared choices, so that a choice survives a switch and every view is a link.
 """
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
 
 import streamlit as st
 
-from explorer.checkpoints import Bundle, root_folder
+from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
 from explorer.roster import ROSTER, autoencoders_for, models_for
-from explorer.ui import loading
+from explorer.ui import address, loading
+from explorer.ui.downloading import download
+from explorer.ui.opening import Opened, opened
 
 BOUND = {"bind": "query-params"}
 SHARED = ("dataset", "models", "model", "pick")
 STYLE = Path(__file__).with_name("style.css")
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,15 @@ PAGES: dict[str, Page] = {
 
 @dataclass(frozen=True)
 class View:
-    """What a page is about: its data set, where the bundles are, and the gallery images."""
+    """What a page is about: its data set, where the bundles are, and the gallery images.
+
+    opened: the bundles that were asked for, as they were then; a page never sees two states of one.
+    """
 
     dataset: Dataset
     root: Path
     gallery: loading.Gallery
+    opened: dict[str, Opened] = field(default_factory=dict, repr=False)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -127,9 +138,36 @@ class View:
         """The names of those that have a decoder."""
         return autoencoders_for(self.dataset.name)
 
-    def bundle(self, model: str) -> Bundle:
-        """Name the bundle of one model on this data set."""
-        return Bundle(self.dataset.name, model, self.root)
+    def bundle(self, model: str) -> Opened:
+        """Give the bundle of one model on this data set, read whole."""
+        if model not in self.opened:
+            self.opened[model] = self._read(model)
+        return self.opened[model]
+
+    def is_current(self) -> bool:
+        """Whether the files are still those that this view was read from."""
+        try:
+            gallery = loading.gallery(self.dataset.name, self.root)
+        except BundleError:
+            return False
+        return gallery is self.gallery and all(self._read(model) is there for model, there in self.opened.items())
+
+    def _read(self, model: str) -> Opened:
+        return opened(Bundle(self.dataset.name, model, self.root), len(self.gallery))
+
+
+def fragment(draw: Callable[Concatenate[View, P], Any]) -> Callable[Concatenate[View, P], Any]:
+    """Decorate a part of a page as `st.fragment`; where files have changed since, the whole page runs anew."""
+
+    @st.fragment
+    @functools.wraps(draw)
+    def again(drawn: list[bool], view: View, *args: P.args, **kwargs: P.kwargs) -> Any:
+        if drawn and not view.is_current():
+            st.rerun()
+        drawn.append(True)
+        return draw(view, *args, **kwargs)
+
+    return functools.wraps(draw)(lambda view, *args, **kwargs: again([], view, *args, **kwargs))
 
 
 def begin(key: str) -> View:
@@ -137,6 +175,8 @@ def begin(key: str) -> View:
     page = PAGES[key]
     st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
+    if (understood := address.understood()) is not None:
+        st.switch_page(page.file, query_params=understood)
     root = root_folder()
     st.session_state["arrived"] = st.session_state.get("page") != key
     st.session_state["page"] = key
@@ -154,7 +194,11 @@ def begin(key: str) -> View:
         command = f"python train.py --dataset {dataset.name}"
         st.info(f"No model has been fitted on {dataset.title} yet. Fit them all with `{command}`.")
         st.stop()
-    gallery = loading.gallery(dataset.name, root)
+    try:
+        gallery = loading.gallery(dataset.name, root)
+    except BundleError as error:
+        st.error(str(error))
+        st.stop()
     if gallery.notice:
         stand_in_notice(dataset, gallery)
     return View(dataset, root, gallery)
@@ -203,7 +247,7 @@ def shared_choices() -> dict[str, object]:
         if st.session_state.get(key) is not None:
             choices[key] = st.session_state[key]
         elif key in st.query_params:
-            choices[key] = st.query_params.get_all(key)
+            choices[key] = address.texts(key)
     return choices
 
 
@@ -233,14 +277,14 @@ def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
             st.markdown(missing)
         label = f"Download originals ({dataset.megabytes} MB)"
         if dataset.fetch and button.button(label, key="download", width="stretch"):
-            loading.download(dataset)
+            download(dataset)
 
 
 def usable(view: View, names: list[str]) -> list[str]:
     """Keep the models whose bundle can be read; say for each other one which file is wrong."""
     good = []
     for name in names:
-        if problem := loading.problem(view.bundle(name)):
+        if problem := view.bundle(name).problem:
             st.warning(f"**{ROSTER[name].title}** cannot be shown. {problem}", icon=":material/broken_image:")
         else:
             good.append(name)

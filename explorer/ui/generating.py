@@ -11,13 +11,14 @@ import streamlit as st
 import torch
 
 from explorer import latent, sampling
-from explorer.checkpoints import Bundle, to_safetensors
+from explorer.checkpoints import to_safetensors
 from explorer.images import grid, png
 from explorer.roster import ROSTER
 from explorer.sampling import Source
 from explorer.ui import loading
 from explorer.ui.frame import View
-from explorer.ui.loading import Gallery
+from explorer.ui.loading import BY_READING, Gallery
+from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, data_uri
 
 COLUMNS = 8  # of the sheet
@@ -56,18 +57,18 @@ class Row:
         return ROSTER[self.model].title
 
 
-def fitted(bundle: Bundle, source: str, components: int) -> Source:
-    """Fit a source to the gallery's codes once per version of the bundle's files."""
-    return _fitted(bundle, bundle.fingerprint, source, components if source == "mixture" else 1)
+def fitted(bundle: Opened, source: str, components: int) -> Source:
+    """Fit a source to the gallery's codes once per reading of the bundle."""
+    return _fitted(bundle, source, components if source == "mixture" else 1)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Fitting a density to the codes")
-def _fitted(bundle: Bundle, fingerprint: object, source: str, components: int) -> Source:
+@st.cache_resource(max_entries=32, show_spinner="Fitting a density to the codes", **BY_READING)
+def _fitted(bundle: Opened, source: str, components: int) -> Source:
     stored = {name: torch.from_numpy(loading.codes(bundle)[name]) for name in stored_names(bundle)}
     return sampling.fit(source, *stored.values(), n_components=components)
 
 
-def stored_names(bundle: Bundle) -> tuple[str, ...]:
+def stored_names(bundle: Opened) -> tuple[str, ...]:
     """Name what of a bundle's codes a source is fitted to."""
     return ("codes", "log_var") if ROSTER[bundle.model].config.variational else ("codes",)
 
@@ -122,7 +123,7 @@ def nearest_strips(view: View, row: Row, i: int) -> list[Strip]:
     pixels = torch.from_numpy(gallery.images).flatten(1)
     by_pixel = sampling.nearest(torch.from_numpy(row.images[i]).flatten(), pixels, NEIGHBOURS)
     by_code = sampling.nearest(row.codes[i], torch.from_numpy(loading.codes(bundle)["codes"]), NEIGHBOURS)
-    usual = loading.usual_distance(bundle, bundle.fingerprint)
+    usual = loading.usual_distance(bundle)
     return [
         _nearest_strip("In pixels", gallery, row.images[i], by_pixel, usual_pixel_distance(gallery), pixels.shape[1]),
         _nearest_strip("By code", gallery, row.images[i], by_code, usual),
@@ -143,14 +144,10 @@ def _nearest_strip(
     return Strip(label, images, captions, f"{usual:.3f} from a real image to the nearest other")
 
 
+@st.cache_data(max_entries=8, show_spinner=False, **BY_READING)
 def usual_pixel_distance(gallery: Gallery) -> float:
     """Compute the median root mean squared difference of a gallery image to the nearest other one."""
-    return _usual_pixel_distance(gallery.dataset, gallery.names, gallery.notice, gallery)
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _usual_pixel_distance(dataset: str, names: tuple[str, ...], notice: str, _gallery: Gallery) -> float:
-    flat = torch.from_numpy(_gallery.images).flatten(1)
+    flat = torch.from_numpy(gallery.images).flatten(1)
     return latent.usual_distance(flat) / math.sqrt(flat.shape[1])
 
 
@@ -158,7 +155,8 @@ def measured(view: View) -> pd.DataFrame:
     """List the stored figures of samples of the data set's models, and of real images; empty where there are none."""
     rows, real = [], {}
     for name in view.autoencoders:
-        figures = {} if loading.problem(view.bundle(name)) else view.bundle(name).metrics()
+        bundle = view.bundle(name)
+        figures = {} if bundle.problem else bundle.metrics()
         if "swd" in figures:
             rows.append(_row(ROSTER[name].title, figures, ""))
             real = _row("real images", figures, "_floor")

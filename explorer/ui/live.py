@@ -1,6 +1,5 @@
 """Planes of codes that decode under the pointer, in the browser; on the server where that cannot be."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,30 +7,31 @@ import numpy as np
 import streamlit as st
 import torch
 
-from explorer.checkpoints import Bundle
 from explorer.figures import PALETTE
 from explorer.latent import Plane, lerp, plane
 from explorer.layers import Unsupported
 from explorer.sampling import nearest
-from explorer.ui import components, loading
+from explorer.ui import address, components, loading
 from explorer.ui.frame import View
+from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
 
 CLASSIFIER = "ffnn"
 NEIGHBOURS = 8
 STEPS = 9
 MAX_PINS = 2
+FARTHEST = 100.0  # from the middle, in coordinates of a plane; no code lies near
 
 
 def send_weights(view: View, models: Iterable[str], key: str) -> None:
     """Hand models, and the classifier, to the browser; below the planes that use them, since it takes a line."""
     for name in dict.fromkeys((*models, CLASSIFIER)):
         bundle = view.bundle(name)
-        if not loading.problem(bundle) and not unsupported(bundle):
+        if not bundle.problem and not unsupported(bundle):
             components.send_weights(loading.packed(bundle), key=f"{key}-weights-{name}")
 
 
-def unsupported(bundle: Bundle) -> str:
+def unsupported(bundle: Opened) -> str:
     """Say why a model cannot run in the browser, or return an empty string."""
     try:
         loading.packed(bundle)
@@ -74,7 +74,7 @@ def live_plane(
             [round(u, 4), round(v, 4), int(k), round(d * d, 4)]
             for (u, v), k, d in zip(points.tolist(), view.gallery.labels, away.tolist(), strict=True)
         ],
-        "typical": loading.usual_distance(bundle, bundle.fingerprint),
+        "typical": loading.usual_distance(bundle),
         "layers": list(layers),
         "ellipse": None,
         "group": None,
@@ -88,7 +88,7 @@ def classifier_data(view: View) -> dict[str, Any]:
     """Name the classifier, its classes and their colours; no classifier where its bundle is broken."""
     bundle = view.bundle(CLASSIFIER)
     return {
-        "classifier": None if loading.problem(bundle) else bundle.identity,
+        "classifier": None if bundle.problem else bundle.identity,
         "classes": view.gallery.classes,
         "colours": PALETTE,
         "image": view.dataset.image_shape,
@@ -96,7 +96,7 @@ def classifier_data(view: View) -> dict[str, Any]:
 
 
 def server_plane(
-    view: View, bundle: Bundle, where: Plane, axis: torch.Tensor, points: np.ndarray | None, names: tuple[str, str]
+    view: View, bundle: Opened, where: Plane, axis: torch.Tensor, points: np.ndarray | None, names: tuple[str, str]
 ) -> None:
     """Draw the decoded sheet of a plane, and gallery coordinates over it, as one picture from the server."""
     x = loading.decode(bundle, where.codes(plane(axis, axis)))
@@ -107,24 +107,14 @@ def server_plane(
 
 def read_pins() -> list[tuple[float, float]]:
     """Read the pins from the address, `u,v` each; what is no point near any code is passed over."""
-    pins = []
-    for text in st.query_params.get_all("pin")[:MAX_PINS]:
-        try:
-            u, v = (float(part) for part in text.split(","))
-        except ValueError:
-            continue
-        if max(abs(u), abs(v)) < 100 and math.isfinite(u + v):
-            pins.append((u, v))
-    return pins
+    points = [tuple(address.number(half, FARTHEST) for half in pair) for pair in address.pairs("pin")]
+    return [point for point in points if None not in point][:MAX_PINS]
 
 
 def show_pins(view: View, model: str, where: Plane, pins: Sequence[tuple[float, float]]) -> None:
     """Keep the pins in the address, and show what is real near each, and the walk between two."""
-    texts = [f"{u:g},{v:g}" for u, v in pins]
-    if texts and texts != st.query_params.get_all("pin"):
-        st.query_params["pin"] = texts
+    address.keep("pin", [f"{u:g},{v:g}" for u, v in pins])
     if not pins:
-        st.query_params.pop("pin", None)
         st.markdown("Click to pin a point and see the real images nearest to it; pin a second one to walk between.")
         return
     bundle = view.bundle(model)

@@ -5,26 +5,23 @@ import streamlit as st
 import torch
 
 from explorer import figures, sampling
-from explorer.checkpoints import Bundle
 from explorer.sampling import PriorCheck
 from explorer.ui import loading
-from explorer.ui.frame import BOUND, View, finish
+from explorer.ui.frame import BOUND, View, finish, fragment
+from explorer.ui.loading import BY_READING
+from explorer.ui.opening import Opened
 
 DRAWN, MEANS = "codes drawn, μ + σε", "means μ alone"
 
 
-def check(bundle: Bundle) -> PriorCheck:
-    """Compare the gallery's posteriors with the prior once per version of the bundle's files."""
-    return _check(bundle, bundle.fingerprint)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Comparing codes with the prior")
-def _check(bundle: Bundle, fingerprint: object) -> PriorCheck:
+@st.cache_resource(max_entries=8, show_spinner="Comparing codes with the prior", **BY_READING)
+def check(bundle: Opened) -> PriorCheck:
+    """Compare the gallery's posteriors with the prior once per reading of the bundle."""
     stored = loading.codes(bundle)
     return sampling.check_prior(torch.from_numpy(stored["codes"]), torch.from_numpy(stored["log_var"]))
 
 
-@st.fragment
+@fragment
 def section(view: View, model: str) -> None:
     """Show how the aggregated posterior of a variational model lies beside N(0, I): one number, and all."""
     bundle = view.bundle(model)

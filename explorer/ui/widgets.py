@@ -5,6 +5,7 @@ import streamlit as st
 
 from explorer.images import ImageError, fit_picture, middle_square, read_picture
 from explorer.roster import ROSTER
+from explorer.ui import address
 from explorer.ui.components import crop_square, picker
 from explorer.ui.frame import BOUND, View, carry, usable
 from explorer.ui.loading import Gallery
@@ -49,7 +50,7 @@ def pick_model(view: View, options: tuple[str, ...] = (), label: str = "Model") 
 
 def read_picks(gallery: Gallery, n: int) -> list[int]:
     """Read which gallery images are chosen from the address; what makes no sense there is passed over."""
-    picks = [int(p) for p in st.query_params.get_all("pick") if p.isdecimal() and int(p) < len(gallery)]
+    picks = address.wholes("pick", len(gallery))
     n_classes = len(gallery.classes)
     start = [np.flatnonzero(gallery.labels == k % n_classes)[k // n_classes % len(gallery)] for k in (9, 1, 8, 3)]
     return (picks + [int(i) for i in start[len(picks) :]])[:n]

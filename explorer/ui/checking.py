@@ -1,0 +1,169 @@
+"""Whether what a bundle holds fits together: shapes, kinds of values, what pages will ask for.
+
+`Bundle` sees to it that each file can be read and belongs to the weights. Here is what only their content shows. Each
+function returns what is wrong in words that follow the name of the file, or an empty string.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from explorer.datasets import Dataset
+from explorer.models import Autoencoder, Model
+from explorer.noise import NOISES
+from explorer.roster import Entry
+
+LARGEST = 1e9  # of any number in a bundle: sums of its fourth powers are float32, still
+LARGEST_LOG_VAR = 50.0  # a standard deviation of 10^10; its square is float32, still
+SCALARS = ("mse", "psnr", "ssim", "negative_elbo", "accuracy")
+OF_SAMPLES = ("diversity", "diversity_floor", "nearest_train_distance", "nearest_train_distance_floor", "active_units")
+
+Shape = tuple[int | str, ...]  # a letter stands for any size, the same everywhere
+
+
+def wrong_model(model: Model, entry: Entry, dataset: Dataset) -> str:
+    """Say where a model is not of the kind that the roster's entry is, or cannot run."""
+    ours, theirs = entry.config, model.config
+    for field in ("variational", "code"):  # pages rely on these two of the roster
+        if (value := getattr(theirs, field, None)) != (wanted := getattr(ours, field, None)):
+            return f"describes a model with {field} {value}, but the roster's {entry.name} has {wanted}"
+    if type(ours) is not type(theirs):
+        return f"describes another kind of model than the roster's {entry.name}"
+    x = torch.zeros(1, *dataset.image_shape)
+    expected = x.shape if isinstance(model, Autoencoder) else (1, len(dataset.classes))
+    with torch.inference_mode():
+        y, z = model(x), model.embed(x)
+    if y.shape != expected or z.shape != (1, model.code_length):
+        return f"describes a model whose output has the shape {tuple(y.shape)}, not {tuple(expected)}"
+    if not (y.isfinite().all() and z.isfinite().all()):
+        return "describes a model whose output is not finite"
+    return ""
+
+
+def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, dataset: Dataset, n_gallery: int) -> str:
+    """Say which tensor is missing, of another shape than those it goes with, or holds what it cannot hold."""
+    d, k, a = model.code_length, len(dataset.classes), len(dataset.attributes)
+    shapes: dict[str, Shape] = {
+        "codes": (n_gallery, d), "log_var": (n_gallery, d),
+        "pca_2d": (n_gallery, 2), "tsne_2d": (n_gallery, 2), "umap_2d": (n_gallery, 2),
+        "pca_3d": (n_gallery, 3), "umap_3d": (n_gallery, 3), "pca_explained": ("P",),
+        "labelled_codes": ("L", d), "labelled_attributes": ("L", a),
+        "test_logits": ("N", k), "test_labels": ("N",),
+    }  # fmt: skip
+    needed = {"codes"}
+    if not isinstance(model, Autoencoder):
+        needed |= {"test_logits", "test_labels"}
+    elif model.config.variational:
+        needed |= {"log_var"}
+    if codes.keys() & {"labelled_codes", "labelled_attributes"}:
+        needed |= {"labelled_codes", "labelled_attributes"}
+    if missing := sorted(needed - codes.keys()):
+        return f"lacks {', '.join(missing)}"
+    if codes["codes"].shape != (n_gallery, d):
+        return f"holds codes of another gallery: {_size(codes['codes'])} instead of {n_gallery} × {d}"
+    sizes: dict[str, int] = {}
+    for name, shape in shapes.items():
+        if name in codes and (wrong := _wrong_tensor(name, codes[name], shape, sizes)):
+            return wrong
+    if "log_var" in codes and codes["log_var"].max() > LARGEST_LOG_VAR:
+        return f"holds log_var beyond {LARGEST_LOG_VAR:g}"
+    if "test_labels" in codes and not codes["test_labels"].float().lt(k).all():
+        return f"holds test_labels that are none of {k} classes"
+    return ""
+
+
+def _wrong_tensor(name: str, tensor: torch.Tensor, shape: Shape, sizes: dict[str, int]) -> str:
+    wanted = [sizes.get(size, size) if isinstance(size, str) else size for size in shape]
+    fits = [isinstance(w, str) or w == n for w, n in zip(wanted, tensor.shape, strict=False)]
+    if len(wanted) != tensor.ndim or not all(fits):
+        return f"holds {name} of {_size(tensor)} instead of {' × '.join(map(str, wanted))}"
+    sizes.update((size, n) for size, n in zip(shape, tensor.shape, strict=True) if isinstance(size, str))
+    whole = name in ("test_labels", "labelled_attributes")
+    if whole == tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        return f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}"
+    low = (0 if name == "test_labels" else -1) if whole else -LARGEST
+    if not (tensor.double().ge(low) & tensor.double().le(LARGEST)).all():  # neither is true of what is no number
+        return f"holds {name} that are not finite, or out of all bounds"
+    return "" if tensor.numel() or name.startswith("labelled") else f"holds no {name}"
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "a single number"
+
+
+def wrong_figures(figures: Mapping[str, Any], model: Model) -> str:
+    """Say which figure is missing, no number, or not as many numbers as it has to be."""
+    scalars = [name for name in SCALARS if name in figures]
+    lists: list[tuple[str, Any, int | None]] = []
+    if isinstance(model, Autoencoder):
+        scalars += ["mse", "psnr", "ssim"]
+        if model.config.variational:
+            lists.append(("kl_per_dimension", figures.get("kl_per_dimension"), model.code_length))
+        lists += _curves(figures)
+    else:
+        scalars.append("accuracy")
+    if "swd" in figures:
+        scalars += OF_SAMPLES
+        for name in ("swd", "swd_floor"):
+            sizes = figures.get(name)
+            if not isinstance(sizes, dict) or "mean" not in sizes or not all(map(_is_number, sizes.values())):
+                return f"holds {name} without a number for each size and their mean"
+    for name in scalars:
+        if not _is_number(figures.get(name)):
+            return f"holds no number as {name}"
+    for name, values, n in lists:
+        if not isinstance(values, list) or not all(map(_is_number, values)) or len(values) != (n or len(values)):
+            return f"holds no {n or ''} numbers as {name}".replace("  ", " ")
+    return ""
+
+
+def _curves(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any, int | None]]:
+    """List the curves over noise, each with its name and the number of levels, None where these are not there."""
+    for whose, names in (("psnr_by_noise", ("model",)), ("psnr_by_noise_classical", ("input", "median"))):
+        for kind in NOISES:
+            curve = _inside(_inside(figures, whose), kind)
+            levels = _inside(curve, "level")
+            n = len(levels) if isinstance(levels, list) else None
+            for name in ("level", *names):
+                yield f"{whose} {kind} {name}", _inside(curve, name), n
+
+
+def _inside(values: Any, name: str) -> Any:
+    return values.get(name) if isinstance(values, dict) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+
+
+def wrong_history(history: Mapping[str, Sequence[float]]) -> str:
+    """Say which column is missing; a loss may be any number, since a fitting may have diverged and found back."""
+    for name in ("epoch", "train_loss", "validation_loss", "seconds"):
+        if name not in history:
+            return f"has no column {name}"
+    for name in history:
+        if name.startswith("train_") and (other := f"validation_{name.removeprefix('train_')}") not in history:
+            return f"has no column {other}"
+    for name in ("epoch", "seconds", "test_psnr"):
+        if not all(map(_is_number, history.get(name, ()))):
+            return f"has a row without a number as {name}"
+    return ""
+
+
+def wrong_config(config: Mapping[str, Any]) -> str:
+    """Say what of the recipe and of the data's description is not as pages show it."""
+    recipe, splits = config["recipe"], _inside(config["data"], "splits")
+    for name in ("train", "validation"):
+        if not _is_count(_inside(splits, name)):
+            return f"does not say how many images the {name} split has"
+    levels = recipe.noise_levels
+    if not (_is_count(recipe.epochs) and _is_count(recipe.batch_size)):
+        return "has a recipe without whole numbers of epochs and of images in a batch"
+    if not isinstance(levels, tuple) or len(levels) != 2 or not all(map(_is_number, levels)):
+        return "has a recipe whose noise_levels are not two numbers"
+    return ""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= 0

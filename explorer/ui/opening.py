@@ -1,0 +1,91 @@
+"""Bundles read whole and checked, once for each state of their files, so that a page never sees half of a change."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from explorer.checkpoints import Bundle, BundleError
+from explorer.datasets import DATASETS
+from explorer.models import Model
+from explorer.roster import ROSTER
+from explorer.ui import checking
+from explorer.ui.kept import from_files
+
+readings = itertools.count()
+
+
+@dataclass(frozen=True, eq=False)
+class Opened(Bundle):
+    """A bundle that was read whole: its readers answer from memory, or all say what is wrong with it.
+
+    problem: what is wrong, or an empty string. parts: what the readers give, by name. reading: tells apart what was
+    read at different times.
+    """
+
+    problem: str = ""
+    parts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reading: int = field(default_factory=readings.__next__)
+
+    def config(self) -> dict[str, Any]:
+        """Give `config.json`; see `Bundle.config`."""
+        return self._part("config")
+
+    def load(self) -> Model:
+        """Give the model, in the memory layout in which convolutions are fast; see `Bundle.load`."""
+        return self._part("load")
+
+    def history(self) -> dict[str, list[float]]:
+        """Give `history.csv` as columns; see `Bundle.history`."""
+        return self._part("history")
+
+    def metrics(self) -> dict[str, Any]:
+        """Give the figures on the whole test split; see `Bundle.metrics`."""
+        return self._part("metrics")
+
+    def codes(self) -> dict[str, torch.Tensor]:
+        """Give the codes of the gallery and what was made from them; see `Bundle.codes`."""
+        return self._part("codes")
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The codes and what was made from them as arrays of float32 or int64."""
+        return {k: (v.float() if v.is_floating_point() else v.long()).numpy() for k, v in self.codes().items()}
+
+    def _part(self, name: str) -> Any:
+        if self.problem:
+            raise BundleError(self.problem)
+        return self.parts[name]
+
+
+@from_files(lambda bundle, n_gallery: bundle.fingerprint, max_entries=64,
+            hash_funcs={Bundle: lambda bundle: str(bundle.folder)})  # fmt: skip
+def opened(bundle: Bundle, n_gallery: int) -> Opened:
+    """Read a bundle whole, and check that its parts fit together and belong to so many gallery images."""
+    dataset, entry = DATASETS[bundle.dataset], ROSTER[bundle.model]
+    whose, parts = (bundle.dataset, bundle.model, bundle.root), dict[str, Any]()
+    steps: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
+        ("config.json", "fit", "config", checking.wrong_config),
+        ("model.safetensors", "fit", "load", lambda model: checking.wrong_model(model, entry, dataset)),
+        ("history.csv", "fit", "history", checking.wrong_history),
+        ("metrics.json", "metrics", "metrics", lambda figures: checking.wrong_figures(figures, parts["load"])),
+        ("codes.safetensors", "projections", "codes",
+         lambda codes: checking.wrong_codes(codes, parts["load"], dataset, n_gallery)),
+    )  # fmt: skip
+    for file, stage, name, wrong in steps:
+        try:
+            parts[name] = getattr(bundle, name)()
+            reason = wrong(parts[name])
+        except BundleError as error:
+            return Opened(*whose, problem=str(error))
+        except Exception:  # a mutated file reaches corners of json, safetensors and torch that nobody lists
+            reason = "cannot be used"
+        if reason:
+            problem = f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
+            return Opened(*whose, problem=problem)
+    parts["load"].to(memory_format=torch.channels_last)
+    return Opened(*whose, parts=parts)

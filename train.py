@@ -132,7 +132,7 @@ def print_roster() -> None:
 
 
 def download(dataset: Dataset, data_dir: Path) -> None:
-    """Fetch what is missing or damaged of a data set, with torchvision's progress bar, and check it all."""
+    """Fetch what is missing or damaged of a data set, with progress bars, and check it all."""
     if dataset.fetch:
         print(f"{dataset.title}: fetching up to {dataset.megabytes} MB to {data_dir.resolve()}", flush=True)
         dataset.fetch(data_dir)

@@ -45,9 +45,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import norm
-from skimage.filters import median
-from skimage.morphology import disk
-from skimage.restoration import cycle_spin, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 from explorer import metrics, realism
 from explorer.arguments import at_least, one_of, speak_any_encoding
@@ -108,11 +105,15 @@ QUICK = Effort(n_test=200, n_screen=4, n_kept=1, n_tune=8, thin=13)
 
 def filter_median(x: np.ndarray, sigma: float, footprint: str, mode: str) -> np.ndarray:
     """Take the median in a footprint; outside the image is black ("constant") or repeats its edge."""
+    from skimage.filters import median
+
     return median(x, FOOTPRINTS[footprint], mode=mode)
 
 
 def filter_total_variation(x: np.ndarray, sigma: float, weight: float, eps: float) -> np.ndarray:
     """Minimise total variation (Chambolle 2004); `weight` in units of sigma."""
+    from skimage.restoration import denoise_tv_chambolle
+
     return denoise_tv_chambolle(x, weight=weight * sigma, eps=eps, max_num_iter=500)
 
 
@@ -123,6 +124,8 @@ def filter_wavelet(
 
     Averaged over moves of 0 to `shifts` pixels each way (Coifman & Donoho 1995).
     """
+    from skimage.restoration import cycle_spin, denoise_wavelet
+
     options = {"sigma": scale * sigma, "method": method, "wavelet": wavelet, "mode": mode}
     with warnings.catch_warnings():  # cycle_spin warns that it runs on one core, which is what is wanted
         warnings.simplefilter("ignore")
@@ -137,6 +140,8 @@ def filter_nl_means(
     `fast_mode=False` with the whole image searched gains 0.1 to 0.2 dB at sigma 0.2, and loses to other
     filters above, at 25 times the time (50 training images of Fashion-MNIST), so it is left out.
     """
+    from skimage.restoration import denoise_nl_means
+
     return denoise_nl_means(x, patch_size, patch_distance, h * sigma, sigma=scale * sigma)
 
 
@@ -147,7 +152,10 @@ FILTERS: dict[str, Callable[..., np.ndarray]] = {
     "nl-means": filter_nl_means,
 }
 FOOTPRINTS = {
-    **{f"disk-{radius}": disk(radius) for radius in (1, 2, 3, 4)},
+    **{
+        f"disk-{radius}": np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius
+        for radius in (1, 2, 3, 4)
+    },
     **{f"{h}x{w}": np.ones((h, w)) for h in (1, 3, 5, 7) for w in (1, 3, 5, 7) if h * w > 1},
 }
 
@@ -448,7 +456,7 @@ def main(argv: list[str] | None = None) -> int:
         note(f"{name}: measuring on {len(test):,} test images of {DATASETS[args.dataset].title}")
         try:
             figures = measure(Bundle(args.dataset, name, root_folder(args.checkpoints)), test, args)
-        except (BundleError, DataError, OSError, ImportError) as error:  # without PyWavelets: ImportError
+        except (BundleError, DataError, OSError, ImportError) as error:  # without scikit-image: ImportError
             failed.append(name)
             note(f"{name}: failed: {error}")
             continue

@@ -16,7 +16,6 @@ import itertools
 import math
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -115,7 +114,9 @@ def peak_bytes(device: torch.device) -> int:
     """Read the most memory that was taken so far: on CUDA by tensors, on the CPU by the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def measure_sizes(device: torch.device, quick: bool) -> list[dict[str, Any]]:
@@ -177,7 +178,9 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
     size = f'width="{margin + len(panels) * (width + margin)}" height="{height + 60}"'
     style = 'font-family="sans-serif" font-size="11" fill="#555"'
     background = '<rect width="100%" height="100%" fill="white"/>'
-    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{background}{"".join(parts)}</svg>\n')
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{background}{"".join(parts)}</svg>\n', encoding="utf-8"
+    )
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

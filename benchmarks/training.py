@@ -22,13 +22,14 @@ a second, the plain ones after them. Each rate is the best of its turns, in imag
                              epoch of a short run (`REACH`); the figure itself is measured outside that time
     whole_seconds            with --whole: fit, metrics and projections of all models of each data set, by `train.py`
 
-Exit codes: 0 all were measured, 1 the data of some are missing, 2 the command is wrong.
+Exit codes: 0 all were measured, 1 the data of some are missing, 2 the command is wrong, or torchvision is missing.
 """
 
 import argparse
 import collections
 import dataclasses
 import functools
+import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -46,10 +47,8 @@ from typing import Any
 
 import torch
 import torch.nn as nn
-import torchvision
 from PIL import Image
 from torch.utils.data import DataLoader
-from torchvision import transforms
 
 from explorer import blocks, cuda, metrics, processes, training
 from explorer.arguments import one_of, speak_any_encoding, threads
@@ -201,12 +200,15 @@ def ceiling_loop(name: str, data: ImageSet, device: torch.device, update: bool) 
 
 def pictures(dataset: Dataset, data_dir: Path) -> torch.utils.data.Dataset:
     """Open the training images as tutorials do: torchvision's class, or a folder of JPEG files."""
+    from torchvision import datasets, transforms
+
     to_tensor = transforms.ToTensor()
     if dataset.fetch:
-        return getattr(torchvision.datasets, dataset.folder)(data_dir, train=True, transform=to_tensor)
+        # "download" unpacks files that are there as .gz
+        return getattr(datasets, dataset.folder)(data_dir, train=True, download=True, transform=to_tensor)
     if dataset.pick:
         small = transforms.Compose([transforms.CenterCrop(148), transforms.Resize(dataset.image_shape[1]), to_tensor])
-        return torchvision.datasets.ImageFolder(data_dir / dataset.folder, small)
+        return datasets.ImageFolder(data_dir / dataset.folder, small)
     return Pictures(dataset.load("train", data_dir), to_tensor)
 
 
@@ -307,7 +309,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.is_file() else []
+    lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return f"{names[0]}, {os.cpu_count()} cores" if names else platform.processor() or device.type
 
@@ -399,6 +401,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     speak_any_encoding()
     args = parse_arguments(argv)
+    if not args.settings and importlib.util.find_spec("torchvision") is None:
+        note("training: the plain loop is torchvision's, which is not installed: pip install -r tests/requirements.txt")
+        return 2
     processes.settle(args.threads or os.cpu_count() or 1)
     if not args.json and not args.settings:
         print(f"{'model':<12} {'ours':>10} {'plain':>10} {'ratio':>10} {'ceiling':>10} {'+ update':>10} to the report")

@@ -7,7 +7,6 @@ touched by metrics only.
 
 import hashlib
 import os
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from explorer import celeba
+from explorer import celeba, mnist
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -85,7 +84,7 @@ class Dataset:
     """One row of `DATASETS`: what a data set is and how to get it.
 
     read(data_dir, split): the images of one split.
-    fetch(data_dir): download what is missing, or None where nothing is ever downloaded.
+    fetch(data_dir): download what is missing or damaged, or None where nothing is ever downloaded.
     pick(data_dir, names): uint8 images `(M, C, H, W)` by file name, without reading the others, where images are
     files. attributes: what may be known of each image. megabytes: size of the download.
     """
@@ -138,73 +137,29 @@ def gallery_indices(labels: torch.Tensor, size: int = 1000) -> torch.Tensor:
     return torch.cat(picked).sort().values
 
 
-def check_idx_file(path: Path, n_dimensions: int, mend: str) -> None:
-    """Check that an IDX file (LeCun's format, unsigned bytes) is as long as its header says.
-
-    Raises:
-        DataError: the file is missing, truncated or not in the format, or has another number of
-            dimensions; `mend` ends the message.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} is missing. {mend}")
-    with path.open("rb") as file:
-        header = file.read(4)
-        if header != bytes((0, 0, 8, n_dimensions)):
-            raise DataError(f"{path} is not an IDX file of bytes in {n_dimensions} dimensions. {mend}")
-        sizes = file.read(4 * n_dimensions)
-    expected = 4 + 4 * n_dimensions
-    if len(sizes) == 4 * n_dimensions:
-        expected += int(np.prod(struct.unpack(f">{n_dimensions}I", sizes), dtype=np.int64))
-    if path.stat().st_size != expected:
-        raise DataError(
-            f"{path} is truncated or damaged: {path.stat().st_size:,} bytes instead of {expected:,}. {mend}"
-        )
-
-
-def _mnist_like(
-    name: str, class_name: str, title: str, classes: tuple[str, ...], licence: str, megabytes: int
-) -> Dataset:
-    """Describe one of torchvision's MNIST-format data sets."""
-    mend = f"Mend it with: python train.py --download --dataset {name}"
-
-    def files(data_dir: Path, prefix: str) -> dict[Path, int]:
-        raw = data_dir / class_name / "raw"
-        return {raw / f"{prefix}-images-idx3-ubyte": 3, raw / f"{prefix}-labels-idx1-ubyte": 1}
+def _mnist_like(name: str, folder: str, title: str, classes: tuple[str, ...], licence: str, megabytes: int) -> Dataset:
+    """Describe one of the data sets of `mnist.SOURCES`."""
 
     def read(data_dir: Path, split: Split) -> ImageSet:
-        from torchvision.datasets import mnist
-
-        expected = files(data_dir, "t10k" if split == "test" else "train")
-        for path, n_dimensions in expected.items():
-            check_idx_file(path, n_dimensions, mend)
-        images_path, labels_path = map(str, expected)
-        images, labels = mnist.read_image_file(images_path), mnist.read_label_file(labels_path)
-        if len(images) != len(labels):
-            raise DataError(
-                f"{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels. "
-                f"Delete both. {mend}"
-            )
-        data = ImageSet(images.unsqueeze(1), labels, classes)  # (N, 1, H, W)
+        part = "t10k" if split == "test" else "train"
+        try:
+            images, labels = mnist.read(data_dir / folder / "raw", part, len(classes))
+        except mnist.FileError as error:
+            raise DataError(f"{error} Mend it with: python train.py --download --dataset {name}") from error
+        data = ImageSet(images.unsqueeze(1), labels.long(), classes)  # (N, 1, H, W)
         return data if split == "test" else hold_out(data, split, 5000)
 
     def fetch(data_dir: Path) -> None:
-        import torchvision
-
         try:
-            for path, n_dimensions in (files(data_dir, "train") | files(data_dir, "t10k")).items():
-                try:
-                    check_idx_file(path, n_dimensions, mend)
-                except DataError:  # torchvision downloads only what is missing
-                    path.unlink(missing_ok=True)
-            getattr(torchvision.datasets, class_name)(data_dir, download=True)
-        except (RuntimeError, OSError) as error:
+            mnist.fetch(mnist.SOURCES[folder], data_dir / folder / "raw")
+        except (mnist.FileError, OSError) as error:
             raise DataError(
                 f"{title} could not be downloaded to {data_dir}: {error}. Check the network and that "
-                f"the folder can be written, or copy the four files of {class_name}/raw there by hand."
+                f"the folder can be written, or copy the four files of {folder}/raw there by hand, packed (.gz) or not."
             ) from error
 
     return Dataset(
-        name, title, classes, (1, 28, 28), licence, read, fetch, folder=class_name, megabytes=megabytes
+        name, title, classes, (1, 28, 28), licence, read, fetch, folder=folder, megabytes=megabytes
     )  # fmt: skip
 
 

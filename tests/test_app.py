@@ -10,7 +10,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import train
-from explorer import layers
+from explorer import layers, mnist
 from explorer.celeba import ATTRIBUTES
 from explorer.checkpoints import STAGES, Bundle
 from explorer.datasets import DATASETS
@@ -370,13 +370,8 @@ def test_a_truncated_data_file_is_named_and_stand_ins_are_shown(data_dir, tmp_pa
 
 
 def test_a_download_without_network_fails_in_words(tmp_path, monkeypatch):
-    import torchvision
-
-    def offline(*args, **kwargs):
-        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
-
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", offline)
+    monkeypatch.setitem(mnist.SOURCES, "FashionMNIST", mnist.Source(("http://127.0.0.1:9/",), ("",) * 4))
     app = open_page("overview")
     app.button(key="download").click().run()
     assert not app.exception

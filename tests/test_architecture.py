@@ -23,6 +23,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "images",
         "layers",
         "losses",
+        "mnist",
         "models",
         "noise",
         "processes",

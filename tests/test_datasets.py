@@ -1,13 +1,20 @@
+import contextlib
 import dataclasses
+import errno
+import gzip
 import hashlib
+import http.server
+import socket
 import struct
-from urllib.error import URLError
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 
+from explorer import mnist
 from explorer.datasets import DATASETS, DataError, data_folder, gallery_indices
 
 IDX_NAMES = [name for name, dataset in DATASETS.items() if dataset.fetch]
@@ -174,24 +181,259 @@ def test_a_whole_file_in_the_place_of_another_is_named(dataset, raw, tmp_path, s
         dataset.load("test", tmp_path)
 
 
-@pytest.mark.parametrize("reason", [URLError("no route to host"), RuntimeError("Error downloading"), OSError("full")])
-def test_a_failed_download_says_why_and_what_to_do(dataset, tmp_path, monkeypatch, reason):
-    def fail(*args, **kwargs):
-        raise reason
+def packed(path):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
 
-    monkeypatch.setattr(torchvision.datasets, dataset.folder, fail)
+
+def dotted(path):
+    path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+
+
+def unpacked_by_the_browser(path):
+    path.rename(path.with_name(f"{path.name}.gz"))
+
+
+def half_unpacked(path):
+    content = path.read_bytes()
+    packed(path)
+    path.write_bytes(content[:100])
+
+
+@pytest.mark.parametrize("change", [packed, dotted, unpacked_by_the_browser, half_unpacked])
+def test_files_are_read_as_they_are_published_and_as_programs_unpack_them(dataset, raw, tmp_path, change):
+    before = [dataset.load(split, tmp_path) for split in SPLITS]
+    for path in list(raw.iterdir()):
+        change(path)
+    for split, data in zip(SPLITS, before, strict=True):
+        after = dataset.load(split, tmp_path)
+        assert torch.equal(after.images, data.images)
+        assert torch.equal(after.labels, data.labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "reason"),
+    [
+        ("t10k-images-idx3-ubyte", np.zeros((30, 32, 32), np.uint8), "holds images of 32×32 pixels, not 28×28"),
+        ("t10k-images-idx3-ubyte", np.zeros((29, 28, 28), np.uint8), "holds 29 images, but"),
+        ("t10k-labels-idx1-ubyte", np.full(30, 10, np.uint8), "holds the label 10, but there are 10 classes"),
+        ("t10k-labels-idx1-ubyte", np.zeros(0, np.uint8), "is truncated or damaged"),
+    ],
+)
+def test_whole_files_that_hold_something_else_are_named(dataset, raw, tmp_path, name, array, reason):
+    write_idx(raw / name, array)
+    with pytest.raises(DataError, match=f"{name} {reason}.*python train.py --download"):
+        dataset.load("test", tmp_path)
+
+
+@pytest.mark.parametrize("spoil", [lambda c: c[:-20], lambda c: c[:40] + b"spoilt" + c[46:], lambda c: c[:2]])
+def test_a_damaged_packed_file_is_named(dataset, raw, tmp_path, spoil):
+    path = raw / "t10k-images-idx3-ubyte"
+    packed(path)
+    path = path.with_name(f"{path.name}.gz")
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is truncated or damaged"):
+        dataset.load("test", tmp_path)
+
+
+class Mirror(http.server.ThreadingHTTPServer):
+    """Serves `files`, those in `faults` as these functions do; keeps the names that were asked for."""
+
+    def __init__(self, files):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.faults, self.asked, self.closing = files, {}, [], threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.removeprefix("/")
+        self.server.asked.append(name)
+        with contextlib.suppress(ConnectionError):
+            self.server.faults.get(name, whole)(self, self.server.files[name])
+
+    def begin(self, size):
+        self.send_response(200)
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+def whole(reply, content):
+    reply.begin(len(content))
+    reply.wfile.write(content)
+
+
+def not_there(reply, content):
+    reply.send_error(404)
+
+
+def other_content(reply, content):
+    whole(reply, b"<html>Please accept our terms of use</html>")
+
+
+def cut_short(reply, content):
+    reply.begin(len(content))
+    reply.wfile.write(content[:-1])
+
+
+def silent(reply, content):
+    reply.server.closing.wait(20)
+
+
+def hanging(reply, content):
+    reply.begin(len(content))
+    reply.wfile.write(content[:100])
+    silent(reply, content)
+
+
+def dripping(reply, content):
+    reply.begin(len(content))
+    for byte in content:
+        reply.wfile.write(bytes([byte]))
+        if reply.server.closing.wait(0.02):
+            return
+
+
+def endless(reply, content):
+    reply.begin(10**12)
+    while not reply.server.closing.is_set():
+        reply.wfile.write(bytes(1 << 16))
+
+
+FAULTS = {
+    not_there: "404", other_content: "43 bytes came whose MD5 sum is", cut_short: "bytes came whose MD5 sum is",
+    silent: "timed out", hanging: "timed out", dripping: "bytes came in", endless: "more than 5,000,000 bytes came",
+}  # fmt: skip
+
+
+@pytest.fixture
+def mirrors(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    random = np.random.default_rng(0)
+    files = {}
+    for part, n in (("train", 5012), ("t10k", 30)):
+        for name, pixels in ((f"{part}-images-idx3-ubyte", (28, 28)), (f"{part}-labels-idx1-ubyte", ())):
+            array = random.integers(0, 10, (n, *pixels), dtype=np.uint8)
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            files[f"{name}.gz"] = gzip.compress(header + array.tobytes(), 1)
+    sums = tuple(hashlib.md5(files[f"{name}.gz"]).hexdigest() for name in mnist.FILES)
+    started = [Mirror(files), Mirror(files)]
+    monkeypatch.setitem(mnist.SOURCES, "FashionMNIST", mnist.Source(tuple(m.url for m in started), sums))
+    threads = [threading.Thread(target=mirror.serve_forever, args=(0.01,)) for mirror in started]
+    for thread in threads:
+        thread.start()
+    yield started
+    for mirror in started:
+        mirror.closing.set()
+        mirror.shutdown()
+        mirror.server_close()
+
+
+CLOTHES = DATASETS["fashion-mnist"]
+IMAGES = "train-images-idx3-ubyte.gz"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in (folder / "FashionMNIST" / "raw").glob("[!.]*")}
+
+
+def test_a_download_brings_the_four_files_whole_and_a_second_one_asks_for_nothing(mirrors, tmp_path):
+    CLOTHES.fetch(tmp_path)
+    assert contents(tmp_path) == mirrors[0].files
+    assert [len(CLOTHES.load(split, tmp_path)) for split in SPLITS] == [12, 5000, 30]
+    CLOTHES.fetch(tmp_path)
+    assert len(mirrors[0].asked) == 4
+    assert mirrors[1].asked == []
+
+
+@pytest.mark.parametrize("fault", [not_there, cut_short, hanging])
+def test_what_one_mirror_fails_to_send_comes_from_the_next(mirrors, tmp_path, monkeypatch, fault):
+    monkeypatch.setattr(mnist, "TIMEOUT", 0.5)
+    mirrors[0].faults[IMAGES] = fault
+    CLOTHES.fetch(tmp_path)
+    assert contents(tmp_path) == mirrors[0].files
+    assert IMAGES in mirrors[1].asked
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_failed_download_says_why_keeps_what_is_whole_and_goes_on_from_there(mirrors, tmp_path, monkeypatch, fault):
+    monkeypatch.setattr(mnist, "TIMEOUT", 0.3)
+    monkeypatch.setattr(mnist, "LARGEST", 5_000_000)
+    broken = "t10k-images-idx3-ubyte.gz"
+    for mirror in mirrors:
+        mirror.faults[broken] = fault
     with pytest.raises(DataError) as error:
-        dataset.fetch(tmp_path)
-    for words in (dataset.title, str(tmp_path), str(reason), "Check the network", f"{dataset.folder}/raw"):
+        CLOTHES.fetch(tmp_path)
+    for words in (CLOTHES.title, str(tmp_path), broken, mirrors[0].url, mirrors[1].url, FAULTS[fault], "Check the net"):
         assert words in str(error.value)
+    assert set(contents(tmp_path)) == {IMAGES, "train-labels-idx1-ubyte.gz"}
+    for mirror in mirrors:
+        mirror.faults.clear()
+        mirror.asked.clear()
+    CLOTHES.fetch(tmp_path)
+    assert contents(tmp_path) == mirrors[0].files
+    assert IMAGES not in mirrors[0].asked
 
 
-def test_fetching_clears_away_what_is_damaged_and_nothing_else(dataset, raw, tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(torchvision.datasets, dataset.folder, lambda *args, **kwargs: calls.append((args, kwargs)))
-    damaged = raw / "train-labels-idx1-ubyte"
-    cut(damaged)
-    before = {path.name for path in raw.iterdir()}
-    dataset.fetch(tmp_path)
-    assert calls == [((tmp_path,), {"download": True})]
-    assert before - {path.name for path in raw.iterdir()} == {damaged.name}
+def test_a_download_without_network_names_every_mirror(tmp_path, monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        monkeypatch.setitem(mnist.SOURCES, "FashionMNIST", mnist.Source((url, f"{url}2/"), ("0",) * 4))
+        with pytest.raises(DataError, match=rf"{url} \(\[Errno \d+\] Connection refused\), {url}2/ \("):
+            CLOTHES.fetch(tmp_path)
+
+
+def test_a_full_disk_is_no_fault_of_a_mirror(mirrors, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mnist, "_transfer", full)
+    with pytest.raises(DataError, match=r"to .*: \[Errno 28\] No space left on device\. Check"):
+        CLOTHES.fetch(tmp_path)
+
+
+@pytest.mark.parametrize("name", [IMAGES, IMAGES.removesuffix(".gz"), "train-images.idx3-ubyte"])
+def test_what_is_damaged_is_fetched_anew_and_nothing_else(mirrors, tmp_path, name):
+    CLOTHES.fetch(tmp_path)
+    raw = tmp_path / "FashionMNIST" / "raw"
+    (raw / IMAGES).unlink()
+    (raw / name).write_bytes(b"damaged")
+    (raw / "train-images-idx3-ubyte.part.gz").write_bytes(b"of a download that was killed")
+    mirrors[0].asked.clear()
+    CLOTHES.fetch(tmp_path)
+    assert contents(tmp_path) == mirrors[0].files
+    assert mirrors[0].asked == [IMAGES]
+
+
+def test_two_downloads_at_once_share_one_and_both_see_how_far_it_is(mirrors, tmp_path):
+    raw, seen, second = tmp_path / "FashionMNIST" / "raw", [], threading.Thread(target=CLOTHES.fetch, args=[tmp_path])
+
+    def slow(reply, content):
+        reply.begin(len(content))
+        reply.wfile.write(content[:-100])
+        second.start()
+        for _ in range(500):
+            seen[:] = [path.stat().st_size for path in raw.glob("*.gz")]
+            if seen and seen[0] > 1_000_000:
+                break
+            time.sleep(0.01)
+        reply.wfile.write(content[-100:])
+
+    mirrors[0].faults[IMAGES] = slow
+    CLOTHES.fetch(tmp_path)
+    second.join()
+    assert len(seen) == 1
+    assert 1_000_000 < seen[0] < len(mirrors[0].files[IMAGES])
+    assert sorted(mirrors[0].asked) == sorted(mirrors[0].files)
+    assert contents(tmp_path) == mirrors[0].files
+
+
+@pytest.mark.parametrize("name", IDX_NAMES)
+def test_every_source_is_what_torchvision_downloads(name):
+    theirs, ours = getattr(torchvision.datasets, DATASETS[name].folder), mnist.SOURCES[DATASETS[name].folder]
+    assert [(f"{file}.gz", md5) for file, md5 in zip(mnist.FILES, ours.sums, strict=True)] == theirs.resources
+    assert set(theirs.mirrors) <= set(ours.mirrors)

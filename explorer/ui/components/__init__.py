@@ -24,13 +24,13 @@ def _component(name: str, *libraries: str) -> ComponentRenderer:
     """Register `name`.js with the libraries it calls before it, and the style sheets of all of them."""
     source = "".join(script(part) for part in (*libraries, name))
     sheets = [_HERE / f"{part}.css" for part in (*libraries, name)]
-    css = "".join(sheet.read_text() for sheet in sheets if sheet.is_file())
+    css = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets if sheet.is_file())
     return st.components.v2.component(f"lx_{name}", js=source, css=css or None)
 
 
 def script(name: str) -> str:
     """Give the JavaScript of `name`.js; that of networks (see `explorer.layers`) with its kernel inside."""
-    text = (_HERE / f"{name}.js").read_text()
+    text = (_HERE / f"{name}.js").read_text(encoding="utf-8")
     if name != "network":
         return text
     kernel = base64.b64encode((_HERE / "layer.wasm").read_bytes()).decode()

@@ -1,24 +1,63 @@
 """Fixtures that every test file shares; only these point the program at a folder of bundles."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
 from explorer.datasets import DATASETS, data_folder
 from explorer.roster import ROSTER, models_for
 
+ALLOWED_SKIPS = ("no CUDA GPU",)
+ALLOWED_WITHOUT_DATA = ("EXPLORER_DATA holds no ",)
 AUTOENCODERS = [name for name, entry in ROSTER.items() if entry.is_autoencoder]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--strict-skips", action="store_true", help="fail where a test was skipped for want of a tool")
+
+
+def pytest_collection_modifyitems(items):
+    """Browser tests first: whole in one process, they share its server, while tests at the end may change sides."""
+    items.sort(key=lambda item: "browser" not in item.fixturenames)
+
+
+def pytest_sessionfinish(session):
+    """With --strict-skips, allow tests to be skipped for want of a GPU, or of a data folder, and for nothing else."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None or not session.config.option.strict_skips:  # a test process, which reports to another
+        return
+    allowed = ALLOWED_SKIPS if data_folder().is_dir() else ALLOWED_SKIPS + ALLOWED_WITHOUT_DATA
+    terminal.ensure_newline()
+    for reason in sorted({r.longrepr[2].removeprefix("Skipped: ") for r in terminal.stats.get("skipped", ())}):
+        may = reason.startswith(allowed)
+        terminal.write_line(f"{'allowed' if may else 'NOT allowed'} to be skipped: {reason}")
+        session.exitstatus = session.exitstatus if may else pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Two test processes share what may be two cores; the programs they start inherit the variable."""
+    """Two test processes share what may be two cores; the programs they start inherit the variables.
+
+    UMAP's numba would set t-SNE's threads too, which wait for each other in a loop: 8 times the processor's time.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("NUMBA_NUM_THREADS", "1")
         torch.set_num_threads(1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_noisy_images():
+    """The curves of PSNR over noise are a third of what a model's bundle costs, and no test reads their values."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "NOISE_IMAGES", 40)
         yield
 
 
@@ -112,11 +151,32 @@ def checkpoints_root(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def digits_root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("digits") / "checkpoints"
+def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Fill a folder that all test processes of this run share; the first one that asks does, the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def ask(name: str, build: Callable[[Path], None]) -> Path:
+        folder = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                unfinished = shared / f"{name}.new"
+                build(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def digits_root(build_once):
+    """Bundles of the whole roster, fitted on digits for two epochs, to be read and not written."""
     arguments = ["--dataset", "digits", "--epochs", "2", "--device", "cpu", "--threads", "1"]
-    assert train.main([*arguments, "--checkpoints", str(root)]) == 0
-    return root
+
+    def build(root):
+        assert train.main([*arguments, "--checkpoints", str(root)]) == 0
+
+    return build_once("digits", build)
 
 
 @pytest.fixture(scope="session")
@@ -133,8 +193,23 @@ def address():
         yield started
 
 
+@pytest.fixture(scope="session")
+def other_address():
+    """A server that has seen nothing of what was done on the first."""
+    with serve() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def window(browser):
+    """Pages of one window share the scripts that they have compiled; each is a session of its own for Streamlit."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser):
-    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+def page(window):
+    opened = window.new_page()
     yield opened
     opened.close()

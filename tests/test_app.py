@@ -53,25 +53,29 @@ def own_bundles(digits_root, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def faces(tmp_path_factory):
+def faces(build_once):
     """Made-up faces on disk, and face models fitted on them for an epoch; a data folder and a root of bundles."""
-    data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("faces") / "checkpoints"
+    folder = build_once("faces", make_faces)
+    return folder / "data", folder / "checkpoints"
+
+
+def make_faces(folder):
     rng = np.random.default_rng(0)
-    images = data / "celeba" / "img_align_celeba"
+    images = folder / "data" / "celeba" / "img_align_celeba"
     images.mkdir(parents=True)
     names = [f"{i:06d}.jpg" for i in range(1, 121)]
     for name in names:
         Image.fromarray(rng.integers(0, 256, (5, 4, 3), np.uint8)).resize((178, 218)).save(images / name)
     parts = [f"{name} {(0, 0, 1, 2, 2, 2)[i % 6]}" for i, name in enumerate(names)]
     labels = [f"{name} {' '.join(map(str, rng.choice([-1, 1], 40)))}" for name in names]
-    (data / "celeba" / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
+    (images.parent / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
     head = [str(len(names)), " ".join(ATTRIBUTES)]
-    (data / "celeba" / "list_attr_celeba.txt").write_text("\n".join(head + labels) + "\n")
+    (images.parent / "list_attr_celeba.txt").write_text("\n".join(head + labels) + "\n")
     arguments = ["--dataset", "celeba", "--epochs", "1", "--device", "cpu", "--threads", "1"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        assert train.main([*arguments, "--data-dir", str(data), "--checkpoints", str(root)]) == 0
-    return data, root
+        patch.setenv("EXPLORER_CACHE", str(folder / "cache"))
+        roots = ["--data-dir", str(folder / "data"), "--checkpoints", str(folder / "checkpoints")]
+        assert train.main([*arguments, *roots]) == 0
 
 
 @pytest.fixture

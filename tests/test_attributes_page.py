@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from benchmarks.browser import serve, wait_until_finished
+from benchmarks.browser import wait_until_finished
 from explorer.attributes import METHODS, fit_directions
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
@@ -207,11 +207,10 @@ def test_marks_of_the_encoder_come_when_a_slider_is_let_go_and_go_when_it_moves(
     assert marks.count() == 0
 
 
-def test_a_link_opens_the_same_edit_on_a_fresh_server(page):
-    with serve() as fresh:
-        open_editor(page, fresh, "&attributes=Smiling&attributes=Eyeglasses&move=Eyeglasses,1.5&move=Flying,1")
-        assert page.locator("input.range").evaluate_all("nodes => nodes.map(node => node.value)") == ["0", "1.5"]
-        wait_for_moves(page, ["Eyeglasses,1.5"])
+def test_a_link_opens_the_same_edit_on_a_server_that_has_not_seen_it(page, address):
+    open_editor(page, address, "&attributes=Smiling&attributes=Eyeglasses&move=Eyeglasses,1.5&move=Flying,1")
+    assert page.locator("input.range").evaluate_all("nodes => nodes.map(node => node.value)") == ["0", "1.5"]
+    wait_for_moves(page, ["Eyeglasses,1.5"])
 
 
 def test_a_sample_of_the_prior_has_no_original(page, address):

@@ -1,9 +1,9 @@
 """Several processes, started by torchrun as a user would, on the CPU with gloo."""
 
+import json
 import platform
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from explorer.roster import ROSTER
 from explorer.training import Fitting, Recipe, TooFew
 
 ROOT = Path(train.__file__).parent
+NAMES = ("fc-ae", "conv-ae-128", "conv-dae", "ffnn")
 SHORT = ("--epochs", "2", "--batch-size", "101")  # shares of 51 and 50 images
 OPTIONS = ("--dataset", "digits", "--device", "cpu", "--threads", "1")
 
@@ -46,10 +47,9 @@ def losses_of(root, name):
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
     together, alone = (tmp_path_factory.mktemp(name) for name in ("together", "alone"))
-    names = ("fc-ae", "conv-ae-128", "conv-dae", "ffnn")
-    ended = fit_together(together, *names, *SHORT)
+    ended = fit_together(together, *NAMES, *SHORT)
     assert ended.returncode == 0, ended.stderr
-    fit_alone(alone, *names, *SHORT)
+    fit_alone(alone, *NAMES, *SHORT)
     return together, alone, ended
 
 
@@ -73,65 +73,94 @@ def test_the_first_process_alone_prints_and_writes(roots):
     assert [path.name for path in (together / "digits").iterdir() if path.name.startswith(".")] == []
 
 
-def test_processes_that_were_stopped_go_on_as_if_they_had_not_been(tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert fit_together(whole, "conv-dae", "--epochs", "3").returncode == 0
-    program = tmp_path / "stopping.py"
-    program.write_text(
-        textwrap.dedent("""
-        import os, signal, sys
-        from explorer.checkpoints import Bundle
-        import train
+STOPPING = """
+import os, signal, sys
+from explorer.checkpoints import Bundle
+import train
 
-        write_state = Bundle.write_state
+write_state = Bundle.write_state
 
-        def write_and_die(bundle, *values):
-            write_state(bundle, *values)
-            os.kill(os.getpid(), signal.SIGKILL)
+def write_and_die(bundle, *values):
+    write_state(bundle, *values)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-        Bundle.write_state = write_and_die
-        sys.exit(train.main())
-        """)
-    )
-    arguments = ("conv-dae", "--epochs", "3", "--only", "fit", "--checkpoints", str(stopped), *OPTIONS)
-    assert run_program(program, *arguments).returncode != 0
-    bundle = Bundle("digits", "conv-dae", stopped)
-    assert bundle.state_file.exists() and not bundle.folder.exists()
-    assert fit_together(stopped, "conv-dae", "--epochs", "3", "--resume").returncode == 0
-    assert losses_of(stopped, "conv-dae") == losses_of(whole, "conv-dae")
+Bundle.write_state = write_and_die
+sys.exit(train.main())
+"""
+
+# runs one after another in processes that are started once and stay one group
+SEVERAL = """
+import dataclasses, functools, json, sys
+from explorer import processes
+from explorer.roster import ROSTER
+import train
+
+processes.start, processes.stop = functools.cache(processes.start), lambda: None
+for name, arguments in json.loads(sys.argv[1]).items():
+    if name == "diverging":
+        recipe = dataclasses.replace(ROSTER["conv-ae"].recipe, learning_rate=1e30)
+        ROSTER["conv-ae"] = dataclasses.replace(ROSTER["conv-ae"], recipe=recipe)
+    code = train.main(arguments)
+    sys.stdout = sys.__stdout__  # the first process alone has kept it
+    print(f"{name}: code {code}", flush=True)
+sys.exit(code)
+"""
 
 
-def run_program(program, *arguments):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + program.read_text()
-    program.write_text(code)
+def run_program(folder, text, *arguments):
+    program = folder / "program.py"
+    program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{text}")
     return torchrun([str(program)], *arguments)
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A run that was stopped after its first epoch, and three that then go on, shard, and shard one that diverges."""
+    folder = tmp_path_factory.mktemp("several")
+    stopped, sharded, diverging = (["--checkpoints", str(folder / n)] for n in ("stopped", "sharded", "diverging"))
+    fit = ["conv-dae", *SHORT, "--only", "fit", *stopped, *OPTIONS]
+    assert run_program(folder, STOPPING, *fit).returncode != 0
+    bundle = Bundle("digits", "conv-dae", folder / "stopped")
+    assert bundle.state_file.exists() and not bundle.folder.exists()
+    runs = {
+        "resumed": [*fit, "--resume"],
+        "sharded": [*NAMES, *SHORT, "--only", "fit", *sharded, *OPTIONS, "--shard-roster"],
+        "diverging": ["conv-ae", "fc-ae", "--epochs", "3", "--only", "fit", *diverging, *OPTIONS, "--shard-roster"],
+    }
+    return folder, run_program(folder, SEVERAL, json.dumps(runs))
+
+
+def test_processes_that_were_stopped_go_on_as_if_they_had_not_been(several, roots):
+    folder, ended = several
+    assert ended.stdout.count("resumed: code 0") == 2, ended.stderr
+    assert "conv-dae: 1 epochs" in ended.stdout
+    assert losses_of(folder / "stopped", "conv-dae") == losses_of(roots[0], "conv-dae")
+
+
+FAILING = """
+import os
+import torch
+import train
+from explorer.training import Step
+
+call = Step.__call__
+calls = 0
+
+def starved(step, *values):
+    global calls
+    calls += 1
+    if os.environ["RANK"] == "1" and calls > 25:
+        raise torch.OutOfMemoryError("tried to allocate 3 GiB")
+    return call(step, *values)
+
+Step.__call__ = starved
+sys.exit(train.main())
+"""
+
+
 def test_a_process_that_fails_ends_the_run_and_says_so_and_leaves_no_half_written_bundle(tmp_path):
-    program = tmp_path / "failing.py"
-    program.write_text(
-        textwrap.dedent("""
-        import os
-        import torch
-        import train
-        from explorer.training import Step
-
-        call = Step.__call__
-        calls = 0
-
-        def starved(step, *values):
-            global calls
-            calls += 1
-            if os.environ["RANK"] == "1" and calls > 25:
-                raise torch.OutOfMemoryError("tried to allocate 3 GiB")
-            return call(step, *values)
-
-        Step.__call__ = starved
-        sys.exit(train.main())
-        """)
-    )
     arguments = ("fc-ae", "ffnn", "--epochs", "3", "--checkpoints", str(tmp_path / "root"), *OPTIONS)
-    ended = run_program(program, *arguments)
+    ended = run_program(tmp_path, FAILING, *arguments)
     assert ended.returncode != 0
     assert "process 2 of 2: fc-ae: failed: cpu is out of memory; try --batch-size 64" in ended.stderr
     assert "ffnn:" not in ended.stdout
@@ -139,36 +168,22 @@ def test_a_process_that_fails_ends_the_run_and_says_so_and_leaves_no_half_writte
     assert [p for p in (tmp_path / "root" / "digits").iterdir() if p.suffix == ".new"] == []
 
 
-def test_a_sharded_roster_is_fitted_whole_with_each_model_in_one_process(tmp_path, roots):
-    names = ("fc-ae", "conv-ae-128", "conv-dae", "ffnn")
-    ended = fit_together(tmp_path, *names, *SHORT, "--shard-roster")
-    assert ended.returncode == 0, ended.stderr
-    for name in names:
-        assert losses_of(tmp_path, name) == losses_of(roots[1], name)
+def test_a_sharded_roster_is_fitted_whole_with_each_model_in_one_process(several, roots):
+    folder, ended = several
+    assert ended.stdout.count("sharded: code 0") == 2, ended.stderr
+    for name in NAMES:
+        assert losses_of(folder / "sharded", name) == losses_of(roots[1], name)
         assert ended.stdout.count(f"{name}: 2 epochs") == 1
-    with (tmp_path / "digits" / "gallery.json").open() as file:
+    with (folder / "sharded" / "digits" / "gallery.json").open() as file:
         assert "indices" in file.read()
 
 
-def test_a_sharded_model_that_fails_does_not_stop_the_others(tmp_path):
-    program = tmp_path / "diverging.py"
-    program.write_text(
-        textwrap.dedent("""
-        import dataclasses
-        import train
-        from explorer.roster import ROSTER
-
-        recipe = dataclasses.replace(ROSTER["conv-ae"].recipe, learning_rate=1e30)
-        ROSTER["conv-ae"] = dataclasses.replace(ROSTER["conv-ae"], recipe=recipe)
-        sys.exit(train.main())
-        """)
-    )
-    root = tmp_path / "root"
-    arguments = ("conv-ae", "fc-ae", "--epochs", "3", "--only", "fit", "--checkpoints", str(root), *OPTIONS)
-    ended = run_program(program, *arguments, "--shard-roster")
+def test_a_sharded_model_that_fails_does_not_stop_the_others(several):
+    folder, ended = several
     assert ended.returncode != 0
+    assert "diverging: code 1" in ended.stdout and "diverging: code 0" in ended.stdout
     assert "conv-ae: failed: the loss became nan" in ended.stderr
-    assert set(path.name for path in (root / "digits").iterdir()) == {"fc-ae", "gallery.json"}
+    assert set(path.name for path in (folder / "diverging" / "digits").iterdir()) == {"fc-ae", "gallery.json"}
 
 
 def test_too_few_images_for_so_many_processes_are_refused_before_training():

@@ -13,6 +13,7 @@ from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS, Dataset
 from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import loading
+from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
 SHARED = ("dataset", "models", "model", "pick")
@@ -230,7 +231,7 @@ def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
         shown, _, missing = gallery.notice.partition("\n\n")
         text.markdown(f":material/image_not_supported: **Stand-ins.** {shown}")
         with text.expander("How to see the originals"):
-            st.markdown(missing)
+            st.markdown(as_text(missing))
         label = f"Download originals ({dataset.megabytes} MB)"
         if dataset.fetch and button.button(label, key="download", width="stretch"):
             loading.download(dataset)
@@ -241,7 +242,7 @@ def usable(view: View, names: list[str]) -> list[str]:
     good = []
     for name in names:
         if problem := loading.problem(view.bundle(name)):
-            st.warning(f"**{ROSTER[name].title}** cannot be shown. {problem}", icon=":material/broken_image:")
+            st.warning(f"**{ROSTER[name].title}** cannot be shown. {as_text(problem)}", icon=":material/broken_image:")
         else:
             good.append(name)
     return good

@@ -19,6 +19,7 @@ from explorer.images import grid, to_float
 from explorer.models import Model
 from explorer.roster import autoencoders_for, models_for
 from explorer.ui.pictures import SHEET_COLUMNS, data_uri
+from explorer.ui.text import as_text
 
 MOST_BYTES = 3_000_000  # of one model for the browser; a larger one sends its decoder alone, in half precision
 BATCH = 100  # images at a time, so that a gallery of faces does not fill the memory
@@ -138,7 +139,7 @@ def gallery(dataset: str, root: Path) -> Gallery:
     try:
         return _gallery(dataset, root, str(data_folder()), changed, models)
     except BundleError as error:
-        st.error(str(error))
+        st.error(as_text(str(error)))
         st.stop()
 
 
@@ -249,6 +250,6 @@ def download(dataset: Dataset) -> None:
     try:
         job.result()
     except DataError as error:
-        st.error(str(error), icon=":material/cloud_off:")
+        st.error(as_text(str(error)), icon=":material/cloud_off:")
         return
     st.rerun()

@@ -99,7 +99,7 @@ def own_picture(view: View) -> np.ndarray | None:
     )  # fmt: skip
     st.session_state["upload_options"] = f", invert={invert}"
     if file is None:
-        st.info(f"Upload {'a photo of a face' if is_photo else 'a picture: one garment on an even background'}.")
+        st.info(f"Upload {'a photo of a face' if is_photo else 'a picture: one thing on an even background'}.")
         return None
     try:
         picture = read_picture(file.getvalue())

@@ -297,15 +297,22 @@ def embed_gallery(bundle: Bundle, model: Model, splits: dict[str, ImageSet]) -> 
 def labelled_codes(model: Model, splits: dict[str, ImageSet]) -> dict[str, torch.Tensor]:
     """Make the codes `(L, D)` of images of all splits whose attributes are known, and these `(L, A)`.
 
-    Of more than `LABELLED_IMAGES` of them a seeded part is taken.
+    With the place in `SPLITS` of each `(L,)`, since an encoder may know its training images by heart. Of more than
+    `LABELLED_IMAGES` a seeded part is taken.
     """
-    known = [data[(data.attributes != celeba.UNKNOWN).any(1).nonzero().flatten()] for data in splits.values()]
+    parts = [splits[name] for name in SPLITS]
+    known = [data[(data.attributes != celeba.UNKNOWN).any(1).nonzero().flatten()] for data in parts]
     images, attributes = (torch.cat([getattr(d, field) for d in known]) for field in ("images", "attributes"))
+    split = torch.cat([torch.full((len(data),), i, dtype=torch.uint8) for i, data in enumerate(known)])
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:LABELLED_IMAGES].sort().values
     if not len(order):
         return {}
     codes = metrics.embed(model, images[order])
-    return {"labelled_codes": codes.half(), "labelled_attributes": attributes[order]}
+    return {
+        "labelled_codes": codes.half(),
+        "labelled_attributes": attributes[order],
+        "labelled_split": split[order],
+    }
 
 
 def summary(bundle: Bundle, figures: dict[str, object]) -> str:

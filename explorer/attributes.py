@@ -14,6 +14,7 @@ A score is a reading of codes by a line, not of pictures by a person: it follows
 data it was fitted on. `side_effects` shows that; `measured_effects` asks the encoder what came of it in the picture.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ METHODS = ("difference of means", "logistic regression")
 HELD_OUT = 0.25  # share of the labelled codes that no direction is fitted on
 FEWEST_LABELS = 20  # of either class; with fewer, five or less would be held out
 FEW_LABELS = 100  # of either class: enough to fit, few enough to say so
+TEST = 2  # among the parts of a data set, the one that no encoder was fitted to or chosen by
 LEVEL = 0.05  # chance that any direction at all is shown that knows nothing
 STRENGTH = 0.1  # inverse weight of the penalty on squared weights; with 1 it learns some of the codes by heart
 
@@ -33,7 +35,8 @@ class Directions:
 
     names: the attributes `(A,)`. scale: standard deviation of each latent number `(D,)`. steps, normals
     `(A, D)` and biases `(A,)`: see above; zero where nothing could be fitted. accuracy: balanced accuracy in [0, 1]
-    on held-out codes `(A,)`, NaN where there is none. n_positive, n_negative: labels behind each `(A,)`.
+    on held-out codes `(A,)`, NaN where there is none. on_new: whether these are of images that the encoder was not
+    fitted to either, bool `(A,)`; None where that is not known. n_positive, n_negative: labels behind each `(A,)`.
     hidden: why a direction is not to be used, empty where it is `(A,)`.
     """
 
@@ -43,6 +46,7 @@ class Directions:
     normals: np.ndarray
     biases: np.ndarray
     accuracy: np.ndarray
+    on_new: np.ndarray | None
     n_positive: np.ndarray
     n_negative: np.ndarray
     hidden: tuple[str, ...]
@@ -58,36 +62,40 @@ class Directions:
 
 
 def fit_directions(
-    codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], seed: int = 0
+    codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], seed: int = 0, split: np.ndarray | None = None
 ) -> dict[str, Directions]:
     """Find a direction for each attribute by each of `METHODS` from labelled codes.
 
     codes: `(L, D)`. attributes: `(L, A)` with 1 has it, 0 has it not, -1 unknown; a row counts for the attributes
-    that it knows. A quarter of the codes of each class is held out by `seed`. A direction is hidden where a class
-    is missing or has too few labels, or where it is not better than chance: Fisher's exact test of held-out
-    predictions against labels, one-sided, which for the same predictions is the test by all permutations of the
-    labels, at a level of 0.05 shared by all attributes and methods (Bonferroni).
+    that it knows. split: which part each image is of `(L,)`, 0 training, 1 validation, 2 test; None where that is not
+    known. A quarter of the codes is held out by `seed`: of test images where enough of these are labelled, since an
+    encoder may know its training images by heart. A direction is hidden where a class is missing or has too few
+    labels, or where it is not better than chance: Fisher's exact test of held-out predictions against labels,
+    one-sided, which for the same predictions is the test by all permutations of the labels, at a level of 0.05 shared
+    by all attributes and methods (Bonferroni).
 
     Raises:
         ValueError: rows, columns or values of `attributes` do not fit the codes and names; the message says how.
     """
-    check(codes, attributes, names)
+    check(codes, attributes, names, split)
     scale = codes.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 0, scale, 1.0)
     level, scaled = LEVEL / (len(names) * len(METHODS)), codes / scale
+    new = np.zeros(len(codes), dtype=bool) if split is None else split == TEST
     fitted = {}
     for method in METHODS:
-        rows = [_fit_one(scaled, attributes[:, k], method, level, seed) for k in range(len(names))]
-        steps, normals, biases, accuracy, hidden = zip(*rows, strict=True)
+        rows = [_fit_one(scaled, attributes[:, k], new, method, level, seed) for k in range(len(names))]
+        steps, normals, biases, accuracy, on_new, hidden = zip(*rows, strict=True)
         fitted[method] = Directions(
             tuple(names), scale, np.array(steps) * scale, np.array(normals) / scale, np.array(biases),
-            np.array(accuracy), (attributes == 1).sum(axis=0), (attributes == 0).sum(axis=0), hidden,
+            np.array(accuracy), None if split is None else np.array(on_new),
+            (attributes == 1).sum(axis=0), (attributes == 0).sum(axis=0), hidden,
         )  # fmt: skip
     return fitted
 
 
-def check(codes: np.ndarray, attributes: np.ndarray, names: Sequence[str]) -> None:
-    """Raise `ValueError` where labels `(L, A)` do not belong to codes `(L, D)` and names `(A,)`."""
+def check(codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], split: np.ndarray | None = None) -> None:
+    """Raise `ValueError` where labels `(L, A)` and parts `(L,)` do not belong to codes `(L, D)` and names `(A,)`."""
     if codes.ndim != 2 or attributes.ndim != 2 or not names:
         raise ValueError(f"codes {codes.shape} and attributes {attributes.shape} are no tables of numbers")
     if len(codes) != len(attributes):
@@ -98,29 +106,47 @@ def check(codes: np.ndarray, attributes: np.ndarray, names: Sequence[str]) -> No
         raise ValueError("a labelled code is not finite")
     if not np.isin(attributes, (-1, 0, 1)).all():
         raise ValueError("an attribute is neither 1 (has it), 0 (has it not) nor -1 (unknown)")
+    if split is not None and split.shape != (len(codes),):
+        raise ValueError(f"{len(codes):,} labelled codes, but parts of the shape {split.shape}")
 
 
 def _fit_one(
-    codes: np.ndarray, labels: np.ndarray, method: str, level: float, seed: int
-) -> tuple[np.ndarray, np.ndarray, float, float, str]:
-    """Fit one direction to codes `(L, D)` in standard deviations: step, normal, bias, accuracy, reason to hide it."""
-    from sklearn.model_selection import train_test_split
+    codes: np.ndarray, labels: np.ndarray, new: np.ndarray, method: str, level: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, float, float, bool, str]:
+    """Fit one direction to codes `(L, D)` in standard deviations; new `(L,)`: of images the encoder never saw.
 
+    Returns step, normal, bias, accuracy, whether that is on new images, and the reason to hide it.
+    """
     nothing = np.zeros(codes.shape[1])
     known = labels >= 0
-    codes, labels = codes[known], labels[known].astype(int)
+    codes, labels, new = codes[known], labels[known].astype(int), new[known]
     if reason := _lack_of_labels(int((labels == 1).sum()), int((labels == 0).sum())):
-        return nothing, nothing, 0.0, np.nan, reason
-    halves = train_test_split(codes, labels, test_size=HELD_OUT, random_state=seed, stratify=labels)
-    x, x_held, y, y_held = halves
+        return nothing, nothing, 0.0, np.nan, False, reason
+    held = _held_out(labels, new, seed)
+    x, y = codes[~held], labels[~held]
     weights, bias = _fit_means(x, y) if method == METHODS[0] else _fit_logistic(x, y)
     spread = (x @ weights).std()
     if not spread > 0:
-        return nothing, nothing, 0.0, np.nan, "the codes with it and without it have the same mean"
+        return nothing, nothing, 0.0, np.nan, False, "the codes with it and without it have the same mean"
     normal, bias = weights / spread, bias / spread
-    accuracy, p = judge(x_held @ normal + bias > 0, y_held == 1)
+    accuracy, p = judge(codes[held] @ normal + bias > 0, labels[held] == 1)
     hidden = "" if p < level else f"not better than chance on held-out codes (p = {p:.2g}, wanted {level:.1g})"
-    return normal / (normal @ normal), normal, float(bias), accuracy, hidden
+    return normal / (normal @ normal), normal, float(bias), accuracy, bool(new[held].all()), hidden
+
+
+def _held_out(labels: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the codes that nothing is fitted to, bool `(L,)`: a quarter, of the new ones if there are enough.
+
+    Of the new ones half at most, so that either class is left to fit on, too.
+    """
+    from sklearn.model_selection import train_test_split
+
+    enough = np.bincount(labels[new], minlength=2).min() >= FEWEST_LABELS
+    pool = np.flatnonzero(new) if enough else np.arange(len(labels))
+    n = min(math.ceil(HELD_OUT * len(labels)), len(pool) // 2)
+    held = np.zeros(len(labels), dtype=bool)
+    held[train_test_split(pool, test_size=n, random_state=seed, stratify=labels[pool])[1]] = True
+    return held
 
 
 def _lack_of_labels(n_positive: int, n_negative: int) -> str:

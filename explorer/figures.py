@@ -13,6 +13,8 @@ PALETTE = (
     "#c9a70c", "#a26bb5", "#ff8fa3", "#9c6b4e", "#8d939c",
 )  # fmt: skip
 FONT = 16
+HIGHEST_PSNR = 45  # dB; at noise level 0 the untouched image has 100
+EXACT = 99  # dB; an image without any error has 100, see `metrics.psnr`
 
 
 def class_colour(k: int) -> str:
@@ -41,10 +43,11 @@ def latent_map(
     axis_name: str,
     scores: np.ndarray | None = None,
     score_name: str = "",
+    chosen: Sequence[int] = (),
 ) -> go.Figure:
     """Scatter coordinates `(M, 2 or 3)` by class, or by a score `(M,)` whose boundary is 0.
 
-    `customdata` of each point is its place in the gallery.
+    `customdata` of each point is its place in the gallery. Where places are chosen, these points stand out.
     """
     figure = go.Figure()
     flat = points.shape[1] == 2
@@ -53,13 +56,15 @@ def latent_map(
     else:
         groups = [(score_name, np.arange(len(points)), _score_marker(scores, score_name))]
     for name, here, colours in groups:
-        marker = {"size": 9 if flat else 4, "opacity": 0.85, **colours}
+        is_chosen = np.isin(here, chosen)
+        size = 9 if flat else np.where(is_chosen, 8, 2) if len(chosen) else 4  # a 3-D scatter knows no selection
         common = {
-            "name": name, "mode": "markers", "marker": marker, "customdata": here,
+            "name": name, "mode": "markers", "marker": {"size": size, "opacity": 0.85, **colours}, "customdata": here,
             "hovertemplate": f"{name}<extra></extra>",
         }  # fmt: skip
         if flat:
-            figure.add_scattergl(x=points[here, 0], y=points[here, 1], **common)
+            picked = {"selectedpoints": np.flatnonzero(is_chosen).tolist()} if len(chosen) else {}
+            figure.add_scattergl(x=points[here, 0], y=points[here, 1], **common, **picked)
         else:
             figure.add_scatter3d(x=points[here, 0], y=points[here, 1], z=points[here, 2], **common)
     titles = [f"{axis_name} {i + 1}" for i in range(points.shape[1])]
@@ -87,7 +92,10 @@ def psnr_curves(
     trained: tuple[float, float] | None,
     trained_label: str,
 ) -> go.Figure:
-    """Draw mean PSNR (dB) over the noise level, one line a method, and shade the trained range."""
+    """Draw mean PSNR (dB) over the noise level, one line a method, and shade the trained range.
+
+    What is above `HIGHEST_PSNR` is drawn there, so that the rest is seen, and named as it is under the pointer.
+    """
     figure = go.Figure()
     if trained:
         figure.add_vrect(
@@ -95,14 +103,15 @@ def psnr_curves(
             annotation_text=trained_label, annotation_position="top left", annotation_font_size=FONT - 2,
         )  # fmt: skip
     for k, (name, values) in enumerate(curves.items()):
-        shown = [min(v, 45.0) for v in values]  # an untouched image has no finite PSNR
+        said = ["exact" if v >= EXACT else f"{v:.1f} dB" for v in values]
         figure.add_scatter(
-            x=list(levels), y=shown, name=name, mode="lines+markers",
-            line={"color": class_colour(k), "width": 3}, marker={"size": 8},
-            hovertemplate=f"{name}: %{{y:.1f}} dB at %{{x}}<extra></extra>",
+            x=list(levels), y=np.minimum(values, HIGHEST_PSNR), name=name, mode="lines+markers",
+            line={"color": class_colour(k), "width": 3}, marker={"size": 8}, customdata=said,
+            hovertemplate=f"{name}: %{{customdata}} at %{{x}}<extra></extra>",
         )  # fmt: skip
+    is_cut = any(max(values) > HIGHEST_PSNR for values in curves.values())
     figure.update_xaxes(title=unit)
-    figure.update_yaxes(title="mean PSNR (dB)")
+    figure.update_yaxes(title=f"mean PSNR (dB{f', cut off at {HIGHEST_PSNR}' if is_cut else ''})")
     return _finish(figure, 460, hovermode="closest")
 
 

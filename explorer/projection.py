@@ -9,14 +9,41 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-PERPLEXITY = 30.0
+PERPLEXITY = 30
 N_NEIGHBORS = 15
+HIGHEST = 100  # perplexity or neighbours that are offered
 LEAST_SPREAD = 1e-18  # of codes that t-SNE can tell apart: its square is still a float32
 _one_umap = threading.Lock()  # numba's plainest threading layer, which a Mac has, ends a process that enters it twice
 
 
 class ProjectionUnavailable(ImportError):
     """umap-learn cannot be used; the message says how that is mended."""
+
+
+def perplexities(n_codes: int) -> tuple[int, int, int]:
+    """Give the lowest, the usual and the highest perplexity for so many codes; t-SNE needs fewer than there are.
+
+    The usual one is below a third of them, since t-SNE looks at three times as many neighbours.
+    """
+    usual = max(1, min(PERPLEXITY, (n_codes - 1) // 3))
+    return min(5, usual), usual, min(HIGHEST, n_codes - 1)
+
+
+def neighbor_counts(n_codes: int) -> tuple[int, int, int]:
+    """Give the lowest, the usual and the highest number of neighbours that UMAP takes for so many codes."""
+    return 2, min(N_NEIGHBORS, n_codes - 1), min(HIGHEST, n_codes - 1)
+
+
+def obstacle(method: str, codes: np.ndarray, n_components: int = 2) -> str:
+    """Say why "PCA", "t-SNE" or "UMAP" makes no map of codes `(M, D)` in so many dimensions; empty where it does."""
+    fewest = {"PCA": n_components if n_components > 2 else 1, "t-SNE": 2, "UMAP": 3}[method]
+    if len(codes) < fewest:
+        return f"{method} needs at least {fewest} images, and there {'is' if len(codes) == 1 else 'are'} {len(codes)}"
+    if method == "PCA" and n_components > max(2, codes.shape[1]):
+        return f"{method} finds no {n_components} directions among {codes.shape[1]} numbers"
+    if method == "t-SNE" and np.ptp(codes, axis=0).max() < LEAST_SPREAD:
+        return f"{method} needs codes that differ, and all are the same"
+    return ""
 
 
 def pca(codes: np.ndarray, n_components: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +136,7 @@ def project(codes: np.ndarray, seed: int = 0) -> tuple[dict[str, np.ndarray], li
         return {f"pca_{n}d": coordinates for n, (coordinates, _) in maps.items()} | {"pca_explained": explained}
 
     make("PCA", both_pca)
-    make("t-SNE", lambda: {"tsne_2d": tsne(codes, min(PERPLEXITY, (len(codes) - 1) / 3), seed)})
+    make("t-SNE", lambda: {"tsne_2d": tsne(codes, perplexities(len(codes))[1], seed)})
     make("UMAP", lambda: {f"umap_{n}d": umap(codes, n, seed=seed) for n in (2, 3)})
     return made, left_out
 
@@ -122,8 +149,11 @@ def class_structure(codes: np.ndarray, labels: np.ndarray, k: int = 10) -> Mappi
     """Measure how well classes part in a space `(M, D)` of codes or coordinates.
 
     "silhouette" in [-1, 1] (Rousseeuw 1987), and "knn_accuracy" in [0, 1]: how often the majority of an
-    image's k nearest neighbours, itself left out, has its class.
+    image's k nearest neighbours, itself left out, has its class. Empty where there is nothing to part: one class,
+    or a class for each image.
     """
+    if not 1 < len(np.unique(labels)) < len(codes):
+        return {}
     from sklearn.metrics import silhouette_score
     from sklearn.neighbors import NearestNeighbors
 

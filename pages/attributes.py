@@ -1,5 +1,6 @@
 """Attributes: can one thing about a face be changed, and only that?"""
 
+import numpy as np
 import streamlit as st
 
 from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
@@ -60,10 +61,17 @@ def show_table(found: dict[str, Directions]) -> None:
         columns = {f"{method} (%)": st.column_config.NumberColumn(format="%.1f") for method in METHODS}
         st.dataframe(rows, hide_index=True, height=420, column_config=columns)
         st.caption(
-            "Right answers on held-out faces in %, both classes weighing the same: 50 is chance. Hidden is what has "
-            f"fewer than {FEWEST_LABELS} labels of a class, or is not better than chance by both methods (Fisher's "
-            f"exact test, one-sided, level {LEVEL} over all directions together)."
+            f"Right answers in %{where_judged(next(iter(found.values())))}; both classes weigh the same, so that 50 is "
+            f"chance. Hidden is what has fewer than {FEWEST_LABELS} labels of a class, or is not better than chance by "
+            f"each method (Fisher's exact test, one-sided, level {LEVEL} over all directions together)."
         )
+
+
+def where_judged(directions: Directions) -> str:
+    """Say which faces right answers were counted on, first those that are new to the encoder."""
+    counted = {editing.judged_on(directions, k) for k in np.flatnonzero(np.isfinite(directions.accuracy))}
+    parts = sorted(counted, key=editing.NEW.__ne__)
+    return f" on {' or, where too few of these are labelled, on '.join(parts)}" if parts else ""
 
 
 def pick_edit(found: dict[str, Directions], method: str) -> Edit:

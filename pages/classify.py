@@ -111,9 +111,13 @@ from explorer import figures, metrics
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
 
-test = DATASETS["{view.dataset.name}"].load("test")
-logits = metrics.logits(Bundle("{view.dataset.name}", "{MODEL}", root_folder()).load(), test)
-matrix = metrics.confusion(logits.argmax(1), test.labels, len(test.classes))
-figures.confusion(matrix.numpy(), test.classes, percent={percent}).write_html("confusion.html")
+classes = DATASETS["{view.dataset.name}"].classes
+stored = Bundle("{view.dataset.name}", "{MODEL}", root_folder()).codes()
+labels, probabilities = stored["test_labels"].long(), stored["test_logits"].softmax(1)
+matrix = metrics.confusion(probabilities.argmax(1), labels, len(classes))
+figures.confusion(matrix.numpy(), classes, percent={percent}).write_html("confusion.html")
+bins = metrics.calibration(probabilities, labels)
+chart = figures.calibration(*(bins[name].numpy() for name in ("confidence", "accuracy", "count")))
+chart.write_html("calibration.html")
 """,
 )

@@ -20,7 +20,7 @@ def denoised(view: View, models: list[str], x: np.ndarray, kind: str, level: flo
     noisy = add_noise(clean, kind, level, seed).numpy()
     rows = {"Noisy input": noisy, "Median filter 3×3": median_filter(noisy)}
     rows |= {widgets.title_of(name): loading.reconstruct(view.bundle(name), noisy) for name in models}
-    strips = [Strip("Original", x)]
+    strips = [Strip(view.gallery.title, x)]
     for name, x_hat in rows.items():
         values = psnr(mse_per_image(clean, torch.from_numpy(x_hat)))
         captions = ["exact" if v >= 99 else f"{v:.1f} dB" for v in values.tolist()]
@@ -41,7 +41,7 @@ def bench(view: View, models: list[str], kind: str, index: np.ndarray) -> None:
     show_strips(denoised(view, models, view.gallery.images[index], kind, level, seed))
     finish(
         "Under each image its PSNR: +3 dB halves the squared error. The median filter is the classical answer; it "
-        "knows nothing of clothes.",
+        "knows nothing of what is in the picture.",
         f"""
 import torch
 from explorer.checkpoints import Bundle, root_folder
@@ -69,10 +69,10 @@ def chart(view: View, models: list[str], kind: str) -> None:
     recipes = {name: view.bundle(name).config()["recipe"] for name in models}
     trained_on_it = [name for name in models if recipes[name].noise == kind]
     trained = recipes[trained_on_it[0]].noise_levels if trained_on_it else None
-    label = f"{', '.join(trained_on_it)} was trained here"
-    st.plotly_chart(figures.psnr_curves(classical["level"], curves, NOISES[kind].unit, trained, label), key="curve")
+    label, noise = f"{', '.join(trained_on_it)} was trained here", NOISES[kind]
+    st.plotly_chart(figures.psnr_curves(classical["level"], curves, noise.unit, trained, label), key="curve")
     if not trained:
-        st.markdown(f"No model was trained on {NOISES[kind].title.lower()} noise: all of this is generalisation.")
+        st.markdown(f"None of these was trained on {noise.title.lower()}: all of this is generalisation.")
 
 
 view = begin("denoise")
@@ -94,6 +94,6 @@ st.subheader("Where does it stop generalising?")
 if models:
     chart(view, models, kind)
 st.caption(
-    "Mean PSNR over the 1,000 gallery images, made once when the models were measured. "
+    f"Mean PSNR over the {len(view.gallery):,} gallery images, the originals, made once when the models were measured. "
     "Where a curve falls below the noisy input, the model does more harm than good."
 )

@@ -12,6 +12,16 @@ PLACED_BY = "conv-vae"
 GROUP = "draw"
 
 
+CAPTION = (
+    "Left the pad, which starts with an image of the gallery, beside it the reconstruction, and what the classifier "
+    "takes the drawing for."
+)
+PLACE = (
+    " In the plane of the variational autoencoder the ring is where the drawing lands, the ellipse how sure the "
+    "encoder is (2 standard deviations)."
+)
+
+
 @fragment
 def pad(view: View, model: str) -> None:
     """Show the pad with what the model makes of it, and the plane in which it lands."""
@@ -23,6 +33,7 @@ def pad(view: View, model: str) -> None:
     bundle = view.bundle(model)
     if reason := live.unsupported(bundle):
         st.info(f"This model cannot run in the browser, so it cannot follow a drawing: {reason}.")
+        finish("Choose another model to draw for.", python_for(view, model, start))
         return
     can_place = not view.bundle(PLACED_BY).problem
     left, right = st.columns([3, 2])
@@ -34,6 +45,7 @@ def pad(view: View, model: str) -> None:
                 "placed": view.bundle(PLACED_BY).identity if can_place else None,
                 "group": GROUP,
                 **live.classifier_data(view),
+                "noun": view.gallery.noun,
                 "errors": np.sort(loading.gallery_errors(bundle, view.gallery)).round(6).tolist(),
                 "brush": brush,
                 "soft": soft,
@@ -49,24 +61,27 @@ def pad(view: View, model: str) -> None:
             live.live_plane(
                 view, PLACED_BY, latent.Plane.native(), axis, ("z₁", "z₂"), ["codes"], "draw-plane", group=GROUP
             )
+    finish(CAPTION + PLACE * can_place, python_for(view, model, start))
+
+
+def python_for(view: View, model: str, start: int) -> str:
+    """Write the lines of Python that rebuild the image on the pad, or a drawing of one's own."""
+    return f"""
+import torch
+from pathlib import Path
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, read_upload, to_float, to_pil
+
+model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
+{view.gallery.python([start])}
+if Path("mine.png").exists():  # a drawing of your own, white on black
+    x = torch.from_numpy(read_upload(Path("mine.png").read_bytes(), {view.dataset.image_shape}))[None]
+to_pil(grid(torch.cat([x, model(x)]).numpy(), columns=2), scale=4).save("rebuilt.png")
+"""
 
 
 view = begin("draw")
 model = widgets.pick_model(view)
 pad(view, model)
-finish(
-    "Left the pad, beside it the reconstruction, under it what the classifier sees. In the plane of the variational "
-    "autoencoder the ring is where the drawing lands, the ellipse how sure the encoder is (2 standard deviations).",
-    f"""
-import torch
-from pathlib import Path
-from explorer.checkpoints import Bundle, root_folder
-from explorer.images import read_upload, to_pil
-
-model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
-if Path("mine.png").exists():  # a drawing of your own, white on black
-    x = torch.from_numpy(read_upload(Path("mine.png").read_bytes(), {view.dataset.image_shape}))[None]
-    to_pil(model(x)[0].numpy()).save("rebuilt.png")
-""",
-)
 live.send_weights(view, [model, PLACED_BY], "draw")

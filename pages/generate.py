@@ -10,9 +10,9 @@ from explorer.ui.generating import Row, Settings
 from explorer.ui.pictures import show_strips
 
 CAPTION = (
-    "All rows have the same seed. |z| is the median norm of the drawn codes, and of the images' own. A variational "
-    "model was trained to decode its prior; a plain one was not, and only a density fitted to its codes afterwards "
-    "(ex-post density estimation, Ghosh et al. 2020) finds where they lie."
+    "All rows have the same seed. |z| is the median norm of the drawn codes, and of the gallery images' own. A "
+    "variational model was trained so that draws from its prior decode to images; a plain one was not, and only a "
+    "density fitted to its codes afterwards (ex-post density estimation, Ghosh et al. 2020) finds where they lie."
 )
 
 
@@ -89,7 +89,7 @@ def bench(view: View, models: list[str], sources: list[str]) -> None:
     if chosen:
         neighbours(view, *chosen)
     else:
-        text.markdown("Click a sample to see the real images nearest to it.")
+        text.markdown(f"Click a sample to see the {view.gallery.noun} nearest to it.")
     finish(CAPTION, python_for(view, models, sources, settings))
 
 
@@ -115,17 +115,17 @@ to_pil(grid(torch.cat(rows).numpy(), columns={generating.COLUMNS}), scale=4).sav
 
 def show_figures(view: View) -> None:
     """List how realistic and how diverse samples are on the whole, where it was measured."""
-    table = generating.measured(view)
+    table, n = generating.measured(view)
     if table.empty:
         return
     st.subheader("How realistic, how diverse, learned by heart?")
     st.dataframe(table.style.format(precision=3), hide_index=True)
     st.caption(
-        "Of as many draws from the prior as there are test images. SWD: sliced Wasserstein distance to the test images "
-        "at each scale of a Laplacian pyramid (Karras et al. 2018), times 1,000; the scale that is furthest above real "
-        "images is where the samples are wrong, the finest means blur. MS-SSIM of pairs: lower is more diverse. "
-        "Nearest training image: root mean squared difference of pixels; blurred pictures are nearer to everything. "
-        "Active units: latent numbers that depend on the image."
+        f"Of {n:,} draws from the prior, and of as many real images: training images for SWD, else test images. SWD: "
+        f"sliced Wasserstein distance to {n:,} test images at each scale of a Laplacian pyramid (Karras et al. 2018), "
+        "times 1,000; the scale that is furthest above real images is where the samples are wrong, the finest means "
+        "blur. MS-SSIM of pairs: lower is more diverse. Nearest training image: median root mean squared difference "
+        "of pixels; blurred pictures are nearer to everything. Active units: latent numbers that depend on the image."
     )
 
 

@@ -59,9 +59,9 @@ def two(view: View, model: str, picks: list[int]) -> None:
     show_strips(strips)
     downloads(strips)
     finish(
-        "Left and right are reconstructions of the two images, the rest was never in the data. In a high-dimensional "
-        "normal almost all codes have the same norm; the straight line cuts through the empty middle, the arc does "
-        "not.",
+        "Of the two decoded walks, left and right are reconstructions of the two images, and what is between was never "
+        "in the data. In a high-dimensional normal almost all codes have nearly the same norm; the straight line cuts "
+        "through the empty middle, the arc does not.",
         f"""
 import torch
 from explorer import latent

@@ -11,7 +11,20 @@ from explorer.ui.pictures import Strip, show_legend, show_strips
 NATIVE = "conv-vae"
 THROUGH = ("principal directions", "three images")
 DIRECTIONS = ("principal direction", "latent number")
-LAYERS = ("sheet", "codes", "density", "prior", "posterior")
+LAYERS = {
+    "sheet": "decoded images",
+    "codes": "where gallery images lie, by class",
+    "density": "how many of them",
+    "prior": "one, two and three standard deviations",
+    "posterior": "two standard deviations of one image",
+}
+OF_ANY_CODE = ("sheet", "codes", "density")
+IMPORTS = """
+import torch
+from explorer import latent
+from explorer.checkpoints import Bundle, root_folder
+from explorer.images import grid, to_pil
+"""
 CAPTION = (
     "The picture beside the plane is what the decoder makes of the point under the pointer{guess}. "
     "Click to pin a point, drag it, nudge it with the arrow keys; Escape lets it go."
@@ -31,8 +44,7 @@ def pick_layers(view: View, offered: tuple[str, ...], default: str, key: str) ->
     """Choose what lies on the plane."""
     chosen = st.pills(
         "Layers", offered, selection_mode="multi", default=[default], key=key, **BOUND,
-        help="sheet: decoded images. codes: where gallery images lie, by class. density: how many of them. "
-        "prior: one, two and three standard deviations. posterior: two standard deviations of one image.",
+        help=" ".join(f"{name}: {LAYERS[name]}." for name in offered),
     )  # fmt: skip
     if "codes" in chosen:
         show_legend(view.gallery.classes)
@@ -59,7 +71,7 @@ def native_plane(view: View) -> None:
         "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
         help="quantiles: equal shares of the prior between neighbours",
     )  # fmt: skip
-    layers = pick_layers(view, LAYERS, "sheet", "layers")
+    layers = pick_layers(view, tuple(LAYERS), "sheet", "layers")
     stored = loading.codes(view.bundle(NATIVE))
     ellipse = None
     if "posterior" in layers:
@@ -95,7 +107,7 @@ def any_plane(view: View) -> None:
         images = view.gallery.images[picks]
         show_strips([Strip("The three images", images, ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
         try:
-            where = latent.Plane.through(*loading.encode(view.bundle(model), images))
+            where = latent.Plane.through(*codes[picks])
         except ValueError as error:
             st.info(str(error))
             return
@@ -110,7 +122,7 @@ def live_any(
     view: View, model: str, where: latent.Plane, axis: torch.Tensor, names: tuple[str, str], python: str
 ) -> None:
     """Show the chosen plane; only this part runs again when a pin moves."""
-    layers = pick_layers(view, LAYERS[:3], "sheet", "layers-any")
+    layers = pick_layers(view, OF_ANY_CODE, "sheet", "layers-any")
     key = f"any-{model}-{names[0]}"
     pins = live.live_plane(view, model, where, axis, names, layers, key, pins=live.read_pins())
     live.show_pins(view, model, where, pins)
@@ -151,7 +163,7 @@ def hole_test(view: View) -> None:
     plain = [name for name in view.autoencoders if name != NATIVE]
     name = left.selectbox("Plain autoencoder", plain, key="plain", **BOUND)
     with right:
-        layers = pick_layers(view, LAYERS[:3], "density", "layers-holes")
+        layers = pick_layers(view, OF_ANY_CODE, "density", "layers-holes")
     if name not in usable(view, [name]):
         return
     axis = torch.linspace(-3, 3, 12)
@@ -163,23 +175,24 @@ def hole_test(view: View) -> None:
                 view, model, where, axis, ("direction 1", "direction 2"), layers, f"hole-{model}", group="hole"
             )
     ends = "torch.linspace(-3, 3, 12)"
-    finish(HOLES, python_for(view, name, ends, "latent.Plane.principal(codes)"))
+    sheets = [sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, NATIVE)]
+    finish(HOLES, IMPORTS + "".join(sheets))
     live.send_weights(view, [name, NATIVE], "hole")
 
 
 def python_for(view: View, model: str, axis: str, where: str) -> str:
     """Write the lines of Python that make the decoded sheet of a plane."""
-    return f"""
-import torch
-from explorer import latent
-from explorer.checkpoints import Bundle, root_folder
-from explorer.images import grid, to_pil
+    return IMPORTS + sheet_of(view, model, axis, where, "plane")
 
+
+def sheet_of(view: View, model: str, axis: str, where: str, file: str) -> str:
+    """Write the lines that decode one sheet; they need `IMPORTS`."""
+    return f"""
 bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 codes = bundle.codes()["codes"].float()
 axis = {axis}
 x = bundle.load().decode({where}.codes(latent.plane(axis, axis)))
-to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
+to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("{file}.png")
 """
 
 

@@ -12,13 +12,17 @@ from explorer.ui.pictures import Strip, figures_of, show_strips
 
 WAYS = ("by class", "at random", "best", "worst", "your own")
 FROM_GALLERY = """from explorer.datasets import DATASETS
-from explorer.images import grid, to_float, to_pil
+from explorer.images import as_rgb, error_map, grid, to_float, to_pil
 
 {}"""
 UPLOADED = """from pathlib import Path
-from explorer.images import grid, read_upload, to_pil
+from explorer.images import as_rgb, error_map, grid, read_upload, to_pil
 
 x = {}"""
+
+ERRORS = """\
+    rows.append(error_map(x.numpy(), x_hat.numpy()))
+"""
 
 
 def choose(view: View, way: str) -> np.ndarray | None:
@@ -42,9 +46,9 @@ def choose(view: View, way: str) -> np.ndarray | None:
     return order[:n] if way == "best" else order[::-1][:n]
 
 
-def comparison(view: View, models: list[str], x: np.ndarray, captions: list[str], errors: bool) -> None:
-    """Draw the originals, and under them each model's reconstruction with its figures."""
-    strips = [Strip("Original", x, captions)]
+def comparison(view: View, models: list[str], x: np.ndarray, title: str, captions: list[str], errors: bool) -> None:
+    """Draw the images, and under them each model's reconstruction with its figures."""
+    strips = [Strip(title, x, captions)]
     original = torch.from_numpy(x)
     for name in models:
         x_hat = loading.reconstruct(view.bundle(name), x)
@@ -67,24 +71,26 @@ way = left.segmented_control("Images", ways, default=ways[0], required=True, key
 errors = right.toggle("Error maps", key="errors", **BOUND)
 index = choose(view, way)
 if index is None:
-    x, captions = widgets.own_picture(view), ["as the models see it"]
+    x, title, captions = widgets.own_picture(view), "Original", ["as the models see it"]
     python = UPLOADED.format(widgets.own_python(view))
 else:
-    x, captions = view.gallery.images[index], [view.gallery.label(i) for i in index]
+    x, title, captions = view.gallery.images[index], view.gallery.title, [view.gallery.label(i) for i in index]
     python = FROM_GALLERY.format(view.gallery.python(index))
 if x is not None:
-    comparison(view, models, x, captions, errors)
+    comparison(view, models, x, title, captions, errors)
 finish(
     "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher "
     "is better, +3 dB halves the squared error); SSIM counts structure and is 1 for a perfect copy.",
     f"""
+import numpy as np
 import torch
 from explorer.checkpoints import Bundle, root_folder
 {python}
 
-rows = [x]
+rows = [as_rgb(x.numpy())]
 for name in {models}:
-    rows.append(Bundle("{view.dataset.name}", name, root_folder()).load()(x))
-to_pil(grid(torch.cat(rows).numpy(), columns=len(x)), scale=4).save("reconstruct.png")
+    x_hat = Bundle("{view.dataset.name}", name, root_folder()).load()(x)
+    rows.append(as_rgb(x_hat.numpy()))
+{ERRORS if errors else ""}to_pil(grid(np.concatenate(rows), columns=len(x)), scale=4).save("reconstruct.png")
 """,
 )

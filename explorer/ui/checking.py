@@ -48,7 +48,7 @@ def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, dataset: Datase
         "codes": (n_gallery, d), "log_var": (n_gallery, d),
         "pca_2d": (n_gallery, 2), "tsne_2d": (n_gallery, 2), "umap_2d": (n_gallery, 2),
         "pca_3d": (n_gallery, 3), "umap_3d": (n_gallery, 3), "pca_explained": ("P",),
-        "labelled_codes": ("L", d), "labelled_attributes": ("L", a),
+        "labelled_codes": ("L", d), "labelled_attributes": ("L", a), "labelled_split": ("L",),
         "test_logits": ("N", k), "test_labels": ("N",),
     }  # fmt: skip
     needed = {"codes"}
@@ -79,7 +79,7 @@ def _wrong_tensor(name: str, tensor: torch.Tensor, shape: Shape, sizes: dict[str
     if len(wanted) != tensor.ndim or not all(fits):
         return f"holds {name} of {_size(tensor)} instead of {' × '.join(map(str, wanted))}"
     sizes.update((size, n) for size, n in zip(shape, tensor.shape, strict=True) if isinstance(size, str))
-    whole = name in ("test_labels", "labelled_attributes")
+    whole = name in ("test_labels", "labelled_attributes", "labelled_split")
     if whole == tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         return f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}"
     low = (0 if name == "test_labels" else -1) if whole else -LARGEST

@@ -46,9 +46,10 @@ def pick_colour(view: View, model: str) -> Colour:
         f"""\
 from explorer.attributes import fit_directions
 
-stored = {{name: bundle.codes()[name].float().numpy() for name in ("labelled_codes", "labelled_attributes")}}
-labels = stored["labelled_attributes"][:, [{k}]]
-scores = fit_directions(stored["labelled_codes"], labels, ["{name}"])["{METHODS[0]}"].scores(codes)[:, 0]""",
+labelled = {{name: tensor.float().numpy() for name, tensor in bundle.codes().items() if name.startswith("labelled")}}
+labels, split = labelled["labelled_attributes"][:, [{k}]], labelled.get("labelled_split")
+found = fit_directions(labelled["labelled_codes"], labels, ["{name}"], split=split)
+scores = found["{METHODS[0]}"].scores(codes)[:, 0]""",
         editing.label(name),
         scores,
     )

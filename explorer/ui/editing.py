@@ -17,6 +17,7 @@ from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, show_strips
 
 METER = METHODS[1]  # reads every score, whichever method moves the code, so that methods compare
+NEW = "faces that neither direction nor encoder has seen"
 REACH = 3.0  # steps to either side
 
 
@@ -84,7 +85,8 @@ def fitted(bundle: Opened, names: tuple[str, ...]) -> dict[str, Directions]:
     stored = loading.codes(bundle)
     if not names or len(stored.get("labelled_codes", ())) == 0:
         return {}
-    return attributes.fit_directions(stored["labelled_codes"], stored["labelled_attributes"], names)
+    labels, split = stored["labelled_attributes"], stored.get("labelled_split")
+    return attributes.fit_directions(stored["labelled_codes"], labels, names, split=split)
 
 
 def offered(found: Mapping[str, Directions]) -> list[str]:
@@ -160,7 +162,15 @@ def describe(name: str, edit: Edit) -> str:
     few = ", few labels" if min(n_with, n_without) < FEW_LABELS else ""
     kept = share_kept(name, edit)
     left = "" if kept > 0.995 else f"; orthogonalised, {100 * kept:.0f} % of its length is left"
-    return f"{100 * edit.directions.accuracy[k]:.0f} % right on held-out faces, {n_with:,} labels with it{few}{left}"
+    right = f"{100 * edit.directions.accuracy[k]:.0f} % right on {judged_on(edit.directions, k)}"
+    return f"{right}; {n_with:,} labels with it{few}{left}"
+
+
+def judged_on(directions: Directions, k: int) -> str:
+    """Say which faces the accuracy of a direction was measured on; none of them is one that it was fitted to."""
+    if directions.on_new is None:
+        return "faces held out from the direction, though perhaps not from the encoder"
+    return NEW if directions.on_new[k] else "faces held out from the direction, though not from the encoder"
 
 
 def share_kept(name: str, edit: Edit) -> float:
@@ -225,7 +235,8 @@ from explorer.images import read_upload, to_pil
 bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 model, stored = bundle.load(), {{name: tensor.float().numpy() for name, tensor in bundle.codes().items()}}
 names = DATASETS["{view.dataset.name}"].attributes
-found = fit_directions(stored["labelled_codes"], stored["labelled_attributes"], names)
+labels, split = stored["labelled_attributes"], stored.get("labelled_split")
+found = fit_directions(stored["labelled_codes"], labels, names, split=split)
 directions, meter = found["{edit.method}"], found["{METER}"]
 z = {face.python}
 for name, steps in {moves}.items():

@@ -76,7 +76,7 @@ PAGES: dict[str, Page] = {
     "latent_plane": Page(
         "pages/latent_plane.py", "Latent plane", ":material/grid_on:", "Latent space",
         "What does every point decode to?",
-        "Follow one thing as it turns into another, and find the places where no training image lives. "
+        "Follow one thing as it turns into another, and find the places where no image lives. "
         "A variational model fills them with plausible pictures; a plain one need not.",
     ),
     "interpolate": Page(
@@ -99,7 +99,7 @@ PAGES: dict[str, Page] = {
     ),
     "draw": Page(
         "pages/draw.py", "Draw", ":material/draw:", "Latent space", "What does it make of your own drawing?",
-        "Draw a garment, then something that is none: what does the model turn it into? "
+        "Draw what the data set is of, then something that is not: what does the model turn it into? "
         "Watch where it lands in the plane, and how sure the classifier is of things it has never seen.",
         models=("conv-vae",), needs="a model of shapes that can be drawn",
     ),

@@ -118,7 +118,7 @@ def codes_file(rows: Sequence[Row], settings: Settings) -> bytes:
 
 
 def nearest_strips(view: View, row: Row, i: int) -> list[Strip]:
-    """Find the gallery images nearest to one sample, in pixels and by code, with what is usual among real images."""
+    """Find the gallery images nearest to one sample, in pixels and by code, with what is usual among these."""
     gallery, bundle = view.gallery, view.bundle(row.model)
     pixels = torch.from_numpy(gallery.images).flatten(1)
     by_pixel = sampling.nearest(torch.from_numpy(row.images[i]).flatten(), pixels, NEIGHBOURS)
@@ -141,7 +141,7 @@ def _nearest_strip(
     distances, places = (found[0] / math.sqrt(n_averaged)).tolist(), found[1].tolist()
     captions = ["sample", *(f"{gallery.label(k)}\n{d:.3f}" for k, d in zip(places, distances, strict=True))]
     images = np.concatenate([image[None], gallery.images[places]])
-    return Strip(label, images, captions, f"{usual:.3f} from a real image to the nearest other")
+    return Strip(label, images, captions, f"{usual:.3f} is usual among {gallery.noun}")
 
 
 @st.cache_data(max_entries=8, show_spinner=False, **BY_READING)
@@ -151,16 +151,19 @@ def usual_pixel_distance(gallery: Gallery) -> float:
     return latent.usual_distance(flat) / math.sqrt(flat.shape[1])
 
 
-def measured(view: View) -> pd.DataFrame:
-    """List the stored figures of samples of the data set's models, and of real images; empty where there are none."""
-    rows, real = [], {}
+def measured(view: View) -> tuple[pd.DataFrame, int]:
+    """List the stored figures of samples of the data set's models, and of real images; empty where there are none.
+
+    Returns also how many samples each was measured on.
+    """
+    rows, real, n = [], {}, 0
     for name in view.autoencoders:
         bundle = view.bundle(name)
         figures = {} if bundle.problem else bundle.metrics()
         if "swd" in figures:
             rows.append(_row(ROSTER[name].title, figures, ""))
-            real = _row("real images", figures, "_floor")
-    return pd.DataFrame([*rows, real] if rows else [])
+            real, n = _row("real images", figures, "_floor"), figures["n_generative"]
+    return pd.DataFrame([*rows, real] if rows else []), n
 
 
 def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def show_pins(view: View, model: str, where: Plane, pins: Sequence[tuple[float, 
     """Keep the pins in the address, and show what is real near each, and the walk between two."""
     address.keep("pin", [f"{u:g},{v:g}" for u, v in pins])
     if not pins:
-        st.markdown("Click to pin a point and see the real images nearest to it; pin a second one to walk between.")
+        noun = view.gallery.noun
+        st.markdown(f"Click to pin a point and see the {noun} nearest to it; pin a second one to walk between.")
         return
     bundle = view.bundle(model)
     codes = where.codes(torch.tensor(pins))
@@ -126,7 +127,9 @@ def show_pins(view: View, model: str, where: Plane, pins: Sequence[tuple[float, 
         distances, places = (found.tolist() for found in nearest(code, gallery, NEIGHBOURS))
         captions = ["decoded", *(f"{view.gallery.label(i)}\n{d:.2f}" for d, i in zip(distances, places, strict=True))]
         images = np.concatenate([image[None], view.gallery.images[places]])
-        strips.append(Strip(f"Pin {name}", images, captions, "and the real images nearest to it, with their distance"))
+        strips.append(
+            Strip(f"Pin {name}", images, captions, f"and the {view.gallery.noun} nearest to it, with their distance")
+        )
     if len(pins) == 2:
         t = torch.linspace(0, 1, STEPS)
         strips.append(Strip("From A to B", loading.decode(bundle, lerp(codes[0], codes[1], t)), note="straight line"))

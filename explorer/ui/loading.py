@@ -36,8 +36,9 @@ class Gallery:
     """The images of a data set that every page draws from.
 
     images: float32 `(M, C, H, W)` in [0, 1]. labels: int64 `(M,)`. indices: their places in the test
-    split `(M,)`. names: their file names, where images are files. notice: empty for originals, else how far
-    off the stand-ins are, and in a second paragraph what is missing. reading: counts what was read.
+    split `(M,)`. names: their file names, where images are files. stand_in: empty for originals, else the model
+    that decodes the stand-ins from its stored codes. notice: how far off these are, and in a second paragraph what
+    is missing. reading: counts what was read.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class Gallery:
     classes: tuple[str, ...]
     names: tuple[str, ...] = ()
     notice: str = ""
+    stand_in: str = ""
     reading: int = field(default_factory=readings.__next__)
 
     def __len__(self) -> int:
@@ -56,6 +58,16 @@ class Gallery:
     def has_classes(self) -> bool:
         """Whether there is more than one class, so that it is worth a word."""
         return len(self.classes) > 1
+
+    @property
+    def title(self) -> str:
+        """Say what one of its images is."""
+        return "Stand-in" if self.stand_in else "Original"
+
+    @property
+    def noun(self) -> str:
+        """Say what its images are, within a sentence."""
+        return "stand-ins" if self.stand_in else "real images"
 
     @cached_property
     def sheet(self) -> str:
@@ -67,7 +79,12 @@ class Gallery:
         return self.classes[self.labels[i]] if self.has_classes or not self.names else Path(self.names[i]).stem
 
     def python(self, picks: Sequence[int] | np.ndarray) -> str:
-        """Write the Python that makes these images `x`; it needs `DATASETS` and `to_float`."""
+        """Write the Python that makes these images `x`; it needs `Bundle`, `root_folder`, `DATASETS` and `to_float`."""
+        if self.stand_in:
+            bundle = f'Bundle("{self.dataset}", "{self.stand_in}", root_folder())'
+            return (
+                f'bundle = {bundle}\nx = bundle.load().decode(bundle.codes()["codes"][{list(map(int, picks))}].float())'
+            )
         if not self.names:
             return f'x = to_float(DATASETS["{self.dataset}"].load("test").images[{self.indices[list(picks)].tolist()}])'
         names = [self.names[i] for i in picks]
@@ -165,8 +182,9 @@ def _originals(dataset: str, data_dir: Path, index: GalleryIndex) -> Gallery | s
     return _gallery(dataset, to_float(images).numpy(), index)
 
 
-def _gallery(dataset: str, images: np.ndarray, index: GalleryIndex, notice: str = "") -> Gallery:
-    return Gallery(dataset, images, index.labels.numpy(), index.indices.numpy(), _classes(dataset), index.names, notice)
+def _gallery(dataset: str, images: np.ndarray, index: GalleryIndex, notice: str = "", stand_in: str = "") -> Gallery:
+    labels, indices = index.labels.numpy(), index.indices.numpy()
+    return Gallery(dataset, images, labels, indices, _classes(dataset), index.names, notice, stand_in)
 
 
 @st.cache_resource(max_entries=len(DATASETS), show_spinner="Decoding the gallery",
@@ -178,7 +196,7 @@ def _stand_ins(best: Opened, index: GalleryIndex, reason: str) -> Gallery:
         f"The images you see are decoded by {best.model} from its stored codes of the test images, with a mean "
         f"squared error of {best.metrics()['mse']:.4f} to the originals, which are not on this disk.\n\n{reason}"
     )
-    return _gallery(best.dataset, images, index, notice)
+    return _gallery(best.dataset, images, index, notice, best.model)
 
 
 def test_images(dataset: str) -> np.ndarray | None:

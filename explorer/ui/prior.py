@@ -12,6 +12,12 @@ from explorer.ui.loading import BY_READING
 from explorer.ui.opening import Opened
 
 DRAWN, MEANS = "codes drawn, μ + σε", "means μ alone"
+EXPECTED = "quantile of N(0, 1)"
+
+
+def chi_square(kl: np.ndarray) -> str:
+    """Say what the squared norms of codes are held to."""
+    return f"quantile of χ² with {len(kl)} degrees of freedom"
 
 
 @st.cache_resource(max_entries=8, show_spinner="Comparing codes with the prior", **BY_READING)
@@ -31,22 +37,28 @@ def section(view: View, model: str) -> None:
     number = one_number(model, found, kl)
     all_numbers(found, kl)
     finish(
-        "Blue is what the decoder was trained on: codes drawn from the posteriors of the gallery images, together the "
-        "aggregated posterior. KL is how much a number tells about its image, not how far it is from the prior: a "
-        "number can carry many nats and follow N(0, 1) over all images; a collapsed one follows it and says nothing.",
+        "Blue are codes drawn from the posteriors of the gallery images, together the aggregated posterior; the "
+        "decoder was trained on such codes of training images. KL, a mean over the test images, is how much a number "
+        "tells about its image, not how far it is from the prior: a number can carry many nats and follow N(0, 1) "
+        "over all images; a collapsed one follows it and says nothing.",
         f"""
+import numpy as np
 from explorer import figures, sampling
 from explorer.checkpoints import Bundle, root_folder
 
 bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 stored = bundle.codes()
 found = sampling.check_prior(stored["codes"], stored["log_var"])
-print("off by", found.gaps, "active", found.active.sum(), "KL", sum(bundle.metrics()["kl_per_dimension"]))
+kl = np.array(bundle.metrics()["kl_per_dimension"])
+print("off by", found.gaps, "active", found.active.sum(), "KL", kl.sum())
 k = {number} - 1
+drawn, means = "{DRAWN}", "{MEANS}"
 figures.prior_histogram(found.draws[:, k], found.means[:, k], "z{number}").write_html("prior.html")
-quantiles = {{"drawn": found.draw_quantiles[:, k]}}
-figures.quantiles(found.normal, quantiles, "N(0, 1)", "z{number}").write_html("quantiles.html")
-figures.quantiles(found.chi_square, {{"drawn": found.draw_norms}}, "χ²", "|z|²").write_html("norms.html")
+lines = {{drawn: found.draw_quantiles[:, k], means: found.mean_quantiles[:, k]}}
+figures.quantiles(found.normal, lines, "{EXPECTED}", "quantile of z{number}").write_html("quantiles.html")
+figures.kl_bars(kl, found.active).write_html("kl.html")
+lines = {{drawn: found.draw_norms, means: found.mean_norms}}
+figures.quantiles(found.chi_square, lines, "{chi_square(kl)}", "quantile of |z|²").write_html("norms.html")
 """,
     )
 
@@ -57,7 +69,7 @@ def totals(found: PriorCheck, kl: np.ndarray) -> None:
     shown = (
         ("KL, all numbers", f"{kl.sum():.1f} nats", "Mean over the test images of KL(q(z|x) ‖ N(0, I))."),
         ("Active numbers", f"{found.active.sum()} of {length}",
-         "Those whose mean μ has a variance above 0.01 over images (Burda et al. 2016)."),
+         "Those whose mean μ has a variance above 0.01 over the gallery images (Burda et al. 2016)."),
         (f"Mean of |z|², prior: {length}", f"{norms.mean():.1f}", "Of drawn codes; each number of the prior adds 1."),
         (f"Spread of |z|², prior: {(2 * length) ** 0.5:.1f}", f"{norms.std():.1f}",
          "Standard deviation over drawn codes; that of χ² is √(2D) for D numbers."),
@@ -82,9 +94,7 @@ def one_number(model: str, found: PriorCheck, kl: np.ndarray) -> int:
     name = f"z{number}"
     left.plotly_chart(figures.prior_histogram(found.draws[:, k], found.means[:, k], name), key="prior_histogram")
     lines = {DRAWN: found.draw_quantiles[:, k], MEANS: found.mean_quantiles[:, k]}
-    right.plotly_chart(
-        figures.quantiles(found.normal, lines, "quantile of N(0, 1)", f"quantile of {name}"), key="prior_quantiles"
-    )
+    right.plotly_chart(figures.quantiles(found.normal, lines, EXPECTED, f"quantile of {name}"), key="prior_quantiles")
     return number
 
 
@@ -93,5 +103,6 @@ def all_numbers(found: PriorCheck, kl: np.ndarray) -> None:
     left, right = st.columns(2)
     left.plotly_chart(figures.kl_bars(kl, found.active), key="kl_bars")
     lines = {DRAWN: found.draw_norms, MEANS: found.mean_norms}
-    expected = f"quantile of χ² with {len(kl)} degrees of freedom"
-    right.plotly_chart(figures.quantiles(found.chi_square, lines, expected, "quantile of |z|²"), key="norm_quantiles")
+    right.plotly_chart(
+        figures.quantiles(found.chi_square, lines, chi_square(kl), "quantile of |z|²"), key="norm_quantiles"
+    )

@@ -104,7 +104,7 @@ def own_picture(view: View) -> np.ndarray | None:
     st.session_state["upload_options"] = f", invert={invert}"
     if file is None:
         st.session_state.pop("upload", None)
-        st.info(f"Upload {'a photo of a face' if is_photo else 'a picture: one garment on an even background'}.")
+        st.info(f"Upload {'a photo of a face' if is_photo else 'a picture: one thing on an even background'}.")
         return None
     if st.session_state.get("upload", (None,))[0] != file.file_id:
         st.session_state["upload"] = (file.file_id, *_read(file.getvalue()))

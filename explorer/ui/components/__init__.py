@@ -5,7 +5,7 @@ assembled from `layer.wat`, by `wat2wasm` of wabt.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,13 @@ def sample_rows(data: Mapping[str, Any], key: str) -> None:
     _samples(data=dict(data), key=key, on_chosen_change=lambda: None)
 
 
-def hover_images(sheet: str, columns: int, titles: Sequence[str], chart_key: str, key: str) -> None:
+def hover_images(
+    sheet: str, columns: int, titles: Sequence[str], chart_key: str, key: str, on_clear: Callable[[], None]
+) -> None:
     """Show the image of the point under the pointer of the Plotly chart with key `chart_key`.
 
     sheet: address of the images, row by row in this many columns without gaps. The chart's `customdata` is the
-    place of a point among them.
+    place of a point among them. on_clear: called when the visitor clears the chart's selection.
     """
     _hover(
         data={
@@ -91,6 +93,7 @@ def hover_images(sheet: str, columns: int, titles: Sequence[str], chart_key: str
             "chart": chart_key,
         },
         key=key,
+        on_cleared_change=on_clear,
     )
 
 

@@ -4,6 +4,7 @@
 //   model: name of packed networks that rebuild the drawing, variational: whether its encoder gives log_var,
 //   placed: name of the networks that place it on a native plane, or null, group: the plane's group,
 //   classifier, classes[], colours[], image: [C, H, W], errors[]: the gallery's squared errors, ascending,
+//   noun: what its images are,
 //   brush: radius in pixels of the image, soft, erase, start: an image [C * H * W] to begin with, or null,
 //   version: changes when `start` is to be loaded anew
 // }
@@ -165,6 +166,6 @@ class DrawingPad {
   judge(xHat) {
     const mse = this.x.reduce((sum, value, i) => sum + (value - xHat[i]) ** 2, 0) / this.size;
     const share = this.data.errors.filter((error) => error < mse).length / this.data.errors.length;
-    this.note.textContent = `squared error ${mse.toFixed(4)}: more than ${Math.round(100 * share)} % of the real images have`;
+    this.note.textContent = `squared error ${mse.toFixed(4)}: more than ${Math.round(100 * share)} % of the ${this.data.noun} have`;
   }
 }

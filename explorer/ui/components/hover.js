@@ -1,10 +1,11 @@
-// Show the image of the map point under the pointer in a card that follows it.
+// Show the image of the map point under the pointer in a card that follows it, and report when a selection is cleared:
+// of one that came with the figure, rather than from this visitor's pointer, Streamlit does not.
 // data: { sheet: address of a sheet of square thumbnails, columns, rows, titles[], chart: Streamlit key }
 
 const CARD_PIXELS = 150;
 
 export default function (component) {
-  const { data, parentElement } = component;
+  const { data, parentElement, setTriggerValue } = component;
   const mark = document.createElement("span");
   mark.className = "hover";
   parentElement.appendChild(mark);
@@ -41,14 +42,17 @@ export default function (component) {
     card.style.display = "block";
   };
   const onUnhover = () => { card.style.display = "none"; };
+  const onClear = () => setTriggerValue("cleared", true);
+  const events = {
+    plotly_hover: onHover, plotly_unhover: onUnhover, plotly_doubleclick: onClear, plotly_deselect: onClear,
+  };
   // Streamlit replaces the chart's element when the figure changes, so look again from time to time.
   const attach = () => {
     const found = document.querySelector(`.st-key-${data.chart} .js-plotly-plot`);
     if (found === chart || !found?.on) return;
     onUnhover();
     chart = found;
-    chart.on("plotly_hover", onHover);
-    chart.on("plotly_unhover", onUnhover);
+    for (const [name, listener] of Object.entries(events)) chart.on(name, listener);
   };
   document.addEventListener("pointermove", onMove, { passive: true });
   const timer = setInterval(attach, 250);
@@ -57,8 +61,7 @@ export default function (component) {
   return () => {
     clearInterval(timer);
     document.removeEventListener("pointermove", onMove);
-    chart?.removeListener?.("plotly_hover", onHover);
-    chart?.removeListener?.("plotly_unhover", onUnhover);
+    for (const [name, listener] of Object.entries(events)) chart?.removeListener?.(name, listener);
     card.remove();
     mark.remove();
   };

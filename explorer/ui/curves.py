@@ -1,0 +1,97 @@
+"""What the page of training draws: a chart for each part of each kind of loss, and what has to be said about them."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from explorer.noise import NOISES
+from explorer.roster import ROSTER, Entry
+from explorer.ui.frame import View
+
+UNITS = {
+    "loss": "loss", "accuracy": "share that is right", "reconstruction": "reconstruction (nats per image)",
+    "kl": "KL divergence (nats per image)",
+}  # fmt: skip
+HEADINGS = SQUARED, ELBO, DENSITY, CLASSIFIER = (
+    "Squared error per pixel",
+    "Negative ELBO and its parts, nats per image",
+    "Negative ELBO of a Gaussian likelihood and its parts, nats per image",
+    "Classifier: cross-entropy (nats) and accuracy",
+)
+BELOW_ZERO = (
+    "This likelihood is a density of pixels, and a density may exceed one: the better the model, the further its "
+    "nats fall below zero. A scale with values there is linear, since they have no logarithm."
+)
+
+Curve = Mapping[str, Sequence[float]]  # "steps", "minutes" and "psnr"; see `Bundle.test_curve`
+
+
+def family(entry: Entry) -> str:
+    """Say whose losses compare with those of a model."""
+    if not entry.is_autoencoder:
+        return CLASSIFIER
+    if not entry.config.variational:
+        return SQUARED
+    return DENSITY if entry.config.likelihood == "gaussian" else ELBO
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: the lines of one part of the loss, `name -> (epochs, values)`, of models that compare."""
+
+    heading: str
+    models: list[str]
+    part: str
+    lines: dict[str, tuple[list[float], list[float]]]
+    log: bool
+
+    @property
+    def python(self) -> str:
+        """Write what it shows as Python."""
+        return f'dict(models={self.models}, part="{self.part}", unit="{UNITS[self.part]}", log={self.log}),'
+
+
+def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Panel]:
+    """Make a chart for each part of each kind of loss; what falls below zero is drawn on a linear scale."""
+    made = []
+    for heading in HEADINGS:
+        histories = {name: view.bundle(name).history() for name in models if family(ROSTER[name]) == heading}
+        for part in UNITS:
+            if not any(f"train_{part}" in history for history in histories.values()):
+                continue
+            lines = {
+                f"{name} · {which}": (history["epoch"], history[f"{which}_{part}"])
+                for name, history in histories.items()
+                for which in sets
+                if f"{which}_{part}" in history
+            }
+            positive = all(value > 0 for _, values in lines.values() for value in values)
+            made.append(Panel(heading, list(histories), part, lines, log and part != "accuracy" and positive))
+    return made
+
+
+def noisy(view: View, models: list[str]) -> str:
+    """Say which models saw corrupted images, since their losses and their choice of an epoch are on such."""
+    recipes = {name: view.bundle(name).config()["recipe"] for name in models}
+    kinds = [f"{name} ({NOISES[recipe.noise].title.lower()})" for name, recipe in recipes.items() if recipe.noise]
+    if not kinds:
+        return ""
+    return (
+        f" Noise was added to what these encoders see, also in validation: {', '.join(kinds)}. So their losses, and "
+        "with them the choice of the epoch, are of noisy images; the Overview's figures are of clean ones."
+    )
+
+
+def verdicts(measured: Mapping[str, Curve]) -> str:
+    """Say of each two models after how many steps and minutes one is as sharp as the other at its end."""
+    return " ".join(_verdict(*pair) for pair in itertools.pairwise(measured.items()))
+
+
+def _verdict(first: tuple[str, Curve], second: tuple[str, Curve]) -> str:
+    (slow, goal), (fast, curve) = sorted((first, second), key=lambda model: model[1]["psnr"][-1])
+    i = next(i for i, psnr in enumerate(curve["psnr"]) if psnr >= goal["psnr"][-1])
+    return (
+        f"**{fast}** ends at {curve['psnr'][-1]:.2f} dB, **{slow}** at {goal['psnr'][-1]:.2f} dB. What {slow} reaches "
+        f"after {goal['steps'][-1]:,.0f} steps and {goal['minutes'][-1]:.0f} minutes, {fast} reaches after "
+        f"{curve['steps'][i]:,.0f} steps and {curve['minutes'][i]:.0f} minutes."
+    )

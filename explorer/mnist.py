@@ -14,6 +14,7 @@ import hashlib
 import http.client
 import math
 import struct
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,8 +25,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tqdm import tqdm
+
+from explorer import storage
 
 SHAPE = (28, 28)
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -118,7 +120,7 @@ def fetch(source: Source, folder: Path) -> None:
     if not _lacking(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with storage.lock(folder, lambda: tqdm.write(f"waiting for another download to {folder}", sys.stderr)):
         for name in _lacking(folder):
             _download(source, name, folder)
 
@@ -179,7 +181,7 @@ def _download(source: Source, name: str, folder: Path) -> None:
     try:
         for mirror in source.mirrors:
             try:
-                _transfer(f"{mirror}{whole.name}", part, source.sums[FILES.index(name)])
+                content = _transfer(f"{mirror}{whole.name}", part, source.sums[FILES.index(name)])
                 break
             except (OSError, http.client.HTTPException) as error:
                 if getattr(error, "errno", None) in NO_ROOM:
@@ -188,15 +190,15 @@ def _download(source: Source, name: str, folder: Path) -> None:
                 failures.append(f"{mirror} ({reason})")
         else:
             raise FileError(f"no mirror has {whole.name}: {', '.join(failures)}")
-        part.replace(whole)
+        storage.replace_file(whole, content)
     finally:
         part.unlink(missing_ok=True)
     for damaged in set(_places(folder, name)) - {whole}:
         damaged.unlink(missing_ok=True)
 
 
-def _transfer(url: str, path: Path, md5: str) -> None:
-    """Copy what is at an address to a file and check it; raises `OSError` or `HTTPException`."""
+def _transfer(url: str, path: Path, md5: str) -> bytes:
+    """Copy what is at an address to a file, check and return it; raises `OSError` or `HTTPException`."""
     request = urllib.request.Request(url, headers={"User-Agent": "latent-space-explorer"})  # some refuse urllib's own
     start = time.monotonic()
     with (
@@ -213,3 +215,4 @@ def _transfer(url: str, path: Path, md5: str) -> None:
     content = path.read_bytes()
     if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
         raise OSError(f"{len(content):,} bytes came whose MD5 sum is {found}, not {md5}")
+    return content

@@ -68,9 +68,9 @@ def make_faces(folder):
         Image.fromarray(rng.integers(0, 256, (5, 4, 3), np.uint8)).resize((178, 218)).save(images / name)
     parts = [f"{name} {(0, 0, 1, 2, 2, 2)[i % 6]}" for i, name in enumerate(names)]
     labels = [f"{name} {' '.join(map(str, rng.choice([-1, 1], 40)))}" for name in names]
-    (images.parent / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
+    (images.parent / "list_eval_partition.txt").write_text("\n".join(parts) + "\n", encoding="utf-8")
     head = [str(len(names)), " ".join(ATTRIBUTES)]
-    (images.parent / "list_attr_celeba.txt").write_text("\n".join(head + labels) + "\n")
+    (images.parent / "list_attr_celeba.txt").write_text("\n".join(head + labels) + "\n", encoding="utf-8")
     arguments = ["--dataset", "celeba", "--epochs", "1", "--device", "cpu", "--threads", "1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXPLORER_CACHE", str(folder / "cache"))

@@ -51,7 +51,7 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): ast.parse(path.read_text()) for path in [*PROGRAMS, *LIBRARY]}
+MODULES = {module_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in [*PROGRAMS, *LIBRARY]}
 
 
 def imports(tree):

@@ -54,7 +54,7 @@ def write_table(data_dir, layout, name, columns, rows):
         lines.insert(0, ",".join(["image_id", *columns]))
     elif name == "list_attr_celeba":
         lines = [str(len(rows)), " ".join(columns), *lines]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_partition(data_dir, layout, parts):
@@ -330,7 +330,7 @@ def test_what_is_no_picture_is_named_skipped_and_counted(data_dir, monkeypatch):
     faces = celeba.read(data_dir)
     assert faces.names == tuple(COLOURS)
     assert faces.notes[0].startswith("5 images were skipped: a.jpg (a link to nothing), c.jpg (")
-    skipped = json.loads(next(decoding.cache_folder().glob("*.json")).read_text())["skipped"]
+    skipped = json.loads(next(decoding.cache_folder().glob("*.json")).read_text(encoding="utf-8"))["skipped"]
     assert [skipped["d.jpg"], skipped["e.jpg"]] == ["no file", "no file"]
     assert "picture" in skipped["f.jpg"]
     shutil.copy(images / "b.png", images / "gone.jpg")  # the link leads somewhere now
@@ -494,7 +494,7 @@ def test_two_processes_that_read_at_once_decode_once_and_read_the_same(data_dir,
     original = decoding.read_images
 
     def slow(paths, side):
-        with (tmp_path / "decoded").open("a") as file:
+        with (tmp_path / "decoded").open("a", encoding="utf-8") as file:
             file.write("once ")
         os.sched_yield()
         signal.sigtimedwait([], 0.3)
@@ -505,7 +505,7 @@ def test_two_processes_that_read_at_once_decode_once_and_read_the_same(data_dir,
         assert celeba.read(data_dir).names == tuple(COLOURS)
 
     assert in_processes(reads, reads, reads) == [0, 0, 0]
-    assert (tmp_path / "decoded").read_text() == "once "
+    assert (tmp_path / "decoded").read_text(encoding="utf-8") == "once "
     with suppress(FileNotFoundError):
         assert not list(decoding.cache_folder().glob("*.part"))
 

@@ -91,16 +91,16 @@ def test_a_gallery_that_is_replaced_or_put_back_is_noticed(root):
     path = root / "digits" / "gallery.json"
     older = path.with_name("older.json")
     shutil.copy2(path, older)
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     n = len(values["labels"])
     assert "cannot be shown" not in words(open_page("interpolate"))
-    path.write_text(json.dumps({name: entries[:50] for name, entries in values.items()}))
+    path.write_text(json.dumps({name: entries[:50] for name, entries in values.items()}), encoding="utf-8")
     app = open_page("interpolate")
     assert not app.exception
     assert "holds codes of another gallery" in words(app)
-    path.write_text(json.dumps({name: entries[::-1] for name, entries in values.items()}))
+    path.write_text(json.dumps({name: entries[::-1] for name, entries in values.items()}), encoding="utf-8")
     assert loading.gallery("digits", root).indices.tolist() == values["indices"][::-1]
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     assert "gallery.json" in open_page("interpolate").error[0].value
     older.replace(path)
     assert len(loading.gallery("digits", root)) == n
@@ -119,7 +119,7 @@ def test_a_gallery_that_is_replaced_or_put_back_is_noticed(root):
     ],
 )
 def test_a_gallery_of_images_that_there_cannot_be_is_refused_with_the_command(root, values):
-    (root / "digits" / "gallery.json").write_text(json.dumps(values))
+    (root / "digits" / "gallery.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(BundleError, match=r"gallery\.json .* --dataset digits --only projections"):
         loading.gallery("digits", root)
 
@@ -171,7 +171,7 @@ def test_a_face_of_the_gallery_that_is_written_anew_is_shown_anew(tmp_path, monk
     names = [f"{i:06d}.png" for i in range(3)]
     folder, index = tmp_path / "celeba" / "img_align_celeba", tmp_path / "celeba" / "gallery.json"
     folder.mkdir(parents=True)
-    index.write_text(json.dumps({"indices": [0, 1, 2], "labels": [0, 0, 0], "names": names}))
+    index.write_text(json.dumps({"indices": [0, 1, 2], "labels": [0, 0, 0], "names": names}), encoding="utf-8")
     for name in names:
         Image.new("RGB", (64, 64), "black").save(folder / name)
     before = loading.gallery("celeba", tmp_path)
@@ -193,15 +193,15 @@ def test_a_face_of_the_gallery_that_is_written_anew_is_shown_anew(tmp_path, monk
 def test_what_is_read_while_files_change_is_never_kept_as_of_their_old_state(tmp_path):
     """The older file comes back untouched, by a rename: what was read in between must not be taken for its content."""
     path, away = tmp_path / "value", tmp_path / "away"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     hindrances = iter([True])
 
     @kept.from_files(lambda name: kept.stamp([name]))
     def value(name):
         if next(hindrances, False):  # it is replaced after it was looked at, before it is read
             path.rename(away)
-            path.write_text("new")
-        return path.read_text()
+            path.write_text("new", encoding="utf-8")
+        return path.read_text(encoding="utf-8")
 
     assert value(str(path)) == "new"
     away.replace(path)
@@ -210,26 +210,26 @@ def test_what_is_read_while_files_change_is_never_kept_as_of_their_old_state(tmp
 
 def test_an_error_of_a_read_between_two_files_is_no_answer(tmp_path):
     path = tmp_path / "value"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     attempts = itertools.count()
 
     @kept.from_files(lambda name: kept.stamp([name]))
     def value(name):
         if next(attempts) == 0:
-            path.write_text("new and longer")
+            path.write_text("new and longer", encoding="utf-8")
             raise BundleError("half of it is old")
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
     assert value(str(path)) == "new and longer"
 
 
 def test_files_that_never_stand_still_give_words(tmp_path):
     path, numbers = tmp_path / "value", itertools.count()
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
 
     @kept.from_files(lambda name: kept.stamp([name]))
     def value(name):
-        path.write_text("x" * next(numbers))
+        path.write_text("x" * next(numbers), encoding="utf-8")
 
     with pytest.raises(BundleError, match="being replaced"):
         value(str(path))

@@ -61,9 +61,9 @@ def contents(folder):
 
 
 def edit_json(path, change):
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     change(values)
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps(values), encoding="utf-8")
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "truncated": halve,
     "garbage": lambda path: path.write_bytes(b"\xff\xfe\x00 no file of ours \x80" * 9),
-    "of another kind": lambda path: path.write_text("[1, 2]\n"),
+    "of another kind": lambda path: path.write_text("[1, 2]\n", encoding="utf-8"),
 }
 
 
@@ -304,7 +304,7 @@ def test_a_config_that_asks_for_more_than_there_is_memory_is_refused_without_ask
 
 
 def test_json_that_is_nested_too_deep_is_refused(bundle):
-    (bundle.folder / "metrics.json").write_text("[" * 100_000)
+    (bundle.folder / "metrics.json").write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(BundleError, match=r"metrics\.json is truncated or not JSON"):
         bundle.metrics()
 
@@ -368,7 +368,7 @@ def test_a_damaged_gallery_is_named_with_the_command_that_mends_it(tmp_path, con
     path = tmp_path / "digits" / "gallery.json"
     path.parent.mkdir()
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with pytest.raises(BundleError, match=r"python train\.py --dataset digits --only projections") as error:
         checkpoints.read_gallery(tmp_path, "digits")
     assert str(path) in str(error.value)
@@ -388,9 +388,9 @@ def test_json_is_sorted_one_field_a_line():
 def test_a_test_curve_is_there_where_it_was_measured(bundle):
     assert bundle.test_curve() == {}
     path = bundle.folder / "history.csv"
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     rows = [f"{line},{value}" for line, value in zip(lines, ("test_psnr", 20.0, 21.0, 22.5), strict=True)]
-    path.write_text("\n".join(rows) + "\n")
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     curve, history = bundle.test_curve(), bundle.history()
     per_epoch = -(-SIZES["train"] // ROSTER["fc-ae"].recipe.batch_size)
     assert curve["steps"] == [per_epoch, 2 * per_epoch, 3 * per_epoch]

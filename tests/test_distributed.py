@@ -109,7 +109,7 @@ sys.exit(code)
 
 def run_program(folder, text, *arguments):
     program = folder / "program.py"
-    program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{text}")
+    program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{text}", encoding="utf-8")
     return torchrun([str(program)], *arguments)
 
 
@@ -174,7 +174,7 @@ def test_a_sharded_roster_is_fitted_whole_with_each_model_in_one_process(several
     for name in NAMES:
         assert losses_of(folder / "sharded", name) == losses_of(roots[1], name)
         assert ended.stdout.count(f"{name}: 2 epochs") == 1
-    with (folder / "sharded" / "digits" / "gallery.json").open() as file:
+    with (folder / "sharded" / "digits" / "gallery.json").open(encoding="utf-8") as file:
         assert "indices" in file.read()
 
 
@@ -252,7 +252,7 @@ processes.stop()
 
 def test_a_process_that_works_is_waited_for_and_one_that_hangs_in_a_step_is_found_out(tmp_path):
     program = tmp_path / "patient.py"
-    program.write_text(PATIENT)
+    program.write_text(PATIENT, encoding="utf-8")
     said = run_program(program).stdout
     assert said.count("waited") == 2
     assert "found out:" in said and any(word in said for word in train.GONE)

@@ -31,10 +31,8 @@ def calls_without_encoding(source, in_tests=False):
         if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
             continue
         owner, _, name = ast.unparse(node.func).rpartition(".")
-        if (owner, name) == ("os", "open"):
-            continue  # a descriptor, which knows no text
-        if name in ("open", "fdopen") and owner != "Image":
-            modes = node.args[:1] if owner not in ("", "io", "os") else node.args[1:2]
+        if name == "open" and owner not in ("Image", "os"):
+            modes = node.args[:1] if owner not in ("", "io") else node.args[1:2]
             modes += [k.value for k in node.keywords if k.arg == "mode"]
             text = not any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes)
         elif name.endswith("TemporaryFile"):

@@ -79,7 +79,7 @@ def test_a_denoiser_stands_beside_classical_filters_that_denoise(figures, digits
 
 def test_stored_metrics_are_never_read(figures, bundles):
     stored = bundles / "digits" / "fc-ae" / "metrics.json"
-    stored.write_text(json.dumps({"mse": 0.0, "psnr": 99.0, "ssim": 1.0}))
+    stored.write_text(json.dumps({"mse": 0.0, "psnr": 99.0, "ssim": 1.0}), encoding="utf-8")
     (bundles / "digits" / "conv-vae" / "metrics.json").unlink()
     code, printed = measure(bundles, "fc-ae", "conv-vae")
     assert code == 0

@@ -337,7 +337,7 @@ def test_a_model_that_is_fitted_already_is_not_fitted_again(digits_copy, capsys)
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_training(tmp_path, capsys):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     assert run("fc-ae", "--checkpoints", str(tmp_path / "file" / "checkpoints")) == 1
     captured = capsys.readouterr()
     assert "bundles cannot be written to" in captured.err

@@ -312,15 +312,22 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(checkpoint
     assert not bundle.state_file.exists()
 
 
+def stop_after_an_epoch(*arguments):
+    write_state = Bundle.write_state
+
+    def write_and_stop(*values):
+        write_state(*values)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bundle, "write_state", write_and_stop)
+        assert run(*arguments, "--only", "fit") == 130
+
+
 def test_a_state_of_another_run_is_not_resumed_and_says_what_differs(digits_copy, capsys):
     before = contents(digits_copy)
-    process = child("fc-ae", "--only", "fit", "--epochs", "100000", "--seed", "3")
+    stop_after_an_epoch("fc-ae", "--epochs", "100000", "--seed", "3")
     state_file = Bundle("digits", "fc-ae", digits_copy).state_file
-    while not state_file.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.communicate(timeout=60)
     assert run("fc-ae", "--only", "fit", "--epochs", "2", "--resume") == 1
     err = capsys.readouterr().err
     assert "recipe.epochs is 100000, not 2" in err and "seed is 3, not 0" in err
@@ -363,13 +370,8 @@ def test_a_model_that_does_not_fit_the_memory_says_what_to_lower_and_the_next_ru
 
 
 def test_a_state_of_another_architecture_is_not_resumed_and_says_what_differs(checkpoints_root, capsys):
-    process = child("conv-ae", "--only", "fit", "--epochs", "100000")
+    stop_after_an_epoch("conv-ae", "--epochs", "100000")
     other, mine = (Bundle("digits", name, checkpoints_root).state_file for name in ("conv-ae", "fc-ae"))
-    while not other.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.communicate(timeout=60)
     other.replace(mine)
     assert run("fc-ae", "--only", "fit", "--resume") == 1
     err = capsys.readouterr().err
@@ -380,12 +382,7 @@ def test_a_state_of_another_architecture_is_not_resumed_and_says_what_differs(ch
 
 def test_a_state_of_another_data_set_is_not_resumed_and_says_what_differs(checkpoints_root, capsys, monkeypatch):
     state_file = Bundle("digits", "fc-ae", checkpoints_root).state_file
-    process = child("fc-ae", "--only", "fit", "--epochs", "100000")
-    while not state_file.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.communicate(timeout=60)
+    stop_after_an_epoch("fc-ae", "--epochs", "100000")
     monkeypatch.setitem(DATASETS, "mnist", dataclasses.replace(DATASETS["digits"], name="mnist"))
     (checkpoints_root / "mnist").mkdir()
     state_file.replace(checkpoints_root / "mnist" / state_file.name)

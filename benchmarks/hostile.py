@@ -115,7 +115,7 @@ class Ground:
     def table(self, name: str, suffix: str) -> str:
         """Write a table as the official archive has it, or as Kaggle does."""
         attributes = name == "list_attr_celeba"
-        columns = celeba.ATTRIBUTES if attributes else ("number",)
+        columns = celeba.ATTRIBUTES if attributes else ("identity" if "identity" in name else "partition",)
         head = [",".join(("image_id", *columns))]
         if suffix == ".txt":
             head = [str(FACES), " ".join(columns)] if attributes else []
@@ -260,7 +260,7 @@ NO_FILES: dict[str, Callable[[Path], Any]] = {
 
 def put(path: Path, data: bytes | str) -> None:
     """Put a file in the place of another, or one of `NO_FILES`."""
-    path.unlink(missing_ok=True)
+    remove(path)
     NO_FILES[data](path) if isinstance(data, str) else path.write_bytes(data)
 
 
@@ -392,9 +392,8 @@ class Tables(Kind):
         try:
             for other, path in paths.items():
                 remove(path)
-                if beside and other != suffix:
-                    path.write_text(self.ground.table(table, other))
-            put(paths[suffix], data)
+                if other == suffix or beside:
+                    put(path, data if other == suffix else self.ground.table(table, other).encode())
             faces = celeba.read(self.ground.faces)
         except celeba.FacesError as error:
             if table not in str(error):

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import random
 import warnings
 import zlib
@@ -204,7 +205,8 @@ def _tensors(tensor: torch.Tensor, rng: random.Random) -> Iterator[tuple[str, to
         yield "with its rows twice", torch.cat([tensor, tensor])
     yield "one number", torch.tensor(3.0)
     yield "one number everywhere", torch.full_like(tensor, 1)
-    for value in (float("nan"), float("inf"), -float("inf"), 1e30) if tensor.is_floating_point() else (-1, 127):
+    floats = (math.nan, math.inf, -math.inf, torch.finfo(tensor.dtype).max) if tensor.is_floating_point() else ()
+    for value in floats or (-1, 127):
         yield f"{value} everywhere", torch.full_like(tensor, value)
         spotted = tensor.clone()
         spotted.view(-1)[rng.randrange(max(1, tensor.numel())) :][:1] = value

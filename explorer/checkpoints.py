@@ -41,6 +41,7 @@ from explorer.models import AutoencoderConfig, ClassifierConfig, Model, ModelCon
 from explorer.training import Epoch, Recipe, State
 
 FORMAT = 1
+MOST_WORDS = 400  # characters of a reason: what is wrong may be a field of a megabyte
 HALF_FROM = 1_000_000  # parameters
 FITTED = ("config.json", "model.safetensors", "history.csv")
 STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
@@ -143,7 +144,9 @@ class Bundle:
             values["recipe"] = parse(Recipe, values["recipe"])
             if (shape := tuple(values["data"]["image_shape"])) != values["architecture"].image_shape:
                 raise ValueError(f"its data have the shape {shape}, its architecture another")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise self._broken("config.json", "fit", f"does not belong here: it lacks or misnames {error}") from error
+        except (AttributeError, TypeError, ValueError) as error:
             raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
         return values
 
@@ -199,12 +202,14 @@ class Bundle:
         text = self._text("history.csv", "fit")
         try:
             rows = list(csv.DictReader(io.StringIO(text)))
-            columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
-            columns["train_loss"], columns["validation_loss"]
-            if not text.endswith("\n") or len(columns["epoch"]) != n_epochs:
-                raise ValueError(f"it does not hold {n_epochs} whole epochs")
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise self._broken("history.csv", "fit", f"is damaged ({error!r})") from error
+            columns = {name: [float(row[name]) for row in rows] for name in (rows or [{}])[0]}
+        except (csv.Error, TypeError, ValueError) as error:
+            reason = "is damaged: not every row holds a number for each column"
+            raise self._broken("history.csv", "fit", reason) from error
+        if not text.endswith("\n") or len(rows) != n_epochs:
+            raise self._broken("history.csv", "fit", f"is damaged: it does not hold {n_epochs} whole epochs")
+        if missing := [name for name in ("epoch", "train_loss", "validation_loss") if name not in columns]:
+            raise self._broken("history.csv", "fit", f"is damaged: it lacks {', '.join(missing)}")
         return columns
 
     @whole
@@ -334,14 +339,10 @@ class Bundle:
             raise self._broken(name, stage, f"cannot be read ({error})") from error
 
     def _json(self, name: str, stage: str) -> dict[str, Any]:
-        text = self._text(name, stage)
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self._broken(name, stage, f"is truncated or not JSON ({error})") from error
-        if not isinstance(values, dict):
-            raise self._broken(name, stage, "holds no JSON object")
-        return values
+            return _parsed(self._text(name, stage))
+        except ValueError as error:
+            raise self._broken(name, stage, str(error)) from error
 
     def _tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
         path = self._path(name, stage)
@@ -351,6 +352,7 @@ class Bundle:
             raise self._broken(name, stage, f"is truncated or not safetensors ({error})") from error
 
     def _broken(self, name: str, stage: str, reason: str) -> BundleError:
+        reason = reason if len(reason) <= MOST_WORDS else f"{reason[:MOST_WORDS]}…"
         return BundleError(f"{self.folder / name} {reason}. Make it anew with: {self.command(stage)}")
 
 
@@ -478,17 +480,42 @@ def read_gallery(root: Path, dataset: str) -> GalleryIndex:
     """
     path = root / dataset / "gallery.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        indices, labels = (torch.tensor(values[k], dtype=torch.long) for k in ("indices", "labels"))
-        names = tuple(values.get("names", ()))
-        if indices.ndim != 1 or indices.shape != labels.shape or not len(indices) or len(names) not in (0, len(labels)):
-            raise ValueError("indices, labels and names differ in length")
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(
-            f"{path} is missing or damaged ({error!r}). Make it anew with: "
-            f"python train.py --dataset {dataset} --only projections"
-        ) from error
-    return GalleryIndex(indices, labels, names)
+        if not path.is_file():
+            raise ValueError("is missing")
+        values = _parsed(path.read_text(encoding="utf-8"))
+        indices, labels, names = (values.get(key, []) for key in ("indices", "labels", "names"))
+        if not (_are(indices, _is_place) and _are(labels, _is_place) and _are(names, _is_name)):
+            raise ValueError("is damaged: indices and labels are whole numbers from 0, names those of files")
+        if not indices or len(labels) != len(indices) or len(names) not in (0, len(indices)):
+            raise ValueError("is damaged: indices, labels and names differ in length")
+    except (OSError, ValueError) as error:
+        reason = str(error) if type(error) is ValueError else f"cannot be read ({error})"
+        again = f"python train.py --dataset {dataset} --only projections"
+        raise BundleError(f"{path} {reason}. Make it anew with: {again}") from error
+    return GalleryIndex(torch.tensor(indices), torch.tensor(labels), tuple(names))
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Read a JSON object; the words of the `ValueError` follow the name of the file."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is truncated or not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError("holds no JSON object")
+    return values
+
+
+def _are(values: object, fitting: Callable[[object], bool]) -> bool:
+    return isinstance(values, list) and all(map(fitting, values))
+
+
+def _is_place(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and value != "" and "/" not in value
 
 
 def _provenance(device: torch.device) -> dict[str, Any]:

@@ -202,6 +202,24 @@ def test_a_history_without_its_end_is_found_out(bundle, lost):
         bundle.history()
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: "", "it does not hold 3 whole epochs"),
+        (lambda text: text.replace("train_loss", "loss"), "it lacks train_loss"),
+        (lambda text: text.replace("0.25", "a quarter"), "not every row holds a number for each column"),
+        (lambda text: text.replace(",0.25\n", "\n"), "not every row holds a number for each column"),
+        (lambda text: text.replace("0.25\n", "0.25,7\n"), "not every row holds a number for each column"),
+        (lambda text: text + "9" * 200_000 + "\n", "not every row holds a number for each column"),
+    ],
+)
+def test_a_history_that_is_no_table_of_numbers_is_refused_in_words(bundle, change, reason):
+    path = bundle.folder / "history.csv"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(BundleError, match=rf"history\.csv is damaged: {reason}\. Make it anew"):
+        bundle.history()
+
+
 def test_weights_that_do_not_fit_the_architecture_are_refused(bundle):
     edit_json(bundle.folder / "config.json", lambda values: values["architecture"].update(code=32))
     with pytest.raises(BundleError, match=r"(?s)model\.safetensors does not fit config\.json: .*size mismatch"):
@@ -303,6 +321,13 @@ def test_a_config_that_asks_for_more_than_there_is_memory_is_refused_without_ask
         bundle.load()
 
 
+def test_what_is_wrong_is_said_in_a_few_words_however_long_it_is(bundle):
+    edit_json(bundle.folder / "config.json", lambda values: values.update(format="a" * 100_000))
+    with pytest.raises(BundleError, match=r"config\.json does not belong here: it describes format aaa") as error:
+        bundle.config()
+    assert len(str(error.value)) < 1000
+
+
 def test_json_that_is_nested_too_deep_is_refused(bundle):
     (bundle.folder / "metrics.json").write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(BundleError, match=r"metrics\.json is truncated or not JSON"):
@@ -362,6 +387,15 @@ def test_a_gallery_comes_back_equal_and_is_written_once(tmp_path, names):
         '{"indices": [1, 2], "labels": [1, 1], "names": ["a.jpg"]}',
         '{"indices": ["a"], "labels": [1]}',
         '{"indices": [[1]], "labels": [[1]]}',
+        '{"indices": [Infinity], "labels": [1]}',
+        '{"indices": [0.5], "labels": [1]}',
+        '{"indices": [-1], "labels": [1]}',
+        '{"indices": [1000000000000], "labels": [1]}',
+        f'{{"indices": [{"9" * 5000}], "labels": [1]}}',
+        f'{{"indices": {"[" * 100_000}',
+        '{"indices": [1], "labels": [1], "names": [7]}',
+        '{"indices": [1], "labels": [1], "names": ["/etc/passwd"]}',
+        '{"indices": [1], "labels": [1], "names": ["\\ud800.jpg"]}',
     ],
 )
 def test_a_damaged_gallery_is_named_with_the_command_that_mends_it(tmp_path, content):
@@ -372,6 +406,14 @@ def test_a_damaged_gallery_is_named_with_the_command_that_mends_it(tmp_path, con
     with pytest.raises(BundleError, match=r"python train\.py --dataset digits --only projections") as error:
         checkpoints.read_gallery(tmp_path, "digits")
     assert str(path) in str(error.value)
+    assert "Error" not in str(error.value)
+
+
+def test_a_gallery_that_is_no_file_is_not_waited_for(tmp_path):
+    (tmp_path / "digits").mkdir()
+    os.mkfifo(tmp_path / "digits" / "gallery.json")
+    with pytest.raises(BundleError, match=r"gallery\.json is missing"):
+        checkpoints.read_gallery(tmp_path, "digits")
 
 
 def test_the_folder_of_bundles_is_the_argument_then_the_variable_then_ours(checkpoints_root, monkeypatch):

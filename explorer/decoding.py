@@ -6,6 +6,7 @@ Pillow needs to hold the picture as it is stored.
 """
 
 import io
+import logging
 import math
 import re
 import struct
@@ -86,12 +87,10 @@ def read_picture(
                 return _decoded(file, most_pixels)
             except (ImageError, Image.DecompressionBombError):
                 raise
-            except Image.UnidentifiedImageError:
-                numbers = _uncompressed_tiff(file, most_pixels)
-                if numbers is not None:
+            except Exception as error:  # unknown numbers, or only what is written beside the pixels is damaged
+                unknown = isinstance(error, Image.UnidentifiedImageError)
+                if unknown and (numbers := _uncompressed_tiff(file, most_pixels)):
                     return _described(*_scaled(numbers), numbers.size)
-                raise
-            except Exception:  # perhaps it is only what is written beside the pixels that is damaged
                 file.seek(0)
                 return _decoded(io.BytesIO(_without_metadata(file.read())), most_pixels)
     except ImageError:
@@ -442,6 +441,7 @@ def _uncompressed_tiff(file: BinaryIO, most_pixels: int | None) -> _Numbers | No
         return None
     import tifffile  # takes its time, and is seldom needed
 
+    logging.getLogger("tifffile").disabled = True  # it writes down what is wrong with each tag
     file.seek(0)
     try:
         with tifffile.TiffFile(file) as document:
@@ -470,7 +470,9 @@ def _without_metadata(data: bytes) -> bytes:
         return PNG + b"".join(data[start:end] for name, start, end in _chunks(data) if name in PNG_PIXELS)
     if data.startswith(JPEG):
         return JPEG + b"".join(data[start:end] for mark, start, end in _segments(data) if mark not in JPEG_METADATA)
-    return data.replace(b"Exif\0\0", b"Nope\0\0", 4).replace(b"EXIF", b"NOPE", 1)
+    if data[4:8] == b"ftyp":  # AVIF, HEIC: an item of an unknown type is passed over
+        return re.sub(rb"(infe.{8})Exif", rb"\1none", data, flags=re.DOTALL)
+    return data.replace(b"EXIF", b"NONE", 1)  # WebP: so is a chunk
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

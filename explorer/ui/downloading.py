@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from explorer.datasets import DATASETS, DataError, Dataset, data_folder
+from explorer.ui.text import as_text
 
 _pool = ThreadPoolExecutor(len(DATASETS), "download")
 _jobs: dict[tuple[str, Path], Future[None]] = {}
@@ -36,7 +37,7 @@ def download(dataset: Dataset) -> None:
     try:
         fetching.result()
     except DataError as error:
-        st.error(str(error), icon=":material/cloud_off:")
+        st.error(as_text(str(error)), icon=":material/cloud_off:")
         return
     st.rerun()
 

@@ -18,6 +18,7 @@ from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import address, loading
 from explorer.ui.downloading import download
 from explorer.ui.opening import Opened, opened
+from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
 SHARED = ("dataset", "models", "model", "pick")
@@ -197,7 +198,7 @@ def begin(key: str) -> View:
     try:
         gallery = loading.gallery(dataset.name, root)
     except BundleError as error:
-        st.error(str(error))
+        st.error(as_text(str(error)))
         st.stop()
     if gallery.notice:
         stand_in_notice(dataset, gallery)
@@ -274,7 +275,7 @@ def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
         shown, _, missing = gallery.notice.partition("\n\n")
         text.markdown(f":material/image_not_supported: **Stand-ins.** {shown}")
         with text.expander("How to see the originals"):
-            st.markdown(missing)
+            st.markdown(as_text(missing))
         label = f"Download originals ({dataset.megabytes} MB)"
         if dataset.fetch and button.button(label, key="download", width="stretch"):
             download(dataset)
@@ -285,7 +286,7 @@ def usable(view: View, names: list[str]) -> list[str]:
     good = []
     for name in names:
         if problem := view.bundle(name).problem:
-            st.warning(f"**{ROSTER[name].title}** cannot be shown. {problem}", icon=":material/broken_image:")
+            st.warning(f"**{ROSTER[name].title}** cannot be shown. {as_text(problem)}", icon=":material/broken_image:")
         else:
             good.append(name)
     return good

@@ -1,17 +1,21 @@
 """Controls that several pages share; each is bound to the address and returns plain values."""
 
+from pathlib import PurePath
+
 import numpy as np
 import streamlit as st
+from PIL import Image
 
-from explorer.images import ImageError, fit_picture, middle_square, read_picture
+from explorer.decoding import extensions
+from explorer.images import MAX_UPLOAD_BYTES, ImageError, fit_picture, middle_square, read_picture
 from explorer.roster import ROSTER
 from explorer.ui import address
 from explorer.ui.components import crop_square, picker
 from explorer.ui.frame import BOUND, View, carry, usable
 from explorer.ui.loading import Gallery
 from explorer.ui.pictures import data_uri
+from explorer.ui.text import as_text
 
-UPLOAD_TYPES = ["png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp"]
 THUMBNAILS = 100
 EYES = ((0.37, 0.51), (0.62, 0.51))  # where they lie in every image of the aligned faces, in shares of its side
 
@@ -92,25 +96,37 @@ def own_picture(view: View) -> np.ndarray | None:
     A photo for a colour model is cropped by hand; a picture for a grey one is fitted whole.
     """
     left, right = st.columns([3, 1], vertical_alignment="center")
-    file = left.file_uploader("A picture of your own", type=UPLOAD_TYPES, max_upload_size=10)
+    file = left.file_uploader("A picture of your own", type=extensions(), max_upload_size=MAX_UPLOAD_BYTES // 2**20)
     is_photo = view.dataset.image_shape[0] == 3
     invert = not is_photo and right.toggle(
         "Invert (dark object on light ground)", value=True, key="invert", **BOUND
     )  # fmt: skip
     st.session_state["upload_options"] = f", invert={invert}"
     if file is None:
+        st.session_state.pop("upload", None)
         st.info(f"Upload {'a photo of a face' if is_photo else 'a picture: one garment on an even background'}.")
         return None
-    try:
-        picture = read_picture(file.getvalue())
-    except ImageError as error:
-        st.error(f"{file.name}: {error}")
+    if st.session_state.get("upload", (None,))[0] != file.file_id:
+        st.session_state["upload"] = (file.file_id, *_read(file.getvalue()))
+    _, picture, problem = st.session_state["upload"]
+    if picture is None:
+        st.error(f"{as_text(PurePath(file.name).name)}: {problem}")
         return None
+    for note in picture.info["notes"]:
+        st.caption(as_text(note))
     crop = None
     if is_photo:
         crop = crop_square(picture, middle_square(picture), view.dataset.image_shape, EYES, key=f"crop-{file.file_id}")
         st.session_state["upload_options"] = f", crop={crop}"
     return fit_picture(picture, view.dataset.image_shape, invert, crop)[None]
+
+
+def _read(data: bytes) -> tuple[Image.Image | None, str]:
+    """Read an upload: the picture, which is small, or what is wrong with it."""
+    try:
+        return read_picture(data), ""
+    except ImageError as error:
+        return None, str(error)
 
 
 def own_python(view: View) -> str:

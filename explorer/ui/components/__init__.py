@@ -14,7 +14,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.components.v2.types import ComponentRenderer
 
-from explorer.images import grid
+from explorer.images import grid, whole_size
 from explorer.ui.pictures import data_uri, jpeg_uri
 
 _HERE = Path(__file__).parent
@@ -121,18 +121,19 @@ def crop_square(
     eyes: Sequence[tuple[float, float]],
     key: str,
 ) -> tuple[int, int, int]:
-    """Show a photo with a square to move and size, and return its left, top and side in pixels.
+    """Show a photo with a square to move and size, and return its left, top and side in pixels of the whole photo.
 
     start: the square at first. image: shape `(C, H, W)` of what is cut out. eyes: guides in the square, in shares
     of its side.
     """
+    width, height = whole_size(photo)
     shown = photo.copy()
     shown.thumbnail((800, 800))
     data = {
-        "photo": jpeg_uri(shown), "width": photo.width, "height": photo.height, "crop": start, "image": image,
+        "photo": jpeg_uri(shown), "width": width, "height": height, "crop": start, "image": image,
         "eyes": eyes,
     }  # fmt: skip
     chosen = _crop(data=data, key=key, on_crop_change=lambda: None).crop or start
     left, top, side = (int(value) for value in chosen)
-    side = min(max(side, 1), *photo.size)
-    return min(max(left, 0), photo.width - side), min(max(top, 0), photo.height - side), side
+    side = min(max(side, 1), width, height)
+    return min(max(left, 0), width - side), min(max(top, 0), height - side), side

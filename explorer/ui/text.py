@@ -1,0 +1,13 @@
+"""Words from outside (names of files, what went wrong with them) in places where Streamlit expects Markdown."""
+
+import re
+
+MARKUP = re.compile(r"[\\`*\[\]<>~$|#]|(?<!\w)_|_(?!\w)|:(?=[^\s/])")  # an underscore inside of a word is none
+LINKS = re.compile(r"(?<=www)(?=\.)|(?=@)", re.IGNORECASE)  # addresses that Markdown finds by itself
+WORD_JOINER = "\N{WORD JOINER}"  # without width, and no part of an address
+
+
+def as_text(words: str) -> str:
+    """Escape words so that Markdown shows them as they are, in one paragraph; only `https://` stays a link."""
+    joined = LINKS.sub(WORD_JOINER, " ".join(words.split()))
+    return MARKUP.sub(lambda found: "\\" + found[0], joined)

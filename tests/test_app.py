@@ -14,6 +14,8 @@ from explorer import layers, mnist
 from explorer.celeba import ATTRIBUTES
 from explorer.checkpoints import STAGES, Bundle
 from explorer.datasets import DATASETS
+from explorer.images import read_picture
+from explorer.ui import widgets
 from explorer.ui.frame import PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -217,6 +219,24 @@ def test_an_upload_that_is_no_picture_is_refused_in_words(bundles):
     app = upload(b"these are not pixels")
     assert not app.exception
     assert "mine.png: This is not a picture" in app.error[0].value
+
+
+def test_the_name_of_an_upload_is_text_and_a_file_is_what_its_first_bytes_say(bundles):
+    app = upload(b"%PDF-1.7", "**x** [a](b).png")
+    assert app.error[0].value.startswith(r"\*\*x\*\* \[a\](b).png: This is not a picture that can be read but a PDF")
+
+
+def test_an_upload_is_decoded_once_and_what_was_made_up_is_said(bundles, monkeypatch):
+    reads = []
+    monkeypatch.setattr(widgets, "read_picture", lambda data: reads.append(data) or read_picture(data))
+    buffer = io.BytesIO()
+    Image.fromarray(np.linspace(0, 4095, 784).reshape(28, 28).astype(np.uint16)).save(buffer, "PNG")
+    app = upload(buffer.getvalue(), "mine.JFIF")
+    app.toggle(key="errors").set_value(True).run()
+    assert "taken for 12 bits: 4,095 is shown white" in words(app)
+    assert len(reads) == 1
+    app.file_uploader[0].upload("next.png", picture(), "image/png").run()
+    assert len(reads) == 2
 
 
 @pytest.mark.parametrize(("key", "words_there"), [("latent_plane", "on the server"), ("draw", "cannot follow")])

@@ -10,6 +10,7 @@ from PIL import Image
 from explorer.checkpoints import Bundle
 from explorer.ui import components, generating
 from explorer.ui.generating import Row, Settings
+from explorer.ui.opening import opened
 from tests.test_app import open_page, words
 
 
@@ -129,10 +130,14 @@ def test_the_downloaded_picture_has_the_rows_under_each_other(rows):
 
 def test_a_model_fitted_anew_is_sampled_anew(bundles):
     bundle = Bundle("digits", "fc-ae", bundles)
-    before = generating.fitted(bundle, "mixture", 3)
-    assert generating.fitted(bundle, "mixture", 3) is before
+
+    def fitted():
+        return generating.fitted(opened(bundle, 360), "mixture", 3)
+
+    before = fitted()
+    assert fitted() is before
     (bundle.folder / "history.csv").touch()
-    assert generating.fitted(bundle, "mixture", 3) is not before
+    assert fitted() is not before
 
 
 def test_a_variational_model_is_held_against_its_prior_below_the_map(tmp_path, monkeypatch):

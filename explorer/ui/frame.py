@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
@@ -177,7 +178,7 @@ def begin(key: str) -> View:
     st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     if (understood := address.understood()) is not None:
-        st.switch_page(page.file, query_params=understood)
+        begin_anew(page, understood)
     root = root_folder()
     st.session_state["arrived"] = st.session_state.get("page") != key
     st.session_state["page"] = key
@@ -203,6 +204,16 @@ def begin(key: str) -> View:
     if gallery.notice:
         stand_in_notice(dataset, gallery)
     return View(dataset, root, gallery)
+
+
+def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
+    """Run a page with another address, or offer to where Streamlit does not let it be changed."""
+    try:
+        st.switch_page(page.file, query_params=params)
+    except StreamlitAPIException:  # a visitor went back to this address from one whose controls are there already
+        st.info("This address holds a value that no control can take.")
+        st.page_link(page.file, label="Open the page without it", icon=page.icon, query_params=params)
+        st.stop()
 
 
 def carry(key: str, options: list[str], default: str | list[str]) -> None:

@@ -245,7 +245,7 @@ def test_the_python_beside_an_edited_face_makes_it(without_data, monkeypatch, tm
     faces, found, fitted, fit = Pages(monkeypatch, "celeba"), [], {}, attributes.fit_directions
 
     def fit_once(*arguments, **options):  # as the cache does for the page, and for the Python beside it, too
-        key = repr([getattr(a, "tobytes", a.__repr__)() for a in (*arguments, options)])
+        key = tuple(a.tobytes() if isinstance(a, np.ndarray) else repr(a) for a in (*arguments, options))
         return fitted[key] if key in fitted else fitted.setdefault(key, fit(*arguments, **options))
 
     monkeypatch.setattr(attributes, "fit_directions", fit_once)

@@ -68,15 +68,18 @@ class ImageSet:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def places(self, names: Sequence[str]) -> torch.Tensor:
-        """Find images by file name: int64 `(len(names),)`.
+        """Find images by file name, whatever the endings: int64 `(len(names),)`.
 
         Raises:
-            DataError: one is not there.
+            DataError: one is not there, or several are that differ in their endings.
         """
-        places = {name: i for i, name in enumerate(self.names)}
-        if missing := [name for name in names if name not in places]:
+        try:
+            places = celeba.match(names, self.names)
+        except celeba.Unclear as error:
+            raise DataError(f"Which image is meant? {error}.") from error
+        if missing := [name for name, place in zip(names, places, strict=True) if place < 0]:
             raise DataError(f"{len(missing):,} of {len(names):,} images are not there, {missing[0]} among them.")
-        return torch.tensor([places[name] for name in names])
+        return torch.from_numpy(places)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from contextlib import suppress
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from explorer import celeba
-from explorer.celeba import ATTRIBUTES, UNKNOWN, FacesError, decoding
+from explorer.celeba import ATTRIBUTES, UNKNOWN, FacesError
+from explorer.celeba import cache as kept
 from explorer.datasets import DATASETS, SPLITS, DataError
+from explorer.images import ImageError
 
 COLOURS = {"000001.jpg": (200, 30, 30), "000002.jpg": (30, 200, 30), "000003.jpg": (30, 30, 200), "b.png": (9, 9, 9)}
 
@@ -330,7 +332,7 @@ def test_what_is_no_picture_is_named_skipped_and_counted(data_dir, monkeypatch):
     faces = celeba.read(data_dir)
     assert faces.names == tuple(COLOURS)
     assert faces.notes[0].startswith("5 images were skipped: a.jpg (a link to nothing), c.jpg (")
-    skipped = json.loads(next(decoding.cache_folder().glob("*.json")).read_text(encoding="utf-8"))["skipped"]
+    skipped = json.loads(next(kept.cache_folder().glob("*.json")).read_text(encoding="utf-8"))["skipped"]
     assert [skipped["d.jpg"], skipped["e.jpg"]] == ["no file", "no file"]
     assert "picture" in skipped["f.jpg"]
     shutil.copy(images / "b.png", images / "gone.jpg")  # the link leads somewhere now
@@ -380,8 +382,8 @@ def test_file_names_of_any_bytes_are_read_and_said(tmp_path):
 @pytest.fixture
 def decodings(monkeypatch):
     """The pictures that were decoded since."""
-    pictures, original = [], decoding.square
-    monkeypatch.setattr(decoding, "square", lambda picture, side: pictures.append(picture) or original(picture, side))
+    pictures, original = [], kept.square
+    monkeypatch.setattr(kept, "square", lambda picture, side: pictures.append(picture) or original(picture, side))
     return pictures
 
 
@@ -417,9 +419,25 @@ def test_an_image_that_is_mended_with_its_size_and_date_is_read_anew(data_dir):
     assert "000002.jpg" in celeba.read(data_dir).names
 
 
+def test_an_image_that_only_lacked_a_reader_or_memory_is_read_by_the_next_run(data_dir, decodings, monkeypatch):
+    original = kept.read_picture
+
+    def without_png(path, **options):
+        if path.suffix == ".png":
+            raise ImageError("PNG needs a reader. Install one.")
+        return original(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "read_picture", without_png)
+        for _ in range(2):
+            assert celeba.read(data_dir).notes[0] == "1 images were skipped: b.png (PNG needs a reader)."
+        assert len(decodings) == 3
+    assert "b.png" in celeba.read(data_dir).names
+
+
 def test_a_cache_that_does_not_fit_the_disk_says_so_and_leaves_nothing(data_dir, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(decoding.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
+        patch.setattr(kept.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
         with pytest.raises(FacesError, match=r"No space left .*cannot take the 0 MB of decoded faces\. Free some room"):
             celeba.read(data_dir)
     assert list(cache.glob("celeba-*")) == []
@@ -429,7 +447,7 @@ def test_a_cache_that_does_not_fit_the_disk_says_so_and_leaves_nothing(data_dir,
             yield np.zeros((3, 64, 64), np.uint8), ""
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(decoding, "read_images", failing)
+        monkeypatch.setattr(kept, "read_images", failing)
         with pytest.raises(FacesError, match=f"{os.strerror(number)}: {cache} {words}.*EXPLORER_CACHE"):
             celeba.read(data_dir)
         assert list(cache.glob("celeba-*")) == []
@@ -452,12 +470,12 @@ def test_a_cache_that_cannot_be_a_folder_is_told_as_that(data_dir, cache, monkey
 def test_the_cache_folder_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EXPLORER_CACHE", "~/my cache")
-    assert decoding.cache_folder() == tmp_path / "my cache"
+    assert kept.cache_folder() == tmp_path / "my cache"
     monkeypatch.delenv("EXPLORER_CACHE")
-    assert decoding.cache_folder() == tmp_path / ".cache" / "latent-space-explorer"
+    assert kept.cache_folder() == tmp_path / ".cache" / "latent-space-explorer"
     monkeypatch.setenv("EXPLORER_CACHE", "~nobody-of-this-name/x")
     with pytest.raises(FacesError, match="EXPLORER_CACHE"):
-        decoding.cache_folder()
+        kept.cache_folder()
 
 
 def in_processes(*targets):
@@ -477,7 +495,7 @@ def test_what_a_run_leaves_that_was_killed_while_it_decoded_is_cleaned_up_by_the
             yield np.zeros((3, 64, 64), np.uint8), ""
             os.kill(os.getpid(), signal.SIGKILL)
 
-        decoding.read_images = one
+        kept.read_images = one
         celeba.read(data_dir)
 
     assert in_processes(killed) == [-signal.SIGKILL]
@@ -491,23 +509,21 @@ def test_what_a_run_leaves_that_was_killed_while_it_decoded_is_cleaned_up_by_the
 
 
 def test_two_processes_that_read_at_once_decode_once_and_read_the_same(data_dir, tmp_path):
-    original = decoding.read_images
+    original = kept.read_images
 
     def slow(paths, side):
         with (tmp_path / "decoded").open("a", encoding="utf-8") as file:
             file.write("once ")
-        os.sched_yield()
-        signal.sigtimedwait([], 0.3)
+        time.sleep(0.3)
         yield from original(paths, side)
 
     def reads():
-        decoding.read_images = slow
+        kept.read_images = slow
         assert celeba.read(data_dir).names == tuple(COLOURS)
 
     assert in_processes(reads, reads, reads) == [0, 0, 0]
     assert (tmp_path / "decoded").read_text(encoding="utf-8") == "once "
-    with suppress(FileNotFoundError):
-        assert not list(decoding.cache_folder().glob("*.part"))
+    assert not list(kept.cache_folder().glob("*.part"))
 
 
 def test_one_face_or_three_are_read_or_refused_in_words_by_each_split(tmp_path):

@@ -21,11 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from explorer.celeba import tables
-from explorer.celeba.decoding import decoded, read_images, reasons, square
+from explorer.celeba.cache import decoded, read_images, reasons, square
 from explorer.celeba.folder import FOLDER, FacesError, Unclear, listed, look, match, stem
 from explorer.celeba.tables import ATTRIBUTES, UNKNOWN, Table
 
-__all__ = ["ATTRIBUTES", "FOLDER", "SIDE", "UNKNOWN", "Faces", "FacesError", "find_images", "pick", "read", "square"]
+__all__ = [
+    "ATTRIBUTES", "FOLDER", "SIDE", "UNKNOWN", "Faces", "FacesError", "Unclear", "find_images", "match", "pick",
+    "read", "square",
+]  # fmt: skip
 
 SIDE = 64
 BOUNDS = (0.8, 0.9)  # training below, then validation, test above, where no partition file says

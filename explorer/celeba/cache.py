@@ -99,7 +99,12 @@ def decoded(room: Path, names: Sequence[str], side: int) -> Decoded:
     folder, state = cache_folder(), _state(room, names)
     source = hashlib.sha256(os.fsencode(os.path.realpath(room))).hexdigest()
     pixels = folder / f"celeba-{side}-{source[:12]}-{state[:16]}.uint8"
-    found = _known(pixels, side) or _make(room, names, side, pixels)
+    found = _known(pixels, side)
+    if found and any(image is not None for image, _ in read_images([room / name for name in found.skipped], side)):
+        with suppress(OSError):  # the file is the same, but there was no memory or no reader of its format
+            pixels.with_suffix(".json").unlink()
+        found = None
+    found = found or _make(room, names, side, pixels)
     if not found.names:
         raise FacesError(f"none of the {len(names):,} images in {room} can be read: {reasons(found.skipped)}.")
     return found

@@ -99,7 +99,7 @@ class Ground:
         for name in self.tables["list_eval_partition"]:
             Image.fromarray(rng.integers(0, 256, (5, 4, 3), np.uint8)).resize((178, 218)).save(folder / name)
         for table in self.tables:
-            (folder.parent / f"{table}.txt").write_text(self.table(table, ".txt"))
+            (folder.parent / f"{table}.txt").write_text(self.table(table, ".txt"), encoding="utf-8")
         return data
 
     @cached_property
@@ -501,7 +501,7 @@ class Kills(Kind):
 
     def _read(self, parent: int) -> int:
         """Write down each refusal and other error, until the process that began this is gone."""
-        with self.seen.open("a", buffering=1) as file:
+        with self.seen.open("a", buffering=1, encoding="utf-8") as file:
             while os.getppid() == parent:
                 for words in self._refusals():
                     print(words, file=file)
@@ -541,7 +541,7 @@ class Kills(Kind):
         if code := wait(run_apart(ways[way], *more), seconds):
             raise Fault(f"ended by itself with exit code {code}")
         refusals = self._refusals()
-        seen, _ = self.seen.read_text(), self.seen.write_text("")
+        seen, _ = self.seen.read_text(encoding="utf-8"), self.seen.write_text("", encoding="utf-8")
         if refusals or seen:
             found = (refusals or ["whole"])[0], (seen.splitlines() or ["whole"])[0]
             raise Fault(f"after the kill: {found[0]}; who read meanwhile: {found[1]}")

@@ -215,7 +215,7 @@ def test_a_history_without_its_end_is_found_out(bundle, lost):
 )
 def test_a_history_that_is_no_table_of_numbers_is_refused_in_words(bundle, change, reason):
     path = bundle.folder / "history.csv"
-    path.write_text(change(path.read_text()))
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(BundleError, match=rf"history\.csv is damaged: {reason}\. Make it anew"):
         bundle.history()
 

@@ -65,7 +65,7 @@ def test_a_fault_that_is_there_is_found_and_its_input_kept(monkeypatch, tmp_path
     assert words in line["faults"][0]["fault"]
     [folder] = tmp_path.iterdir()
     assert {path.name for path in folder.iterdir()} == {"how.txt", "upload"}
-    assert words in (folder / "how.txt").read_text()
+    assert words in (folder / "how.txt").read_text(encoding="utf-8")
 
 
 def test_what_comes_after_a_process_that_died_is_tried_in_another(monkeypatch):

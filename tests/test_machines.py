@@ -32,9 +32,9 @@ def calls_without_encoding(source, in_tests=False):
             continue
         owner, _, name = ast.unparse(node.func).rpartition(".")
         if name == "open" and owner not in ("Image", "os"):
-            modes = node.args[:1] if owner not in ("", "io") else node.args[1:2]
-            modes += [k.value for k in node.keywords if k.arg == "mode"]
-            text = not any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes)
+            modes = node.args[1:2] if owner in ("", "io") else node.args[:1]
+            modes += [k.value for k in node.keywords if k.arg == "mode"]  # more than files can be opened
+            text = all(isinstance(m, ast.Constant) and re.fullmatch("[rwaxt+]+", str(m.value)) for m in modes)
         elif name.endswith("TemporaryFile"):
             text = any("w" in ast.unparse(a) and "b" not in ast.unparse(a) for a in [*node.args, *node.keywords])
         elif owner == "subprocess":
@@ -59,7 +59,15 @@ def test_a_file_without_encoding_would_be_found():
         "p.write_text('b')",
         "subprocess.run([], text=True)",
     ]
-    fine = ["p.open('rb')", "open(p, 'wb')", "p.read_text(encoding='utf-8')", "Image.open(p)", "f(text=True)"]
+    fine = [
+        "p.open('rb')",
+        "pages.open('map')",
+        "pages.open(key, 3)",
+        "open(p, 'wb')",
+        "p.read_text(encoding='utf-8')",
+        "Image.open(p)",
+        "f(text=True)",
+    ]
     assert [call for _, call in calls_without_encoding("\n".join([*lines, *fine]))] == lines
 
 

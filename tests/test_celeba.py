@@ -15,7 +15,7 @@ from explorer import celeba
 from explorer.celeba import ATTRIBUTES, UNKNOWN, FacesError
 from explorer.celeba import cache as kept
 from explorer.datasets import DATASETS, SPLITS, DataError
-from explorer.images import ImageError
+from explorer.decoding import ImageError, extensions
 
 COLOURS = {"000001.jpg": (200, 30, 30), "000002.jpg": (30, 200, 30), "000003.jpg": (30, 30, 200), "b.png": (9, 9, 9)}
 
@@ -263,6 +263,10 @@ def test_sixteen_bits_are_scaled_and_transparency_is_laid_on_white_as_in_uploads
     assert np.abs(face[0] - ramp / 257).max() <= 1
     (tmp_path / "celeba" / "img_align_celeba" / "deep.png").unlink()
     assert one_face(tmp_path, "clear.png", Image.new("RGBA", (9, 9), (200, 0, 0, 0))).min() == 255
+
+
+def test_whatever_the_reader_reads_is_looked_for():
+    assert {f".{ending}" for ending in extensions()} <= set(celeba.folder.ENDINGS)
 
 
 def test_a_face_of_one_pixel_is_read(tmp_path):

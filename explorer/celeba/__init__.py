@@ -6,10 +6,10 @@
                   identity_CelebA.txt or .csv        one number per person
 
 or the folders Img, Eval and Anno of the official drive. Any subset of the images will do, of any kind that
-`images.read_picture` reads, and every table may be missing or cover only some of them; one that is there is read, or an
-error says what is wrong with it. The images are decoded once, in parallel, into one file of bytes in the cache folder
-(EXPLORER_CACHE, else ~/.cache/latent-space-explorer), which is made anew when a file of the source was added, removed
-or changed.
+`decoding.read_picture` reads, and every table may be missing or cover only some of them; one that is there is read,
+or an error says what is wrong with it. The images are decoded once, in parallel, into one file of bytes in the cache
+folder (EXPLORER_CACHE, else ~/.cache/latent-space-explorer), which is made anew when a file of the source was added,
+removed or changed.
 """
 
 import hashlib

@@ -22,11 +22,11 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from explorer.celeba.folder import FacesError, listed
-from explorer.images import ImageError, read_picture
+from explorer.decoding import ImageError, read_picture
 
 CROP, ALIGNED = 148, (178, 218)  # the usual crop: the face without most of the background
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million, what Pillow takes for a picture rather than a bomb
-VERSION = 2  # to be raised when the same file gives other pixels
+VERSION = 3  # to be raised when the same file gives other pixels
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def read_images(paths: Sequence[Path], side: int) -> Iterator[tuple[np.ndarray |
         except OSError as error:
             return None, error.strerror
         except ImageError as error:
-            cause = error.__cause__  # of a file that is not readable the reason counts
-            return None, getattr(cause, "strerror", None) or str(error).partition(". ")[0]
+            return None, str(error).partition(". ")[0].rstrip(".")  # what is wrong; what to do is for uploads
 
     block = 1024  # so that results do not pile up behind a slow disk
     with ThreadPoolExecutor(os.cpu_count()) as pool:

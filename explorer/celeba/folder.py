@@ -13,8 +13,9 @@ FOLDER = "celeba"
 IMAGES = "img_align_celeba"
 ROOMS = {FOLDER, "archive", "img", "anno", "eval", IMAGES, f"{IMAGES}_png"}  # where images and tables lie
 TABLES = ("list_eval_partition", "list_attr_celeba", "identity_celeba")  # how their names begin, in lower case
-ENDINGS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+ENDINGS = (  # of pictures, whether or not they can be read here
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm",
+    ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jp2", ".jxl",
 )  # fmt: skip
 
 

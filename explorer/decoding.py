@@ -25,14 +25,15 @@ from explorer.signatures import READABLE, refusal
 
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 MAX_UPLOAD_PIXELS = 25_000_000
-KEPT_PIXELS = 2_000_000  # a third of a phone's photo, still several times what the widest model sees
+KEPT_PIXELS = 4_000_000  # a quarter of a phone's photo: cut out, its eyes still fill what a model sees
 BAND_PIXELS = 1_000_000  # are widened at a time
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "HEIF")
 COSTLY = {"WebP": 2, "AVIF": 2, "16-bit colours": 2}  # of which a pixel takes twice the memory while it is decoded
 MOST_PROFILE = 4 * 1024 * 1024  # of bytes; those of printers have 2
 DEPTHS = (1, 2, 4, 8, 10, 12, 14, 16)  # bits that sensors and tools count in
 ORIENTATION, PHOTOMETRIC, BITS, SAMPLE_FORMAT, PLANAR = 274, 262, 258, 339, 284  # tags of TIFF and EXIF
-MOST_SAMPLE, MOST_SAMPLE_OF_ANY_KIND = 281, 341
+SAMPLE_RANGES = ((340, 341), (280, 281))  # SMinSampleValue and SMaxSampleValue; those of unsigned numbers
+WIDEST = 65535.0
 PNG, JPEG, START_OF_SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", 0xDA
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"sBIT", b"IDAT", b"IEND"}
 PNG_HEADER = 1 << 20  # of bytes, in which a chunk before the pixels is looked for
@@ -92,7 +93,11 @@ def read_picture(
                 if unknown and (numbers := _uncompressed_tiff(file, most_pixels)):
                     return _described(*_scaled(numbers), numbers.size)
                 file.seek(0)
-                return _decoded(io.BytesIO(_without_metadata(file.read())), most_pixels)
+                data = file.read()
+                bare = _without_metadata(data)
+                if bare == data:
+                    raise
+                return _decoded(io.BytesIO(bare), most_pixels)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -139,8 +144,8 @@ def _decoded(file: BinaryIO, most_pixels: int | None) -> Image.Image:
             flat, notes = _in_bands(picture.size, lambda box: _opaque(picture.crop(box))), []
         flat = _srgb(flat, picture.info.get("icc_profile"))
         orientation = _orientation(picture.info)
-        if picture.format == "TIFF" and picture.size != whole:  # which Pillow turns by itself
-            whole = picture.size
+        if picture.format == "TIFF":  # which Pillow turns by itself
+            orientation, whole = 1, picture.size
     if orientation in TURNS:
         flat = flat.transpose(TURNS[orientation])
         whole = whole[::-1] if orientation in SIDEWAYS else whole
@@ -248,15 +253,15 @@ class _Numbers:
     """A picture of numbers wider than a byte.
 
     size: width and height. box: gives the numbers `(h, w, S)` of a box; S samples: grey or three colours, and perhaps
-    opacity. white: the number that the header says is white. is_negative: the smallest is white. clear: the numbers
-    `(S,)` of what is transparent.
+    opacity. said: the numbers that the header says are black and white. is_negative: the smallest is white. clear:
+    the number that is transparent.
     """
 
     size: tuple[int, int]
     box: Callable[[tuple[int, int, int, int]], np.ndarray]
-    white: float | None = None
+    said: tuple[float, float] | None = None
     is_negative: bool = False
-    clear: np.ndarray | None = None
+    clear: int | None = None
 
 
 def _numbers(picture: Image.Image, file: BinaryIO, tile: list, most_pixels: int | None) -> _Numbers | None:
@@ -272,7 +277,7 @@ def _numbers(picture: Image.Image, file: BinaryIO, tile: list, most_pixels: int 
         return _Numbers(
             picture.size,
             lambda box: _view(picture.crop(box), kind),
-            _white(picture.format, picture.mode, tags, file),
+            _said(picture.format, picture.mode, tags, file),
             is_negative=tags.get(PHOTOMETRIC) == 0,
             clear=clear if isinstance(clear, int) else None,
         )
@@ -291,7 +296,7 @@ def _numbers(picture: Image.Image, file: BinaryIO, tile: list, most_pixels: int 
         first, second = (np.asarray(part.crop(where), dtype=np.uint16) for part in (picture, low))
         return second[..., 0::2] * 256 + second[..., 1::2] if rawmode == "LA;16B" else first * 256 + second
 
-    return _Numbers(picture.size, box, _white(picture.format, picture.mode, tags, file))
+    return _Numbers(picture.size, box, _said(picture.format, picture.mode, tags, file))
 
 
 def _view(picture: Image.Image, kind: type | None) -> np.ndarray:
@@ -303,19 +308,20 @@ def _with_rawmode(args: str | tuple, rawmode: str) -> str | tuple:
     return rawmode if isinstance(args, str) else (rawmode, *args[1:])
 
 
-def _white(kind: str, mode: str, tags: Mapping[int, Any], file: BinaryIO) -> float | None:
-    """Find which number the header says is white, where it says more than how wide the numbers are."""
+def _said(kind: str, mode: str, tags: Mapping[int, Any], file: BinaryIO) -> tuple[float, float] | None:
+    """Find which numbers the header says are black and white, where it says more than how wide the numbers are."""
     if kind == "PPM" and mode == "I":
-        return 65535.0  # Pillow scales by what the header says
+        return 0.0, WIDEST  # Pillow scales by what the header says
     if kind == "PNG":
         bits = _significant_bits(file)
-        return 2.0**bits - 1 if bits else None
-    said = [tags.get(MOST_SAMPLE), tags.get(MOST_SAMPLE_OF_ANY_KIND)]
-    said = [float(np.max(value)) for value in said if value is not None]
+        return (0.0, 2.0**bits - 1) if bits else None
+    for least, most in SAMPLE_RANGES:
+        with suppress(KeyError, TypeError, ValueError):  # absent, or of a type that makes no sense
+            black, white = float(np.min(tags.get(least, 0))), float(np.max(tags[most]))
+            if black < white < np.inf and (black, white) != (0.0, WIDEST):  # which many write without a look
+                return black, white
     bits = max(tags.get(BITS, (0,)))
-    if 8 < bits < 16:
-        said.append(2.0**bits - 1)
-    return next((value for value in said if 0 < value < 65535), None)
+    return (0.0, 2.0**bits - 1) if 8 < bits < 16 else None
 
 
 def _significant_bits(file: BinaryIO) -> int:
@@ -333,7 +339,7 @@ def _significant_bits(file: BinaryIO) -> int:
 def _scaled(numbers: _Numbers) -> tuple[Image.Image, list[str]]:
     """Bring numbers to 8-bit "L" or "RGB", and say what had to be made up for it."""
     extent = _Extent.of(numbers)
-    black, white, notes = extent.ends(numbers.white)
+    black, white, notes = extent.ends(numbers.said)
 
     def piece(box: tuple[int, int, int, int]) -> Image.Image:
         values = numbers.box(box)
@@ -397,18 +403,18 @@ class _Extent:
         usual = 1.0 if kind.kind == "f" else 2.0 ** _depth(opaque) - 1
         return cls(kind, lowest, highest, max(usual, 1.0), n_wrong, is_widened)
 
-    def ends(self, said: float | None) -> tuple[float, float, list[str]]:
+    def ends(self, said: tuple[float, float] | None) -> tuple[float, float, list[str]]:
         """Choose which number is black and which is white, and say it where it is but a guess."""
         notes = []
         if self.n_wrong:
             notes.append(f"{self.n_wrong:,} pixels are no finite numbers and are shown black.")
-        if self.lowest >= 0 and said is not None and self.highest <= said:
-            return 0.0, said, notes
+        if said is not None and said[0] <= self.lowest <= self.highest <= said[1]:
+            return *said, notes
         if self.kind.kind == "f" and self.lowest >= 0 and (self.highest <= 1 or 127 < self.highest <= 255):
             return 0.0, 1.0 if self.highest <= 1 else 255.0, notes
-        if self.kind.kind != "f" and self.lowest >= 0 and self.highest <= 65535:
-            if self.is_widened or said is not None or self.lowest == self.highest:
-                return 0.0, 65535.0, notes
+        if self.kind.kind != "f" and self.lowest >= 0 and self.highest <= WIDEST:
+            if self.is_widened or self.lowest == self.highest:
+                return 0.0, WIDEST, notes
             depth = _depth(self.highest)
             if depth < 16:
                 notes.append(
@@ -453,6 +459,8 @@ def _uncompressed_tiff(file: BinaryIO, most_pixels: int | None) -> _Numbers | No
                     "This TIFF file is compressed in a way, or holds colours, that cannot be read here. Save it "
                     "uncompressed, or as PNG, and use that."
                 )
+            if page.nbytes > file.seek(0, io.SEEK_END) or page.imagedepth > 1:
+                return None
             values = page.asarray(maxworkers=1)
             values = np.moveaxis(values, 0, -1) if page.planarconfig == 2 and values.ndim == 3 else values
             values = values.reshape(*size[::-1], -1)[..., :4]

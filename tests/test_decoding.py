@@ -163,6 +163,10 @@ SAYS = {
     "sBIT, already widened": (png16(np.full((4, 4, 1), 32768), chunk(b"sBIT", b"\x0a")), 0.5),
     "MaxSampleValue": (tiff(np.full((4, 4), 500, np.uint16), extratags=[(281, 3, 1, 1000, True)]), 0.5),
     "SMaxSampleValue": (tiff(np.full((4, 4), 1.0, np.float32), extratags=[(341, 11, 1, 2.0, True)]), 0.5),
+    "SMinSampleValue": (
+        tiff(np.zeros((4, 4), np.float32), extratags=[(340, 11, 1, -1.0, True), (341, 11, 1, 3.0, True)]),
+        0.25,
+    ),
     "PGM of 12 bits": (b"P5 2 1 4095\n" + struct.pack(">HH", 2048, 2048), 2048 / 4095),
     "a dark PGM of 16 bits": (b"P5 2 1 65535\n" + struct.pack(">HH", 2048, 2048), 2048 / 65535),
 }

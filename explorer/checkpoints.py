@@ -52,8 +52,8 @@ REQUIRED_FIGURES = {
     "classifier": ("accuracy",),
 }
 REQUIRED_CODES = {
-    "autoencoder": ("codes", "pca_2d", "pca_explained", "tsne_2d"),
-    "classifier": ("codes", "pca_2d", "pca_explained", "tsne_2d", "test_logits", "test_labels"),
+    "autoencoder": ("codes", "pca_2d", "pca_explained"),
+    "classifier": ("codes", "pca_2d", "pca_explained", "test_logits", "test_labels"),
 }
 
 Config = TypeVar("Config")

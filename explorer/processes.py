@@ -4,6 +4,7 @@ Rank 0 alone writes and prints. A process that fails ends; torchrun then ends th
 """
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -29,14 +30,10 @@ class NoGroup(RuntimeError):
 
 @dataclass(frozen=True)
 class Processes:
-    """Number `rank`, from 0, among `count` processes; one alone belongs to no group.
-
-    patient: the group of the same processes in which they `wait`; what they compute together is less patient.
-    """
+    """Number `rank`, from 0, among `count` processes; one alone belongs to no group."""
 
     rank: int = 0
     count: int = 1
-    patient: dist.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -64,10 +61,11 @@ class Processes:
     def wait(self) -> None:
         """Go on when all have come here, each after work of its own."""
         if self.count > 1:
-            dist.all_reduce(torch.zeros(1), group=self.patient)
+            dist.all_reduce(torch.zeros(1), group=_patient)
 
 
 ALONE = Processes()
+_patient: dist.ProcessGroup | None = None  # all processes once more, for waiting
 
 
 def start(device: torch.device) -> Processes:
@@ -76,6 +74,7 @@ def start(device: torch.device) -> Processes:
     Raises:
         NoGroup: the variables are not those of a group, or the others are not there.
     """
+    global _patient
     count = _number("WORLD_SIZE", 1)
     if count == 1:
         return ALONE
@@ -85,12 +84,12 @@ def start(device: torch.device) -> Processes:
         raise NoGroup(f"the variable RANK is {os.environ['RANK']} of WORLD_SIZE {count}. {HOW_TO_START}")
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        patient = dist.new_group(timeout=WORK_PATIENCE, backend="gloo")
+        _patient = dist.new_group(timeout=WORK_PATIENCE, backend="gloo")
     except (RuntimeError, ValueError, OSError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).partition("\n")[0]
         raise NoGroup(f"{count} processes do not find each other at {where}: {reason}. {HOW_TO_START}") from error
-    return Processes(dist.get_rank(), count, patient)
+    return Processes(dist.get_rank(), count)
 
 
 def settle(threads: int) -> None:
@@ -126,6 +125,13 @@ def _number(name: str, least: int) -> int:
 
 
 def stop() -> None:
-    """Leave the group, if there is one."""
+    """Leave the group, if there is one.
+
+    It ends its threads when its last user is gone, and DistributedDataParallel is one until it is collected: a thread
+    that lets go of a tensor while Python ends would abort the process.
+    """
+    global _patient
     if dist.is_initialized():
+        _patient = None
+        gc.collect()
         dist.destroy_process_group()

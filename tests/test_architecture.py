@@ -40,6 +40,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "realism",
         "roster",
         "sampling",
+        "stages",
         "training",
     },
     {"ui"},

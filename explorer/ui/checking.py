@@ -17,7 +17,10 @@ from explorer.roster import Entry
 LARGEST = 1e9  # of any number in a bundle: sums of its fourth powers are float32, still
 LARGEST_LOG_VAR = 50.0  # a standard deviation of 10^10; its square is float32, still
 SCALARS = ("mse", "psnr", "ssim", "negative_elbo", "accuracy")
-OF_SAMPLES = ("diversity", "diversity_floor", "nearest_train_distance", "nearest_train_distance_floor", "active_units")
+OF_SAMPLES = (
+    "n_generative", "active_units", "diversity", "diversity_floor", "nearest_train_distance",
+    "nearest_train_distance_floor",
+)  # fmt: skip
 
 Shape = tuple[int | str, ...]  # a letter stands for any size, the same everywhere
 

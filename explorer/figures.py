@@ -14,6 +14,7 @@ PALETTE = (
 )  # fmt: skip
 FONT = 16
 HIGHEST_PSNR = 45  # dB; at noise level 0 the untouched image has 100
+MOST_BARS = 500  # of a histogram: ten a unit as far as 25 standard deviations of the prior, wider ones beyond
 EXACT = 99  # dB; an image without any error has 100, see `metrics.psnr`
 
 
@@ -188,7 +189,7 @@ def prior_histogram(draws: np.ndarray, means: np.ndarray, name: str) -> go.Figur
     Means that all lie in one place, as those of a collapsed number do, are cut off at the top.
     """
     reach = max(4.0, float(np.abs(draws).max()))
-    edges = np.linspace(-reach, reach, round(10 * reach) + 1)
+    edges = np.linspace(-reach, reach, min(round(10 * reach), MOST_BARS) + 1)
     centres = (edges[1:] + edges[:-1]) / 2
     density, of_means = (np.histogram(values, edges, density=True)[0] for values in (draws, means))
     z = np.linspace(-reach, reach, 241)

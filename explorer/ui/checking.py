@@ -17,7 +17,11 @@ from explorer.roster import Entry
 LARGEST = 1e9  # of any number in a bundle: sums of its fourth powers are float32, still
 LARGEST_LOG_VAR = 50.0  # a standard deviation of 10^10; its square is float32, still
 SCALARS = ("mse", "psnr", "ssim", "negative_elbo", "accuracy")
-OF_SAMPLES = ("diversity", "diversity_floor", "nearest_train_distance", "nearest_train_distance_floor", "active_units")
+OF_SAMPLES = (
+    "n_generative", "active_units", "diversity", "diversity_floor", "nearest_train_distance",
+    "nearest_train_distance_floor",
+)  # fmt: skip
+WHOLE = {"test_labels": (0, LARGEST), "labelled_attributes": (-1, 1), "labelled_split": (-1, LARGEST)}
 
 Shape = tuple[int | str, ...]  # a letter stands for any size, the same everywhere
 
@@ -79,11 +83,11 @@ def _wrong_tensor(name: str, tensor: torch.Tensor, shape: Shape, sizes: dict[str
     if len(wanted) != tensor.ndim or not all(fits):
         return f"holds {name} of {_size(tensor)} instead of {' × '.join(map(str, wanted))}"
     sizes.update((size, n) for size, n in zip(shape, tensor.shape, strict=True) if isinstance(size, str))
-    whole = name in ("test_labels", "labelled_attributes", "labelled_split")
+    whole = name in WHOLE
     if whole == tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         return f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}"
-    low = (0 if name == "test_labels" else -1) if whole else -LARGEST
-    if not (tensor.double().ge(low) & tensor.double().le(LARGEST)).all():  # neither is true of what is no number
+    low, high = WHOLE.get(name, (-LARGEST, LARGEST))
+    if not (tensor.double().ge(low) & tensor.double().le(high)).all():  # neither is true of what is no number
         return f"holds {name} that are not finite, or out of all bounds"
     return "" if tensor.numel() or name.startswith("labelled") else f"holds no {name}"
 

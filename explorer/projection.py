@@ -21,11 +21,11 @@ class ProjectionUnavailable(ImportError):
 
 
 def perplexities(n_codes: int) -> tuple[int, int, int]:
-    """Give the lowest, the usual and the highest perplexity for so many codes; t-SNE needs fewer than there are.
+    """Give the lowest, the usual and the highest perplexity for so many codes; the highest is below their number.
 
-    The usual one is below a third of them, since t-SNE looks at three times as many neighbours.
+    The usual one is below a third of it, since t-SNE looks at three times as many neighbours; 0 is none.
     """
-    usual = max(1, min(PERPLEXITY, (n_codes - 1) // 3))
+    usual = min(PERPLEXITY, (n_codes - 1) // 3)
     return min(5, usual), usual, min(HIGHEST, n_codes - 1)
 
 
@@ -36,7 +36,7 @@ def neighbor_counts(n_codes: int) -> tuple[int, int, int]:
 
 def obstacle(method: str, codes: np.ndarray, n_components: int = 2) -> str:
     """Say why "PCA", "t-SNE" or "UMAP" makes no map of codes `(M, D)` in so many dimensions; empty where it does."""
-    fewest = {"PCA": n_components if n_components > 2 else 1, "t-SNE": 2, "UMAP": 3}[method]
+    fewest = {"PCA": n_components if n_components > 2 else 1, "t-SNE": 4, "UMAP": 3}[method]
     if len(codes) < fewest:
         return f"{method} needs at least {fewest} images, and there {'is' if len(codes) == 1 else 'are'} {len(codes)}"
     if method == "PCA" and n_components > max(2, codes.shape[1]):

@@ -227,3 +227,45 @@ def test_directions_are_frozen(directions):
     assert isinstance(directions, Directions)
     with pytest.raises(dataclasses.FrozenInstanceError):
         directions.names = ()
+
+
+def known_by_heart(n=1600):
+    """Codes of training images that hold their label, and of test images that hold nothing of it; the split."""
+    random = np.random.default_rng(3)
+    codes, labels = random.normal(size=(n, D)), random.integers(0, 2, (n, 1))
+    split = np.where(np.arange(n) < n // 2, 0, 2)
+    codes[:, 0] += 4 * labels[:, 0] * (split == 0)
+    return codes.astype(np.float32), labels, split
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_an_encoder_knows_of_its_training_images_alone_is_judged_on_test_images(method):
+    codes, labels, split = known_by_heart()
+    of_all = fit_directions(codes, labels, ["it"])[method]
+    of_test = fit_directions(codes, labels, ["it"], split=split)[method]
+    assert of_all.accuracy[0] > 0.65 > 0.6 > of_test.accuracy[0]
+    assert (of_all.on_new, of_all.hidden[0]) == (None, "")
+    assert of_test.on_new.tolist() == [True]
+    assert of_test.hidden[0].startswith("not better than chance")
+
+
+@pytest.mark.parametrize(("n_test", "on_new"), [(0, False), (30, False), (100, True), (1200, True)])
+def test_test_images_judge_where_enough_of_them_are_labelled(data, n_test, on_new):
+    codes, labels = data
+    split = np.where(np.arange(len(codes)) < n_test, 2, 0)
+    found = fit_directions(codes, labels, NAMES, split=split)[METHODS[0]]
+    assert found.on_new[0] == on_new
+    assert found.hidden[0] == ""
+    assert not found.on_new[NAMES.index("nobody")]
+
+
+def test_without_test_images_the_split_changes_nothing(data, fitted):
+    codes, labels = data
+    for method, found in fit_directions(codes, labels, NAMES, split=np.ones(len(codes), int)).items():
+        assert np.array_equal(found.normals, fitted[method].normals)
+        assert np.array_equal(found.accuracy, fitted[method].accuracy, equal_nan=True)
+
+
+def test_a_split_of_other_codes_is_refused(data):
+    with pytest.raises(ValueError, match="parts of the shape"):
+        fit_directions(*data, NAMES, split=np.zeros(3))

@@ -2,16 +2,21 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
+import train
 from benchmarks.browser import wait_until_finished
-from explorer.attributes import METHODS, fit_directions
+from explorer import attributes
+from explorer.attributes import METHODS, Directions, fit_directions
 from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
+from explorer.datasets import DATASETS, ImageSet
+from explorer.roster import ROSTER
 from explorer.ui import editing
 from explorer.ui.editing import METER, Edit
 from explorer.ui.frame import PAGES
+from tests.test_app import open_page, words
 from tests.test_attributes import NAMES, planted
 
 MODEL = "face-vae"
@@ -98,6 +103,44 @@ def test_moves_that_make_no_sense_are_passed_over(text):
 
 def test_moves_end_where_the_sliders_do():
     assert editing.read_moves(["Smiling,1e9"], ["Smiling"]) == {"Smiling": editing.REACH}
+
+
+def test_a_direction_says_whether_the_encoder_had_seen_the_faces_it_is_judged_on(found):
+    said = {}
+    for on_new in (None, np.zeros(len(NAMES), bool), np.ones(len(NAMES), bool)):
+        judged = {method: dataclasses.replace(found[method], on_new=on_new) for method in found}
+        said[str(on_new)[:6]] = editing.describe("planted", Edit(judged, METHODS[0], ("planted",), ()))
+    assert ["though perhaps not" in said["None"], "though not from the encoder" in said["[False"]] == [True, True]
+    assert "neither direction nor encoder has seen" in said["[ True"]
+
+
+def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
+    def part(n, labels):
+        images = torch.zeros(n, 3, 64, 64, dtype=torch.uint8)
+        return ImageSet(images, torch.zeros(n, dtype=torch.long), ("Face",), torch.tensor(labels, dtype=torch.int8))
+
+    splits = {"test": part(2, [[1], [0]]), "train": part(3, [[1], [-1], [0]]), "validation": part(1, [[1]])}
+    stored = train.labelled_codes(ROSTER[MODEL].config.build().eval(), splits)
+    assert stored["labelled_split"].tolist() == [0, 0, 1, 2, 2]
+    assert stored["labelled_attributes"].flatten().tolist() == [1, 0, 1, 1, 0]
+    assert len(stored["labelled_codes"]) == 5
+
+
+def test_the_page_does_not_call_faces_new_that_the_encoder_may_know(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
+    monkeypatch.setattr(attributes, "fit_directions", lambda codes, labels, names, split: few_directions(codes, names))
+    text = words(open_page("attributes", dataset="celeba"))
+    assert "on faces held out from the direction, though perhaps not from the encoder; both classes" in text
+
+
+def few_directions(codes, names):
+    """Directions that cost nothing, of codes of this length."""
+    n, d = len(names), codes.shape[1]
+    directions = Directions(
+        names, np.ones(d), np.eye(n, d), np.eye(n, d), np.zeros(n), np.full(n, 0.8), None, np.full(n, 200),
+        np.full(n, 200), ("",) * n,
+    )  # fmt: skip
+    return dict.fromkeys(METHODS, directions)
 
 
 # In the browser

@@ -49,6 +49,30 @@ def test_noise_curves_shade_the_trained_range_and_only_that():
     assert not figures.psnr_curves([0.0, 0.5], curves, "σ", None, "").layout.shapes
 
 
+def test_a_psnr_that_is_drawn_lower_is_named_as_it_is():
+    curves = {"input": [100.0, 47.25, 20.0]}
+    [line] = figures.psnr_curves([0.0, 0.1, 0.5], curves, "σ", None, "").data
+    assert list(line.y) == [45, 45, 20]
+    assert list(line.customdata) == ["exact", "47.2 dB", "20.0 dB"]
+    assert "customdata" in line.hovertemplate
+    assert "cut off at 45" in figures.psnr_curves([0.0], {"a": [46.0]}, "σ", None, "").layout.yaxis.title.text
+    assert "cut off" not in figures.psnr_curves([0.0], {"a": [44.0]}, "σ", None, "").layout.yaxis.title.text
+
+
+@pytest.mark.parametrize("chosen", [(), (1, 3)])
+def test_chosen_points_stand_out_among_those_of_every_class(chosen):
+    labels, points = np.array([0, 1, 2, 1, 0]), np.arange(15.0).reshape(5, 3)
+    flat = figures.latent_map(points[:, :2], labels, CLASSES, "PCA", chosen=chosen)
+    marked = [i for trace in flat.data for i in np.array(trace.customdata)[list(trace.selectedpoints or ())]]
+    assert marked == list(chosen)
+    assert all((trace.selectedpoints is None) == (not chosen) for trace in flat.data)
+    deep = figures.latent_map(points, labels, CLASSES, "PCA", chosen=chosen)
+    sizes = np.zeros(5)
+    for trace in deep.data:
+        sizes[list(trace.customdata)] = trace.marker.size
+    assert [i for i in range(5) if sizes[i] == sizes.max()] == (list(chosen) or list(range(5)))
+
+
 def test_empty_bins_of_a_calibration_curve_are_left_out():
     bins = np.array([np.nan, 0.6, 0.9])
     figure = figures.calibration(bins, bins, np.array([0, 3, 7]))

@@ -158,6 +158,55 @@ def test_umap_itself_raises_when_it_is_not_installed(codes, without_umap):
         projection.umap(codes, 2)
 
 
+@pytest.mark.parametrize("n", [4, 5, 25, 360, 2000])
+def test_settings_that_are_offered_lie_in_order_below_the_number_of_codes(n):
+    lowest, usual, highest = projection.perplexities(n)
+    assert 1 <= lowest <= usual <= highest < n
+    lowest, usual, highest = projection.neighbor_counts(n)
+    assert 2 <= lowest <= usual <= highest < n
+
+
+def test_the_usual_perplexity_is_that_of_the_stored_map(codes):
+    made, _ = projection.project(codes[:25])
+    assert projection.perplexities(25)[1] == 8
+    assert np.array_equal(made["tsne_2d"], projection.tsne(codes[:25], 8))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+def test_a_method_without_an_obstacle_makes_its_map_by_every_setting(codes, n):
+    few = codes[:n]
+    for method in ("PCA", "t-SNE", "UMAP"):
+        for d in (2, 3):
+            if projection.obstacle(method, few, d) or (method, d) == ("t-SNE", 3):
+                continue
+            if method == "PCA":
+                maps = [projection.pca(few, d)[0]]
+            elif method == "t-SNE":
+                maps = [projection.tsne(few, p) for p in set(projection.perplexities(n))]
+            else:
+                maps = [projection.umap(few, d, k) for k in set(projection.neighbor_counts(n))]
+            assert all(made.shape == (n, d) and np.isfinite(made).all() for made in maps)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+def test_another_setting_makes_another_map(codes, method):
+    one, other = (
+        projection.tsne(codes, k) if method == "tsne" else projection.umap(codes, 2, k) for k in (4, 20)
+    )  # fmt: skip
+    assert np.abs(one - other).max() > 0.1
+
+
+def test_codes_that_are_all_the_same_have_no_map_by_tsne():
+    assert "all are the same" in projection.obstacle("t-SNE", np.ones((25, 8), np.float32))
+
+
+@pytest.mark.parametrize("labels", [[3] * 10, list(range(10))])
+def test_there_is_no_class_structure_of_one_class_or_of_a_class_for_each_image(random, labels):
+    assert projection.class_structure(random.normal(size=(10, 3)), np.array(labels)) == {}
+
+
 @pytest.mark.parametrize("k", [1, 5, 100])
 def test_class_structure_is_that_of_a_plain_loop_leaving_each_image_out(random, k):
     labels = random.integers(0, 3, size=N)

@@ -3,7 +3,7 @@
     python -m benchmarks.quality --data-dir data                  a table: figure, floor, report, target, met
     python -m benchmarks.quality --data-dir data --json           one JSON line per model
     python -m benchmarks.quality --dataset celeba --json          the face models, with figures of their samples
-    python -m benchmarks.quality conv-dae --quick                 a smoke test on 200 images
+    python -m benchmarks.quality conv-dae --quick                 a smoke test on 50 images
 
 Nothing is read from a stored `metrics.json`. Figures are on the test split, pixels in [0, 1]:
 
@@ -97,7 +97,7 @@ class Effort:
     thin: int = 1
 
 
-QUICK = Effort(n_test=200, n_screen=4, n_kept=1, n_tune=8, thin=13)
+QUICK = Effort(n_test=50, n_screen=4, n_kept=1, n_tune=8, thin=13)
 
 
 # Classical filters: grey images (H, W) and the true sigma in, (H, W) out
@@ -423,7 +423,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON line per model, not a table")
     parser.add_argument(
         "--quick", dest="effort", action="store_const", const=QUICK, default=Effort(),
-        help="a smoke test: 200 test images, the filters hardly tuned; not figures to quote",
+        help="a smoke test: 50 test images, the filters hardly tuned; not figures to quote",
     )  # fmt: skip
     parser.add_argument(
         "--processes", type=at_least(1), default=os.cpu_count() or 1, help="for the filters (default: all cores)"

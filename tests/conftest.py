@@ -1,5 +1,6 @@
 """Fixtures that every test file shares; only these point the program at a folder of bundles."""
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from streamlit.components.v2 import manifest_scanner
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
@@ -50,6 +52,15 @@ def one_thread():
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("NUMBA_NUM_THREADS", "1")
         torch.set_num_threads(1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_search():
+    """AppTest looks for components in every installed package each time, which takes longer than most pages do."""
+    with pytest.MonkeyPatch.context() as patch:
+        search = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", search)
         yield
 
 

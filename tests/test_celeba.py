@@ -543,9 +543,23 @@ def test_one_face_or_three_are_read_or_refused_in_words_by_each_split(tmp_path):
                     DATASETS["celeba"].load(split, tmp_path)
 
 
+@pytest.mark.wide
 def test_the_real_faces_are_the_official_parts(faces_dir):
-    sizes = {split: len(DATASETS["celeba"].load(split, faces_dir)) for split in ("train", "validation", "test")}
-    assert sizes == {"train": 20_000, "validation": 1_500, "test": 2_500}
-    train = DATASETS["celeba"].load("train", faces_dir)
-    assert (train.attributes != UNKNOWN).any(1).sum() == 4_559
+    check_real_faces(faces_dir, {"train": 20_000, "validation": 1_500, "test": 2_500}, n_labelled=4_559)
+
+
+def test_every_fortieth_of_the_real_faces_is_in_its_official_part(faces_dir, tmp_path):
+    images = tmp_path / "celeba" / "img_align_celeba"
+    images.mkdir(parents=True)
+    for path in celeba.find_images(faces_dir / "celeba")[::40]:
+        (images / path.name).symlink_to(path.resolve())
+    for table in (faces_dir / "celeba").glob("*.txt"):
+        (images.parent / table.name).symlink_to(table.resolve())
+    check_real_faces(tmp_path, {"train": 500, "validation": 38, "test": 62}, n_labelled=114)
+
+
+def check_real_faces(data_dir, sizes, n_labelled):
+    assert {split: len(DATASETS["celeba"].load(split, data_dir)) for split in SPLITS} == sizes
+    train = DATASETS["celeba"].load("train", data_dir)
+    assert (train.attributes != UNKNOWN).any(1).sum() == n_labelled
     assert 60 < train.images.float().mean() < 160

@@ -47,7 +47,7 @@ def bundles(digits_root, tmp_path):
 @pytest.mark.parametrize("name", autoencoders_for("digits"))
 def test_an_autoencoder_has_its_reconstruction_figures(figures, name):
     line = figures[name]
-    assert (line["dataset"], line["n_test"]) == ("digits", 200)
+    assert (line["dataset"], line["n_test"]) == ("digits", quality.QUICK.n_test)
     assert 0 < line["mse"] < 1 and -1 <= line["ssim"] <= 1 and "accuracy" not in line
     # a mean of logarithms is at least the logarithm of the mean
     assert line["psnr"] >= -10 * math.log10(line["mse"]) - 1e-3
@@ -64,9 +64,9 @@ def test_the_classifier_has_an_accuracy_and_no_error_of_pixels(figures):
 
 def test_a_denoiser_stands_beside_classical_filters_that_denoise(figures, digits):
     line = figures["conv-dae"]
-    assert line["n_classical"] == 200
+    assert line["n_classical"] == quality.QUICK.n_test
     assert set(line["psnr_by_sigma"]) == SIGMAS
-    x = to_float(digits["test"].images[:200])
+    x = to_float(digits["test"].images[: quality.QUICK.n_test])
     for variant in quality.VARIANTS:
         psnr, chosen = (line[f"best_{variant}_{what}_by_sigma"] for what in ("psnr", "filter"))
         assert set(psnr) == set(chosen) == SIGMAS

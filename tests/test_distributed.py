@@ -229,35 +229,6 @@ def test_variables_of_no_group_are_said_with_how_processes_are_started(monkeypat
     assert "torchrun --nproc-per-node=N train.py" in err
 
 
-PATIENT = """
-import sys, time
-from datetime import timedelta
-import torch
-from explorer import processes
-processes.PATIENCE = timedelta(seconds=1)
-group = processes.start(torch.device("cpu"))
-if not group.first:
-    time.sleep(3)  # at work of its own
-group.wait()
-print("waited", flush=True)
-if not group.first:
-    time.sleep(6)  # hangs
-try:
-    group.sums({"loss": 1.0})
-except RuntimeError as error:
-    print("found out:", error, flush=True)
-processes.stop()
-"""
-
-
-def test_a_process_that_works_is_waited_for_and_one_that_hangs_in_a_step_is_found_out(tmp_path):
-    program = tmp_path / "patient.py"
-    program.write_text(PATIENT, encoding="utf-8")
-    said = run_program(program).stdout
-    assert said.count("waited") == 2
-    assert "found out:" in said and any(word in said for word in train.GONE)
-
-
 SETTLED = """
 import resource, torch
 from explorer import processes

@@ -72,11 +72,11 @@ def test_a_file_without_encoding_would_be_found():
 
 
 EVERYTHING = """
-import locale, json, sys, traceback
+import json, locale, sys
 from pathlib import Path
-from explorer.ui import components
+from explorer.ui import components, loading
 import train
-found = {"encoding": locale.getencoding().lower(), "scripts": {}, "problems": []}
+found = {"encoding": locale.getencoding().lower(), "scripts": {}, "problems": [], "modules": list(sys.modules)}
 for path in Path(components.__file__).parent.glob("*.js"):
     found["scripts"][path.stem] = components.script(path.stem)
 if "pages" in sys.argv:
@@ -133,10 +133,20 @@ def check(found, listed, errors):
     assert [line for line in errors.splitlines() if "EncodingWarning" in line and str(ROOT) in line] == []
 
 
-def test_every_page_opens_and_the_roster_is_listed_where_there_is_nothing_but_ascii(tmp_path):
-    found, *printed = run_in("C", "", "pages", EXPLORER_DATA=str(tmp_path))
-    assert found["encoding"] == "ansi_x3.4-1968"
-    check(found, *printed)
+@pytest.fixture(scope="module")
+def in_ascii(tmp_path_factory):
+    return run_in("C", "", "pages", EXPLORER_DATA=str(tmp_path_factory.mktemp("data")))
+
+
+def test_every_page_opens_and_the_roster_is_listed_where_there_is_nothing_but_ascii(in_ascii):
+    assert in_ascii[0]["encoding"] == "ansi_x3.4-1968"
+    check(*in_ascii)
+
+
+def test_the_app_and_training_start_without_torchvision_and_what_only_tests_need(in_ascii):
+    modules = set(in_ascii[0]["modules"])
+    assert {"torch", "streamlit", "train", "explorer.mnist", "explorer.ui.loading"} <= modules
+    assert not modules & {"torchvision", "skimage", "pywt", "playwright", "pytest"}
 
 
 OTHERS = ("CP1250", "GBK", "SHIFT_JIS", "BIG5", "EUC-KR", "CP949")
@@ -241,11 +251,3 @@ def test_every_requirement_ends_before_the_major_version_after_the_one_that_was_
     assert tested.local is None  # of a CPU's or a GPU's wheel: ==2.14.1 allows 2.14.1+cpu, the reverse nothing else
     assert bounds[">="] <= tested < bounds["<"]
     assert bounds["<"] in [Version(f"{tested.major + 1}"), Version(f"{tested.major}.{tested.minor + 1}")]
-
-
-def test_the_app_and_training_start_without_torchvision_and_what_only_tests_need():
-    code = "import sys, train\nfrom explorer.ui import components, loading, widgets\nprint(*sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    modules = set(ended.stdout.split())
-    assert {"torch", "streamlit", "explorer.mnist"} <= modules
-    assert not modules & {"torchvision", "skimage", "pywt", "playwright", "pytest"}

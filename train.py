@@ -23,7 +23,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -341,6 +341,8 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
         except (DataError, OSError) as error:
             print(f"train.py: {error}", file=sys.stderr, flush=True)
             failed += names
+            with suppress(OSError):  # there are bundles in it
+                (root / dataset.name).rmdir()
             continue
         if args.group.first:
             for note in splits["train"].notes:

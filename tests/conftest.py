@@ -12,6 +12,7 @@ from streamlit.components.v2 import manifest_scanner
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
+from explorer import stages
 from explorer.datasets import DATASETS, data_folder
 from explorer.roster import ROSTER, models_for
 
@@ -68,7 +69,7 @@ def one_search():
 def few_noisy_images():
     """The curves of PSNR over noise are a third of what a model's bundle costs, and no test reads their values."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "NOISE_IMAGES", 40)
+        patch.setattr(stages, "NOISE_IMAGES", 40)
         yield
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import train
 from benchmarks.browser import wait_until_finished
-from explorer import attributes
+from explorer import attributes, stages
 from explorer.attributes import METHODS, Directions, fit_directions
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS, ImageSet
@@ -120,7 +119,7 @@ def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
         return ImageSet(images, torch.zeros(n, dtype=torch.long), ("Face",), torch.tensor(labels, dtype=torch.int8))
 
     splits = {"test": part(2, [[1], [0]]), "train": part(3, [[1], [-1], [0]]), "validation": part(1, [[1]])}
-    stored = train.labelled_codes(ROSTER[MODEL].config.build().eval(), splits)
+    stored = stages.labelled_codes(ROSTER[MODEL].config.build().eval(), splits)
     assert stored["labelled_split"].tolist() == [0, 0, 1, 2, 2]
     assert stored["labelled_attributes"].flatten().tolist() == [1, 0, 1, 1, 0]
     assert len(stored["labelled_codes"]) == 5

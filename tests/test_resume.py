@@ -4,8 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-import train
-from explorer import checkpoints
+from explorer import checkpoints, stages
 from explorer.checkpoints import Bundle
 from tests.test_train_cli import contents, run
 
@@ -40,7 +39,7 @@ def test_a_run_that_goes_on_says_what_was_made_otherwise_and_does_no_stage_twice
     reason = "was made otherwise (recipe.epochs is 2, not 4). Fit it anew with: python train.py fc-ae --dataset digits"
     assert reason in capsys.readouterr().err
     measured = []
-    monkeypatch.setattr(train, "measure", lambda bundle, *_: measured.append(bundle.write_metrics(FIGURES)))
+    monkeypatch.setattr(stages, "measure", lambda bundle, *_: measured.append(bundle.write_metrics(FIGURES)))
     for _ in range(2):
         assert run(*goes_on, "2") == 0
     assert len(measured) == 1
@@ -55,7 +54,7 @@ def test_what_was_made_otherwise_is_made_anew_by_force(fitted):
 
 
 def test_a_second_run_waits_for_the_first_and_says_so(fitted, capsys, monkeypatch):
-    monkeypatch.setattr(train, "measure", lambda bundle, *_: bundle.write_metrics(FIGURES))
+    monkeypatch.setattr(stages, "measure", lambda bundle, *_: bundle.write_metrics(FIGURES))
     bundle = Bundle("digits", "fc-ae", fitted)
     held, release = threading.Event(), threading.Event()
 

@@ -95,8 +95,8 @@ BY_READING = {"hash_funcs": {Opened: attrgetter("reading"), Gallery: attrgetter(
 
 
 def fitted(root: Path, dataset: str) -> bool:
-    """Whether any bundle folder of a data set exists."""
-    return any((root / dataset / name).is_dir() for name in models_for(dataset))
+    """Whether there is any bundle of a data set."""
+    return any(Bundle(dataset, name, root).fingerprint for name in models_for(dataset))
 
 
 def problem(bundle: Opened) -> str:

@@ -293,6 +293,13 @@ def test_a_table_that_is_no_file_or_cannot_be_opened_is_named(folder, monkeypatc
         celeba.read(folder.parent)
 
 
+def test_a_name_of_a_damaged_table_is_said_in_a_few_words_however_long_it_is(folder):
+    write(folder / "list_eval_partition.txt", "a" * 100_000 + " 0\n")
+    with pytest.raises(FacesError, match=r"list_eval_partition\.txt, line 1: neither this row, of aaa") as error:
+        celeba.read(folder.parent)
+    assert len(str(error.value)) < 1500
+
+
 @pytest.mark.parametrize("ending", [" (1).txt", ".csv.zip", ".xlsx", ".txt.txt"])
 def test_a_table_under_another_name_is_named(folder, ending):
     path = write(folder / f"list_eval_partition{ending}", OFFICIAL)

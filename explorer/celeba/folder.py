@@ -12,6 +12,7 @@ import numpy as np
 FOLDER = "celeba"
 IMAGES = "img_align_celeba"
 ROOMS = {FOLDER, "archive", "img", "anno", "eval", IMAGES, f"{IMAGES}_png"}  # where images and tables lie
+LONGEST = 400  # characters shown of a name: that of a file has 255, a damaged table's may have a megabyte
 TABLES = ("list_eval_partition", "list_attr_celeba", "identity_celeba")  # how their names begin, in lower case
 ENDINGS = (  # of pictures, whether or not they can be read here
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm",
@@ -165,5 +166,6 @@ def _composed(name: str) -> str:
 
 def listed(names: Sequence[str], most: int = 5) -> str:
     """Name the first few, and how many more there are; bytes of file names that are no Unicode are escaped."""
-    text = ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    few = [name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in names[:most]]
+    text = ", ".join(few) + (f" and {len(names) - most:,} more" if len(names) > most else "")
     return text.encode("utf-8", "backslashreplace").decode()

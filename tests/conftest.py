@@ -18,6 +18,7 @@ from explorer.roster import ROSTER, models_for
 
 ALLOWED_SKIPS = ("no CUDA GPU",)
 ALLOWED_WITHOUT_DATA = ("EXPLORER_DATA holds no ",)
+SIZE = {"width": 1280, "height": 1000}  # of a page in the browser
 AUTOENCODERS = [name for name, entry in ROSTER.items() if entry.is_autoencoder]
 
 
@@ -214,14 +215,21 @@ def other_address():
 
 @pytest.fixture(scope="session")
 def window(browser):
-    """Pages of one window share the scripts that they have compiled; each is a session of its own for Streamlit."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    """Tabs of one window share the scripts that they have compiled; an idle page draws nothing."""
+    context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
     yield context
     context.close()
 
 
+@pytest.fixture(scope="session")
+def tab(window):
+    return window.new_page()
+
+
 @pytest.fixture
-def page(window):
-    opened = window.new_page()
-    yield opened
-    opened.close()
+def page(tab):
+    """The first tab, empty: what is opened in it is a new session for Streamlit, and quicker than in a new tab."""
+    tab.goto("about:blank")
+    tab.set_viewport_size(SIZE)
+    tab.emulate_media(color_scheme="light")
+    return tab

@@ -219,13 +219,15 @@ def test_two_planes_share_one_pointer(page, address):
 
 
 @pytest.mark.parametrize("lack", ["WebAssembly.validate = () => false", "delete globalThis.WebAssembly"])
-def test_a_browser_without_webassembly_decodes_in_javascript(page, address, lack):
+def test_a_browser_without_webassembly_decodes_in_javascript(window, address, lack):
+    page = window.new_page()
     page.add_init_script(lack)
     visit(page, address, "latent_plane")
     assert page.locator(".live").get_attribute("data-state") == "javascript"
     plane = Plane(page)
     page.mouse.move(*plane.at(0.25, 0.5), steps=4)
     plane.wait_for(-0.5 * EDGE, 0)
+    page.close()
 
 
 def test_a_strip_follows_the_pointer_along_one_direction(page, address):
@@ -264,7 +266,8 @@ def test_a_drawing_is_rebuilt_and_placed_while_it_is_drawn(page, address):
         assert pad.evaluate(shot) == expected
 
 
-def test_weights_travel_once_and_not_with_a_rerun(page, address):
+def test_weights_travel_once_and_not_with_a_rerun(window, address):
+    page = window.new_page()
     received = []
 
     def listen(socket):
@@ -284,3 +287,4 @@ def test_weights_travel_once_and_not_with_a_rerun(page, address):
     plane.pins(1)
     page.get_by_text("Pin A", exact=True).wait_for()
     assert sum(received) < 0.2 * weights
+    page.close()

@@ -79,15 +79,15 @@ def draw(view: View, model: str, source: str, settings: Settings) -> Row:
     fit = fitted(bundle, source, settings.components)
     z = fit.sample(settings.n, settings.temperature, settings.truncation, settings.seed)
     there = np.median(np.linalg.norm(loading.codes(bundle)["codes"], axis=1))
-    note = f"{name_source(model, source, settings)}\n|z| {z.norm(dim=1).median():.1f}, of images {there:.1f}"
+    note = f"{name_source(model, source, fit)}\n|z| {z.norm(dim=1).median():.1f}, of images {there:.1f}"
     return Row(model, source, z, loading.decode(bundle, z), note)
 
 
-def name_source(model: str, source: str, settings: Settings) -> str:
+def name_source(model: str, source: str, fit: Source) -> str:
     """Say where codes come from: the standard normal is a prior only of a model that was trained with it."""
     if source == "prior":
         return "prior N(0, 1)" if ROSTER[model].config.variational else "N(0, 1), not its prior"
-    return f"mixture of {settings.components} normals" if source == "mixture" else "one Gaussian, fitted"
+    return f"mixture of {len(fit.weights)} normals" if source == "mixture" else "one Gaussian, fitted"
 
 
 def rows_data(rows: Sequence[Row], chosen: tuple[Row, int] | None) -> dict[str, object]:

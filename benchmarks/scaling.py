@@ -11,11 +11,13 @@ what training took at most beside the program itself, on CUDA on the GPU.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import math
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 import time
@@ -114,6 +116,9 @@ def peak_bytes(device: torch.device) -> int:
     """Read the most memory that was taken so far: on CUDA by tensors, on the CPU by the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):  # Linux's getrusage begins at the parent's peak
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -340,7 +340,8 @@ def axis_types(app: AppTest) -> list[str]:
 
 def test_nats_below_zero_are_drawn_on_a_linear_scale(face_data, monkeypatch):
     parts = {"loss": [90.0, -9.0], "reconstruction": [80.0, -12.0], "kl": [10.0, 3.0]}
-    history = {"epoch": [1.0, 2.0]} | {f"{w}_{k}": v for w in ("train", "validation") for k, v in parts.items()}
+    history = {f"{which}_{k}": v for which in ("train", "validation") for k, v in parts.items()}
+    history |= {"epoch": [1.0, 2.0], "seconds": [1.0, 1.0]}
     monkeypatch.setattr(Bundle, "history", lambda self: history)
     assert axis_types(open_page("training", dataset="celeba", scale="log")) == ["linear", "linear", "log"]
 

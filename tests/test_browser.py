@@ -213,10 +213,10 @@ def cropped(page, address):
 def wait_for_crop(page, *expected):
     for _ in range(150):
         crop = re.search(r"crop=\((\d+), (\d+), (\d+)\)", page.locator("code").last.inner_text())
-        if [int(v) for v in crop.groups()] == pytest.approx(expected, abs=2):
+        if crop and [int(v) for v in crop.groups()] == pytest.approx(expected, abs=2):
             return
         page.wait_for_timeout(100)
-    raise AssertionError(f"the code says {crop.group()}, not {expected}")
+    raise AssertionError(f"the code says {crop and crop.group()}, not {expected}")
 
 
 def drag(page, start, by):

@@ -82,9 +82,9 @@ def test_few_codes_get_the_projections_that_exist_and_a_sentence_for_each_other(
         assert value.shape == ((min(max(width, 2), 3),) if key == "pca_explained" else (n, int(key[-2]))), key
         assert np.isfinite(value).all(), key
     assert {"pca_2d", "pca_explained"} <= set(made)
-    assert ("tsne_2d" in made, {"umap_2d", "umap_3d"} <= set(made)) == (n >= 2, n >= 3)
+    assert ("tsne_2d" in made, {"umap_2d", "umap_3d"} <= set(made)) == (n >= 4, n >= 3)
     assert [sentence.partition(" codes of ")[0] for sentence in left_out] == [
-        f"{title} of {n}" for title, least in (("t-SNE", 2), ("UMAP", 3)) if n < least
+        f"{title} of {n}" for title, least in (("t-SNE", 4), ("UMAP", 3)) if n < least
     ]
 
 

@@ -12,7 +12,7 @@ from streamlit.components.v2 import manifest_scanner
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
-from explorer import stages
+from explorer import projection, stages
 from explorer.datasets import DATASETS, data_folder
 from explorer.roster import ROSTER, models_for
 
@@ -165,7 +165,10 @@ def checkpoints_root(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Fill a folder that all test processes of this run share; the first one that asks does, the others wait."""
+    """Fill a folder that all test processes of this run share; the first one that asks does, the others wait.
+
+    PCA stands in for the UMAP of bundles: sixteen maps take most of a minute, and tests of projections make real ones.
+    """
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent
 
@@ -174,7 +177,9 @@ def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], N
         with FileLock(shared / f"{name}.lock"):
             if not folder.exists():
                 unfinished = shared / f"{name}.new"
-                build(unfinished)
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(projection, "umap", lambda codes, d, *_, **__: projection.pca(codes, d)[0])
+                    build(unfinished)
                 unfinished.rename(folder)
         return folder
 

@@ -206,6 +206,7 @@ def cropped(page, address):
     page.locator("input[type=file]").set_input_files(file)
     page.locator('.crop[data-state="ready"]').wait_for(timeout=15_000)
     page.locator(STRIPS).first.wait_for(timeout=15_000)
+    wait_until_finished(page, PAGES["reconstruct"].title)  # until then the Python is that of the run before
     page.get_by_text("The same picture in Python").click()
     return page
 

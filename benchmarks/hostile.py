@@ -538,6 +538,7 @@ class Kills(Kind):
         """Start, kill, and read."""
         way, more, seconds = case.what
         ways = {"train.py": self._program, "training": self._train, "writing": self._write}
+        more = more if self.bundle.state_file.exists() else []  # a whole bundle of fewer epochs is no run to resume
         if code := wait(run_apart(ways[way], *more), seconds):
             raise Fault(f"ended by itself with exit code {code}")
         refusals = self._refusals()

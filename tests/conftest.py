@@ -163,6 +163,10 @@ def checkpoints_root(tmp_path, monkeypatch):
     return tmp_path / "checkpoints"
 
 
+def pca_for_umap(codes, n_components, n_neighbors=None, seed=0):
+    return projection.pca(codes, n_components)[0]
+
+
 @pytest.fixture(scope="session")
 def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
     """Fill a folder that all test processes of this run share; the first one that asks does, the others wait.
@@ -178,7 +182,7 @@ def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], N
             if not folder.exists():
                 unfinished = shared / f"{name}.new"
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(projection, "umap", lambda codes, d, *_, **__: projection.pca(codes, d)[0])
+                    patch.setattr(projection, "umap", pca_for_umap)
                     build(unfinished)
                 unfinished.rename(folder)
         return folder

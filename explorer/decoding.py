@@ -25,6 +25,7 @@ from explorer.signatures import READABLE, refusal
 
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 MAX_UPLOAD_PIXELS = 25_000_000
+MOST_SIDE = 65_535  # of JPEG; what is longer and within the pixels is but a few pixels high, and costly to shrink
 KEPT_PIXELS = 4_000_000  # a quarter of a phone's photo: cut out, its eyes still fill what a model sees
 BAND_PIXELS = 1_000_000  # are widened at a time
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "HEIF")
@@ -159,6 +160,11 @@ def _described(flat: Image.Image, notes: list[str], whole: tuple[int, int]) -> I
 
 def _check_size(size: tuple[int, int], most_pixels: int | None, kind: str = "") -> None:
     pixels = size[0] * size[1]
+    if max(size) > MOST_SIDE:
+        raise ImageError(
+            f"The picture has {size[0]:,} × {size[1]:,} pixels; a side may have {MOST_SIDE:,}. "
+            "Save a smaller copy and use that."
+        )
     if most_pixels and pixels > most_pixels / COSTLY.get(kind, 1):
         raise ImageError(
             f"The picture has {pixels / 1e6:,.1f} megapixels; the limit is {most_pixels / COSTLY.get(kind, 1) / 1e6:g}"

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from explorer import decoding
 from explorer.decoding import ImageError, extensions, read_picture
-from explorer.images import read_upload
+from explorer.images import fit_picture, read_upload
 from explorer.ui.text import as_text
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # what is wrong with EXIF, for developers
@@ -473,3 +473,13 @@ def test_every_mutated_picture_is_opened_or_refused_in_words():
 )
 def test_words_from_outside_are_shown_as_they_are(words, escaped):
     assert as_text(words) == escaped
+
+
+@pytest.mark.parametrize("size", [(1, 65_536), (70_000, 2)])
+def test_a_picture_with_a_side_beyond_all_cameras_is_refused_before_it_is_decoded(size):
+    with pytest.raises(ImageError, match="a side may have 65,535"):
+        read_picture(encoded(Image.new("L", size), "PNG"))
+
+
+def test_the_longest_side_is_shrunk():
+    assert fit_picture(read_picture(encoded(Image.new("L", (65_535, 1), 200), "PNG")), (1, 28, 28)).shape == (1, 28, 28)

@@ -96,12 +96,8 @@ BY_READING = {"hash_funcs": {Opened: attrgetter("reading"), Gallery: attrgetter(
 
 def fitted(root: Path, dataset: str) -> bool:
     """Whether there is any bundle of a data set."""
-    return any(Bundle(dataset, name, root).fingerprint for name in models_for(dataset))
-
-
-def problem(bundle: Opened) -> str:
-    """Say what is wrong with a bundle, or return an empty string."""
-    return bundle.problem
+    bundles = (Bundle(dataset, name, root) for name in models_for(dataset))
+    return (root / dataset).is_dir() and any(bundle.fingerprint for bundle in bundles)
 
 
 def model(bundle: Opened) -> Model:

@@ -1,4 +1,7 @@
-"""Home page of the latent-space explorer: what is here, and what each model costs and keeps."""
+"""The server of the latent-space explorer, and its home page: what is here, and what each model costs and keeps.
+
+Streamlit imports this file once for `app`, and runs it for every visit to the home page.
+"""
 
 import math
 
@@ -9,7 +12,7 @@ import torch
 from explorer import latent
 from explorer.models import n_parameters
 from explorer.roster import ROSTER
-from explorer.ui import live, loading
+from explorer.ui import live, loading, serving
 from explorer.ui.frame import View, begin, finish, pages_for, shared_choices, usable
 
 HEROES = {"conv-vae": 15, "face-resvae": 7}  # and the images per side of the sheet: the more pixels, the fewer
@@ -73,45 +76,56 @@ def hero(view: View, model: str) -> None:
             live.live_plane(view, model, where, axis, names, ["sheet"], "hero")
 
 
-torch.set_grad_enabled(False)
-view = begin("overview")
-best = next(name for name in HEROES if name in view.autoencoders)
-hero(view, best)
-st.subheader("The models")
-names = usable(view, list(view.models))
-st.dataframe(
-    roster_table(view, names), hide_index=True, placeholder="–",
-    column_config={
-        "Parameters": st.column_config.NumberColumn(format="localized"),
-        "Code": st.column_config.NumberColumn(format="localized"),
-        "Test MSE": st.column_config.NumberColumn(format="%.5f"),
-        "PSNR": st.column_config.NumberColumn(format="%.2f"),
-        "SSIM": st.column_config.NumberColumn(format="%.3f"),
-        "−ELBO": st.column_config.NumberColumn(format="%.1f"),
-        "Accuracy": st.column_config.NumberColumn(format="%.4f"),
-    },
-)  # fmt: skip
-pixels = math.prod(view.dataset.image_shape)
-longer = [name for name in names if loading.model(view.bundle(name)).code_length > pixels]
-finish(
-    "Figures are on the whole test split, which no model saw. Compression is the numbers of the image divided by those "
-    "of the code."
-    + "".join(f" {name} has more of them than the image: its small error is no compression." for name in longer),
-    f"""
+def home() -> None:
+    """Draw the page: a plane to move over, and what each model costs and keeps."""
+    view = begin("overview")
+    best = next(name for name in HEROES if name in view.autoencoders)
+    hero(view, best)
+    st.subheader("The models")
+    names = usable(view, list(view.models))
+    st.dataframe(
+        roster_table(view, names), hide_index=True, placeholder="–",
+        column_config={
+            "Parameters": st.column_config.NumberColumn(format="localized"),
+            "Code": st.column_config.NumberColumn(format="localized"),
+            "Test MSE": st.column_config.NumberColumn(format="%.5f"),
+            "PSNR": st.column_config.NumberColumn(format="%.2f"),
+            "SSIM": st.column_config.NumberColumn(format="%.3f"),
+            "−ELBO": st.column_config.NumberColumn(format="%.1f"),
+            "Accuracy": st.column_config.NumberColumn(format="%.4f"),
+        },
+    )  # fmt: skip
+    pixels = math.prod(view.dataset.image_shape)
+    longer = [name for name in names if loading.model(view.bundle(name)).code_length > pixels]
+    finish(
+        "Figures are on the whole test split, which no model saw. Compression is the numbers of the image divided by "
+        "those of the code."
+        + "".join(f" {name} has more of them than the image: its small error is no compression." for name in longer),
+        python_for(view, best),
+    )
+
+
+def python_for(view: View, model: str) -> str:
+    """Write the lines of Python that make the sheet and the figures of the table."""
+    return f"""
 from explorer import latent
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import grid, to_pil
 from explorer.roster import models_for
 
-bundle = Bundle("{view.dataset.name}", "{best}", root_folder())
+bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 codes = bundle.codes()["codes"].float()
-plane = latent.Plane.{"native()" if ROSTER[best].config.code == 2 else "principal(codes)"}
-axis = latent.axis({HEROES[best]}, reach={REACH}, spacing="quantiles")
+plane = latent.Plane.{"native()" if ROSTER[model].config.code == 2 else "principal(codes)"}
+axis = latent.axis({HEROES[model]}, reach={REACH}, spacing="quantiles")
 x = bundle.load().decode(plane.codes(latent.plane(axis, axis)))
 to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
 for name in models_for("{view.dataset.name}"):
     bundle = Bundle("{view.dataset.name}", name, root_folder())
     print(name, bundle.load().code_length, bundle.metrics())
-""",
-)
-live.send_weights(view, [best], "hero")
+"""
+
+
+if __name__ == "__main__":
+    home()
+else:
+    app = st.App(__file__, routes=serving.routes(), lifespan=serving.ready)

@@ -180,7 +180,7 @@ def live(browser: object, ours: str, stock_ms: float) -> list[dict[str, object]]
                 times["attribute_to_pixels"] = press_and_follow(page, "input.range >> nth=0", ".edited canvas")
             page.close()
             bundle = Bundle(dataset, model, root_folder())
-            shared = {"model": model, "bytes": len(packed(bundle))}
+            shared = {"model": model, "bytes": len(packed(bundle).content)}
             for measure, values in times.items():
                 row = percentiles(measure, "", values) | shared
                 del row["page"]

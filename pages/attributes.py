@@ -118,6 +118,7 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
         return editing.server_editor(view, model, face, edit, moves)
     data = {
         "model": bundle.identity,
+        "weights": live.weights(bundle),
         "image": view.dataset.image_shape,
         "code": face.code.round(5).tolist(),
         "original": "" if face.picture is None else data_uri(face.picture),
@@ -136,4 +137,3 @@ sources = SOURCES if loading.model(view.bundle(model)).config.variational else S
 source = middle.segmented_control("Face", sources, default=sources[0], required=True, key="face", **BOUND)
 method = right.segmented_control("Direction by", METHODS, default=METHODS[0], required=True, key="method", **BOUND)
 editor(view, model, source, method)
-live.send_weights(view, [model], "attributes")

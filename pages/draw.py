@@ -35,14 +35,16 @@ def pad(view: View, model: str) -> None:
         st.info(f"This model cannot run in the browser, so it cannot follow a drawing: {reason}.")
         finish("Choose another model to draw for.", python_for(view, model, start))
         return
-    can_place = not view.bundle(PLACED_BY).problem
+    placed_by = view.bundle(PLACED_BY)
+    can_place = not placed_by.problem
     left, right = st.columns([3, 2])
     with left:
         components.drawing_pad(
             {
                 "model": bundle.identity,
+                "weights": live.weights(bundle, placed_by, view.bundle(live.CLASSIFIER)),
                 "variational": loading.model(bundle).config.variational,
-                "placed": view.bundle(PLACED_BY).identity if can_place else None,
+                "placed": placed_by.identity if can_place else None,
                 "group": GROUP,
                 **live.classifier_data(view),
                 "noun": view.gallery.noun,
@@ -84,4 +86,3 @@ to_pil(grid(torch.cat([x, model(x)]).numpy(), columns=2), scale=4).save("rebuilt
 view = begin("draw")
 model = widgets.pick_model(view)
 pad(view, model)
-live.send_weights(view, [model, PLACED_BY], "draw")

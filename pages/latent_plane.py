@@ -114,7 +114,6 @@ def any_plane(view: View) -> None:
         axis, names = torch.linspace(-0.25, 1.25, cells(view, 12)), ("A → B", "A → C")
         python = f"latent.Plane.through(*codes[{picks}])"
     live_any(view, model, where, axis, names, python)
-    live.send_weights(view, [model], "any")
 
 
 @fragment
@@ -154,7 +153,6 @@ def traversal(view: View) -> None:
     live.live_plane(view, model, where, axis, names, ["sheet"], f"line-{model}", flat=True)
     code = python_for(view, model, f"torch.linspace(-3, 3, {n})", f"latent.Plane.line(codes[{i}], {python})")
     finish(ALONG, code.replace("latent.plane(axis, axis)", "latent.plane(axis, torch.zeros(1))"))
-    live.send_weights(view, [model], "line")
 
 
 def hole_test(view: View) -> None:
@@ -177,7 +175,6 @@ def hole_test(view: View) -> None:
     ends = "torch.linspace(-3, 3, 12)"
     sheets = [sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, NATIVE)]
     finish(HOLES, IMPORTS + "".join(sheets))
-    live.send_weights(view, [name, NATIVE], "hole")
 
 
 def python_for(view: View, model: str, axis: str, where: str) -> str:
@@ -205,5 +202,3 @@ for tab, draw in zip(st.tabs(list(views), key="plane", on_change="rerun", **BOUN
         with tab:
             if draw in (any_plane, traversal) or usable(view, [NATIVE]):
                 draw(view)
-        if draw is native_plane:  # outside the fragment, so that a slider does not send them anew
-            live.send_weights(view, [NATIVE], "native")

@@ -6,11 +6,12 @@ import re
 import pytest
 import torch
 
-from benchmarks.browser import visit
+from benchmarks.browser import COMPONENTS, visit, wait_until_finished
 from explorer.checkpoints import Bundle, root_folder
 from explorer.layers import pack
 from explorer.roster import ROSTER
-from explorer.ui import components
+from explorer.ui import components, serving
+from explorer.ui.frame import PAGES
 from tests.test_layers import FACES, residual_network
 
 SIDE = 28 * 28
@@ -266,25 +267,53 @@ def test_a_drawing_is_rebuilt_and_placed_while_it_is_drawn(page, address):
         assert pad.evaluate(shot) == expected
 
 
-def test_weights_travel_once_and_not_with_a_rerun(window, address):
-    page = window.new_page()
-    received = []
+def test_what_a_browser_has_does_not_travel_again(browser, address):
+    context = browser.new_context()
+    page = context.new_page()
+    frames, fetched, kept = [], [], set()
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(len(frame))))
+    network = context.new_cdp_session(page)
+    network.send("Network.enable")
+    network.on("Network.requestWillBeSent", lambda event: fetched.append((event["requestId"], event["request"]["url"])))
+    network.on("Network.requestServedFromCache", lambda event: kept.add(event["requestId"]))
+    network.on("Network.responseReceived", lambda e: e["response"]["fromDiskCache"] and kept.add(e["requestId"]))
 
-    def listen(socket):
-        socket.on("framereceived", lambda frame: received.append(len(frame)))
+    def travelled():
+        files = [url for i, url in fetched if i not in kept and f"/{serving.FILES}/" in url]
+        size = sum(frames)
+        for seen in (frames, fetched, kept):
+            seen.clear()
+        return size, files
 
-    page.on("websocket", listen)
-    visit(page, address, "latent_plane")
-    first = sum(received)
-    weights = sum(
-        len(pack("a/b", Bundle("fashion-mnist", name, root_folder()).load().networks()))
-        for name in ("conv-vae", "ffnn")
+    visit(page, address, "overview")
+    _, files = travelled()
+    assert {"plane.js", "conv-vae.bin", "ffnn.bin"} <= {url.rpartition("/")[2] for url in files}
+    first = {}
+    for turn in range(2):
+        for key in ("latent_map", "overview"):
+            page.locator(f'[data-testid="stSidebar"] a[href^="{"" if key == "overview" else key}?"]').first.click()
+            wait_until_finished(page, PAGES[key].title)
+            size, files = travelled()
+            assert turn == 0 or (size < 0.3 * max(first[key], 100_000) and files == [])
+            first[key] = size
+    page.reload()
+    wait_until_finished(page, PAGES["overview"].title)
+    assert travelled()[1] == []
+    context.close()
+
+
+def test_weights_that_do_not_arrive_are_asked_for_again_and_missed_in_words(browser, address):
+    page = browser.new_page()
+    answers = iter([503, 404])
+    page.route(
+        "**/conv-vae.bin", lambda route: route.fulfill(status=s) if (s := next(answers, 0)) else route.fallback()
     )
-    assert first > weights
-    received.clear()
-    plane = Plane(page)
-    page.mouse.click(*plane.at(0.3, 0.5))
-    plane.pins(1)
-    page.get_by_text("Pin A", exact=True).wait_for()
-    assert sum(received) < 0.2 * weights
+    visit(page, address, "latent_plane")
+    page.wait_for_function(f"({COMPONENTS})('.live')[0].dataset.state === 'webassembly'")
+    page.unroute("**/conv-vae.bin")
+    page.route("**/files/weights/**", lambda route: route.fulfill(status=404))
+    page.reload()
+    page.wait_for_function(f"({COMPONENTS})('.live')[0]?.dataset.state === 'failed'")
+    note = f"getComputedStyle(({COMPONENTS})('.live')[0], '::before').content"
+    assert "did not arrive. Reload the page" in page.evaluate(note)
     page.close()

@@ -16,7 +16,7 @@ from streamlit.errors import StreamlitAPIException
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
 from explorer.roster import ROSTER, autoencoders_for, models_for
-from explorer.ui import address, loading
+from explorer.ui import address, collector, loading
 from explorer.ui.downloading import download
 from explorer.ui.opening import Opened, opened
 from explorer.ui.text import as_text
@@ -174,6 +174,7 @@ def fragment(draw: Callable[Concatenate[View, P], Any]) -> Callable[Concatenate[
 
 def begin(key: str) -> View:
     """Set the page up and draw everything above its own controls; stop where there is nothing to show."""
+    collector.settle()
     page = PAGES[key]
     st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)

@@ -1,6 +1,6 @@
 """Planes of codes that decode under the pointer, in the browser; on the server where that cannot be."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from explorer.ui import address, components, loading
 from explorer.ui.frame import View
 from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
+from explorer.ui.serving import weights_address
 
 CLASSIFIER = "ffnn"
 NEIGHBOURS = 8
@@ -23,12 +24,10 @@ MAX_PINS = 2
 FARTHEST = 100.0  # from the middle, in coordinates of a plane; no code lies near
 
 
-def send_weights(view: View, models: Iterable[str], key: str) -> None:
-    """Hand models, and the classifier, to the browser; below the planes that use them, since it takes a line."""
-    for name in dict.fromkeys((*models, CLASSIFIER)):
-        bundle = view.bundle(name)
-        if not bundle.problem and not unsupported(bundle):
-            components.send_weights(loading.packed(bundle), key=f"{key}-weights-{name}")
+def weights(*bundles: Opened) -> dict[str, str]:
+    """Say where the browser finds these models; those that it cannot run, or that are broken, are left out."""
+    usable = (bundle for bundle in bundles if not bundle.problem and not unsupported(bundle))
+    return {bundle.identity: weights_address(bundle) for bundle in usable}
 
 
 def unsupported(bundle: Opened) -> str:
@@ -63,6 +62,7 @@ def live_plane(
         return []
     data = {
         "model": bundle.identity,
+        "weights": weights(bundle, view.bundle(CLASSIFIER)),
         **classifier_data(view),
         "flat": False,
         "origin": where.origin.tolist(),

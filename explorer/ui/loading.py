@@ -4,13 +4,15 @@ A bundle is read whole (`Opened`), and so is a gallery, so that nothing of them 
 drawn. What is made of them is kept by them (`BY_READING`), never by a name.
 """
 
+import gzip
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import streamlit as st
@@ -110,14 +112,27 @@ def codes(bundle: Opened) -> dict[str, np.ndarray]:
     return bundle.arrays
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """What a browser fetches: the bytes as gzip, and a digest of what they unpack to."""
+
+    content: bytes
+    digest: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Compress bytes."""
+        return cls(gzip.compress(content, mtime=0), hashlib.sha256(content).hexdigest()[:16])
+
+
 @st.cache_resource(max_entries=16, show_spinner=False, **BY_READING)
-def packed(bundle: Opened) -> bytes:
+def packed(bundle: Opened) -> Compressed:
     """Describe a model's layers for the browser; raises `BundleError`, and `Unsupported` for other layers."""
     networks = bundle.load().networks()
     whole = layers.pack(bundle.identity, networks)
-    if len(whole) <= MOST_BYTES or "decode" not in networks:
-        return whole
-    return layers.pack(bundle.identity, {"decode": networks["decode"]}, half=True)
+    if len(whole) > MOST_BYTES and "decode" in networks:
+        whole = layers.pack(bundle.identity, {"decode": networks["decode"]}, half=True)
+    return Compressed.of(whole)
 
 
 def gallery(dataset: str, root: Path) -> Gallery:

@@ -16,16 +16,25 @@ from streamlit.components.v2.types import ComponentRenderer
 
 from explorer.images import grid, whole_size
 from explorer.ui.pictures import data_uri, jpeg_uri
+from explorer.ui.serving import code_address
 
 _HERE = Path(__file__).parent
+
+
+# What travels with each mounted component; Streamlit waits for what the function promises.
+_LOADER = """\
+const code = import(new URL("{address}", document.baseURI));
+export default async (component) => (await code).default(component);
+"""
 
 
 def _component(name: str, *libraries: str) -> ComponentRenderer:
     """Register `name`.js with the libraries it calls before it, and the style sheets of all of them."""
     source = "".join(script(part) for part in (*libraries, name))
+    loader = _LOADER.format(address=code_address(name, source))
     sheets = [_HERE / f"{part}.css" for part in (*libraries, name)]
     css = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets if sheet.is_file())
-    return st.components.v2.component(f"lx_{name}", js=source, css=css or None)
+    return st.components.v2.component(f"lx_{name}", js=loader, css=css or None)
 
 
 def script(name: str) -> str:
@@ -40,7 +49,6 @@ def script(name: str) -> str:
 _picker = _component("picker")
 _hover = _component("hover")
 _samples = _component("samples")
-_weights = _component("weights", "network", "drawing")
 _plane = _component("plane", "network", "drawing")
 _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
@@ -95,11 +103,6 @@ def hover_images(
         key=key,
         on_cleared_change=on_clear,
     )
-
-
-def send_weights(packed: bytes, key: str) -> None:
-    """Hand a packed model to the browser; Streamlit sends what it has sent before only as its hash."""
-    _weights(data=packed, key=key)
 
 
 def plane(data: Mapping[str, Any], key: str) -> list[list[float]] | None:

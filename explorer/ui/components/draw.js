@@ -4,7 +4,7 @@
 //   model: name of packed networks that rebuild the drawing, variational: whether its encoder gives log_var,
 //   placed: name of the networks that place it on a native plane, or null, group: the plane's group,
 //   classifier, classes[], colours[], image: [C, H, W], errors[]: the gallery's squared errors, ascending,
-//   noun: what its images are,
+//   noun: what its images are, weights: { name: address } of all these networks,
 //   brush: radius in pixels of the image, soft, erase, start: an image [C * H * W] to begin with, or null,
 //   version: changes when `start` is to be loaded anew
 // }
@@ -58,6 +58,7 @@ class DrawingPad {
   update({ data }) {
     const [channels, height, width] = data.image;
     this.data = data;
+    fetchModels(data.weights);
     this.size = channels * height * width;
     this.x ??= new Float32Array(this.size);
     for (const canvas of [this.pad, this.rebuilt]) fitCanvas(canvas, width, height);
@@ -140,10 +141,10 @@ class DrawingPad {
 
   draw() {
     const { model, variational, placed, group, classifier, classes, colours, image } = this.data;
-    const { models, runtime } = sharedPage();
+    const { models } = sharedPage();
     paintImage(this.pad, this.x, image);
     const networks = models.get(model);
-    this.root.dataset.state = networks ? runtime.kind : "loading";
+    this.root.dataset.state = stateOf(model);
     if (!networks) return;
     const code = networks.encode(this.x);
     const xHat = networks.decode(variational ? code.subarray(0, code.length / 2) : code);

@@ -2,7 +2,7 @@
 // of how far the score of every attribute moved with it.
 //
 // data: {
-//   model: name of a packed network "decode", image: [C, H, W], code[D], original: address of a picture, or "",
+//   model: name of a packed network "decode", weights: { name: address }, image: [C, H, W], code[D], original: address of a picture, or "",
 //   sliders: [{ name, label, note, step[D], effects[M], value }...]: one step adds `step` to the code, and moves
 //   the score of attribute m of the meter by effects[m]; value: steps to begin with,
 //   meter: [{ name, label, kind: "asked" | "held" | "side" }...], M of them,
@@ -57,6 +57,7 @@ class FaceEditor {
   update({ data, setStateValue }) {
     this.setStateValue = setStateValue;
     this.data = data;
+    fetchModels(data.weights);
     for (const face of [this.rebuilt, this.edited]) fitCanvas(face.picture, data.image[2], data.image[1]);
     this.original.hidden = !data.original;
     if (data.original) this.original.picture.src = data.original;
@@ -143,9 +144,8 @@ class FaceEditor {
 
   draw() {
     this.showMoves();
-    const { models, runtime } = sharedPage();
-    const networks = models.get(this.data.model);
-    this.root.dataset.state = networks ? runtime.kind : "loading";
+    const networks = sharedPage().models.get(this.data.model);
+    this.root.dataset.state = stateOf(this.data.model);
     this.root.dataset.painted = networks ? "yes" : "no";
     if (!networks) return;
     const { code, image, sliders } = this.data;

@@ -7,10 +7,46 @@
 const LANES = 4;
 const padded = (n) => Math.ceil(n / LANES) * LANES;
 
-/** What the components of one page share: the networks by model, and the memory that they work in. */
+const WAITS_MS = [500, 2000, 8000]; // before weights that did not arrive are asked for again
+
+/** What the components of one page share: the networks by model, how far others are, and the memory they work in. */
 export function sharedPage() {
-  globalThis.latentExplorer ??= { models: new Map(), runtime: engine(decodeBase64(LAYER_WASM)) };
+  globalThis.latentExplorer ??= { models: new Map(), asked: new Map(), runtime: engine(decodeBase64(LAYER_WASM)) };
   return globalThis.latentExplorer;
+}
+
+/** Fetch the models of { name: address } that are not here. An event "lx-model" on the document says what came. */
+export function fetchModels(addresses) {
+  const { models, asked } = sharedPage();
+  for (const [model, address] of Object.entries(addresses)) {
+    if (models.has(model) || asked.get(model) === "loading") continue;
+    asked.set(model, "loading");
+    fetchModel(model, new URL(address, document.baseURI));
+  }
+}
+
+async function fetchModel(model, url) {
+  const page = sharedPage();
+  for (const wait of [...WAITS_MS, null]) {
+    const packed = await fetchPacked(url).catch((error) => console.error(`${url}: ${error.message}`));
+    if (packed) page.models.set(model, makeNetworks(packed, page.runtime));
+    if (packed || wait === null) break;
+    await new Promise((resolve) => { setTimeout(resolve, wait); });
+  }
+  page.asked.set(model, page.models.has(model) ? "here" : "failed");
+  document.dispatchEvent(new CustomEvent("lx-model", { detail: model }));
+}
+
+async function fetchPacked(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  return unpack(new Uint8Array(await response.arrayBuffer()));
+}
+
+/** Say how a model runs, "webassembly" or "javascript", or that it is still "loading" or has "failed" to come. */
+export function stateOf(model) {
+  const { models, asked, runtime } = sharedPage();
+  return models.has(model) ? runtime.kind : asked.get(model) ?? "loading";
 }
 
 export function decodeBase64(text) {

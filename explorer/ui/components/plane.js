@@ -1,7 +1,7 @@
 // A plane of codes that answers the pointer: what the decoder makes of the point under it, at once.
 //
 // data: {
-//   model, classifier: names of packed networks (classifier may be null), classes[], colours[],
+//   model, classifier: names of packed networks (classifier may be null), weights: { name: address }, classes[], colours[],
 //   origin[D], right[D], up[D]: the code at coordinates (u, v) is origin + u right + v up,
 //   axis[n]: coordinates of the centres of the sheet's n x n cells, ascending, for both directions,
 //   flat: one row of cells instead, v is 0, names: [u, v], image: [C, H, W],
@@ -93,6 +93,7 @@ class LivePlane {
   update({ data, setStateValue }) {
     this.setStateValue = setStateValue;
     this.data = data;
+    fetchModels(data.weights);
     this.pins ??= data.pins.map((pin) => [...pin]);
     if (this.active < 0) this.active = this.pins.length - 1;
     this.layout.classList.toggle("flat", data.flat);
@@ -118,7 +119,7 @@ class LivePlane {
 
   refresh() {
     if (!this.data) return;
-    this.root.dataset.state = this.networks ? sharedPage().runtime.kind : "loading";
+    this.root.dataset.state = stateOf(this.data.model);
     this.resize();
   }
 

@@ -1,0 +1,91 @@
+"""The server around the app: what a browser keeps, at addresses that name their content, and what is loaded once.
+
+Component code and weights travel over HTTP, once for each browser, not over each visit's websocket. Addresses are
+relative to the app's own, so that they hold behind any proxy, and any process of several answers for all of them.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import webbrowser
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from streamlit import config
+from streamlit.url_util import make_url_path
+from streamlit.web.server.server_util import get_url
+
+from explorer.checkpoints import Bundle, BundleError, root_folder
+from explorer.datasets import DATASETS
+from explorer.layers import Unsupported
+from explorer.roster import ROSTER
+from explorer.ui import collector, loading
+from explorer.ui.loading import Compressed
+from explorer.ui.opening import Opened, opened
+
+FILES = "files"
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+_code: dict[str, Compressed] = {}
+
+
+def code_address(name: str, source: str) -> str:
+    """Give the address under which this process, and every other with the same code, serves a script."""
+    small = Compressed.of(source.encode())
+    path = f"{small.digest}/{name}.js"
+    _code[path] = small
+    return f"{FILES}/code/{path}"
+
+
+def weights_address(bundle: Opened) -> str:
+    """Give the address of a model packed for the browser; raises `BundleError` and `Unsupported`."""
+    return f"{FILES}/weights/{loading.packed(bundle).digest}/{bundle.dataset}/{bundle.model}.bin"
+
+
+def _send_code(request: Request) -> Response:
+    small = _code.get(request.path_params["path"])
+    return _missing() if small is None else _kept(request, small, "text/javascript")
+
+
+def _send_weights(request: Request) -> Response:
+    dataset, model, digest = (request.path_params[name] for name in ("dataset", "model", "digest"))
+    if dataset not in DATASETS or model not in ROSTER:
+        return _missing()
+    try:
+        n_gallery = len(loading.gallery_index(dataset, root_folder()).labels)
+        packed = loading.packed(opened(Bundle(dataset, model, root_folder()), n_gallery))
+    except (BundleError, Unsupported):
+        return _missing()
+    return _kept(request, packed, "application/octet-stream") if packed.digest == digest else _missing()
+
+
+def _missing() -> Response:
+    return PlainTextResponse("There is no such file, or no longer. Reload the page.", 404)
+
+
+def _kept(request: Request, small: Compressed, kind: str) -> Response:
+    """Answer with what the browser may keep for ever; compressed once, where Streamlit would do it for each request."""
+    headers = FOR_EVER | {"Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        return Response(small.content, media_type=kind, headers=headers | {"Content-Encoding": "gzip"})
+    return Response(gzip.decompress(small.content), media_type=kind, headers=headers)
+
+
+def routes() -> list[Route]:
+    """List the routes that the app adds to Streamlit's own, below the same base path."""
+    base = config.get_option("server.baseUrlPath") or ""
+    return [
+        Route(make_url_path(base, f"{FILES}/code/{{path:path}}"), _send_code),
+        Route(make_url_path(base, f"{FILES}/weights/{{digest}}/{{dataset}}/{{model}}.bin"), _send_weights),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def ready(app: object) -> AsyncIterator[None]:
+    """Make a server ready for its first visitor, and open the lecturer's browser, as Streamlit does for plain scripts."""
+    collector.settle()
+    if not config.get_option("server.headless"):
+        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, get_url("localhost"))
+    yield

@@ -48,21 +48,32 @@ def chromium_path() -> str | None:
 
 @contextlib.contextmanager
 def serve(script: Path = ROOT / "app.py", environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run a Streamlit script on a free port of this machine and yield its address.
+    """Run a Streamlit script on a free port of this machine and yield its address; see `run_server`."""
+    with run_server(script, environment) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def run_server(
+    script: Path = ROOT / "app.py", environment: Mapping[str, str] | None = None, folder: Path = ROOT
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run a Streamlit script on a free port of this machine and yield its address and process.
+
+    folder: where it runs, whose `.streamlit/config.toml` holds.
 
     Raises:
-        RuntimeError: the server stopped, or did not answer in time; the message ends with its output.
+        RuntimeError: the server stopped, or did not answer in time.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true",
-        "--server.port", str(port), "--server.address", "127.0.0.1", "--server.fileWatcherType", "none",
+        "--server.port", str(port), "--server.address", "127.0.0.1",
     ]  # fmt: skip
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
+        command, cwd=folder, env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
@@ -72,7 +83,7 @@ def serve(script: Path = ROOT / "app.py", environment: Mapping[str, str] | None 
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no answer from: {' '.join(command)} (exit code {process.poll()})")
             time.sleep(0.05)
-        yield address
+        yield address, process
     finally:
         process.terminate()
         try:

@@ -144,7 +144,7 @@ def _nearest_strip(
     return Strip(label, images, captions, f"{usual:.3f} is usual among {gallery.noun}")
 
 
-@st.cache_data(max_entries=8, show_spinner=False, **BY_READING)
+@st.cache_resource(max_entries=8, show_spinner=False, **BY_READING)
 def usual_pixel_distance(gallery: Gallery) -> float:
     """Compute the median root mean squared difference of a gallery image to the nearest other one."""
     flat = torch.from_numpy(gallery.images).flatten(1)

@@ -241,14 +241,14 @@ def encode(bundle: Opened, x: np.ndarray) -> torch.Tensor:
     return model(bundle).embed(torch.from_numpy(x))
 
 
-@st.cache_data(max_entries=32, show_spinner="Reconstructing the gallery", **BY_READING)
+@st.cache_resource(max_entries=32, show_spinner="Reconstructing the gallery", **BY_READING)
 def gallery_errors(bundle: Opened, shown: Gallery) -> np.ndarray:
     """Compute the mean squared error of every gallery image under one model `(M,)`."""
     x, x_hat = torch.from_numpy(shown.images), torch.from_numpy(reconstruct(bundle, shown.images))
     return metrics.mse_per_image(x, x_hat).numpy()
 
 
-@st.cache_data(max_entries=32, show_spinner="Computing the projection", **BY_READING)
+@st.cache_resource(max_entries=32, show_spinner="Computing the projection", **BY_READING)
 def projected(bundle: Opened, method: str, dimensions: int, setting: float) -> np.ndarray:
     """Recompute a projection of the gallery's codes with one's own perplexity or neighbour count."""
     values = codes(bundle)["codes"]
@@ -257,13 +257,13 @@ def projected(bundle: Opened, method: str, dimensions: int, setting: float) -> n
     return projection.umap(values, dimensions, int(setting))
 
 
-@st.cache_data(max_entries=32, show_spinner=False, **BY_READING)
+@st.cache_resource(max_entries=32, show_spinner=False, **BY_READING)
 def usual_distance(bundle: Opened) -> float:
     """Compute the median distance of a gallery code to the nearest other one."""
     return latent.usual_distance(torch.from_numpy(codes(bundle)["codes"]))
 
 
-@st.cache_data(max_entries=64, show_spinner=False, **BY_READING)
+@st.cache_resource(max_entries=64, show_spinner=False, **BY_READING)
 def structure(bundle: Opened, labels: np.ndarray, points: np.ndarray) -> dict[str, Any]:
     """Measure class structure of codes or coordinates `(M, D)`; see `projection.class_structure`."""
     return dict(projection.class_structure(points, labels))

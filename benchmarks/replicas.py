@@ -1,0 +1,9 @@
+"""Several processes of the app behind nginx."""
+
+from contextlib import contextmanager
+
+
+@contextmanager
+def replicas(n):
+    raise RuntimeError("todo")
+    yield

@@ -93,8 +93,8 @@ def layer(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_only_the_app_its_pages_and_the_ui_import_streamlit(name):
-    # the stock app is the baseline of the latency benchmark; hostile addresses are tried on the pages
-    programs = ("app", "benchmarks.stock_app", "benchmarks.hostile")
+    # the stock app is the baseline of benchmarks; hostile addresses are tried on the pages; sessions speak its protocol
+    programs = ("app", "benchmarks.stock_app", "benchmarks.hostile", "benchmarks.sessions")
     allowed = name in programs or name.startswith(("pages.", "explorer.ui"))
     assert allowed or "streamlit" not in packages(GRAPH[name])
 

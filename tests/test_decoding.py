@@ -468,6 +468,7 @@ def test_every_mutated_picture_is_opened_or_refused_in_words():
         ("[a](b).png", r"\[a\](b).png"),
         ("_x_ :red[y] $z$ `q`", r"\_x\_ \:red\[y\] \$z\$ \`q\`"),
         ("a\n\n# b", r"a \# b"),
+        ("\ud800.png", r"\\ud800.png"),
         ("see https://example.org/x", "see https://example.org/x"),
     ],
 )

@@ -98,7 +98,8 @@ def run_in(encoding, locales, *arguments, **variables):
     """Run `EVERYTHING` in a locale of an encoding; what it found, what it printed, and its error stream."""
     code = f"from pathlib import Path\nROOT = Path({str(ROOT)!r})\n{EVERYTHING}"
     ended = subprocess.run(
-        [sys.executable, "-W", "always::EncodingWarning", "-c", code, *arguments], cwd=ROOT, capture_output=True,
+        [sys.executable, "-W", "always::EncodingWarning", "-", *arguments], cwd=ROOT, capture_output=True,
+        input=code.encode(),  # as an argument a backslash would be a yen sign in Shift-JIS
         env={**os.environ, "LC_ALL": encoding, "LOCPATH": str(locales), "PYTHONUTF8": "0",
              "PYTHONCOERCECLOCALE": "0", "PYTHONWARNDEFAULTENCODING": "1", "PYTHONIOENCODING": "", **variables},
     )  # fmt: skip
@@ -135,7 +136,7 @@ def check(found, listed, errors):
 
 @pytest.fixture(scope="module")
 def in_ascii(tmp_path_factory):
-    return run_in("C", "", "pages", EXPLORER_DATA=str(tmp_path_factory.mktemp("data")))
+    return run_in("C", "", "pages", EXPLORER_DATA=str(tmp_path_factory.mktemp("räume")))
 
 
 def test_every_page_opens_and_the_roster_is_listed_where_there_is_nothing_but_ascii(in_ascii):

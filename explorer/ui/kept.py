@@ -7,6 +7,7 @@ of such a value is kept by the value itself (see `loading.BY_READING`). So nothi
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
@@ -58,7 +59,8 @@ def from_files(stamp_of: Callable[P, Hashable], **options: Any) -> Callable[[Cal
                     raise _Changed  # in place of an error, too: half of what was read was older
 
         stored.__module__, stored.__qualname__ = read.__module__, read.__qualname__  # by which caches are told apart
-        cached = st.cache_resource(**{"show_spinner": False} | options)(stored)
+        hashes = {type(Path()): os.fsencode} | options.pop("hash_funcs", {})
+        cached = st.cache_resource(**{"show_spinner": False} | options, hash_funcs=hashes)(stored)
 
         @functools.wraps(read)
         def latest(*args: P.args) -> T:

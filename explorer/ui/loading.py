@@ -28,6 +28,7 @@ from explorer.ui import sources
 from explorer.ui.kept import from_files, stamp
 from explorer.ui.opening import Opened, opened, readings
 from explorer.ui.pictures import SHEET_COLUMNS, data_uri
+from explorer.ui.text import sendable
 
 MOST_BYTES = 3_000_000  # of one model for the browser; a larger one sends its decoder alone, in half precision
 BATCH = 100  # images at a time, so that a gallery of faces does not fill the memory
@@ -189,7 +190,7 @@ def _originals(dataset: str, data_dir: Path, index: GalleryIndex) -> Gallery | s
                 return f"The gallery has image {index.indices.max():,}, but the test split has {len(test):,} images."
             images = test[index.indices]
     except DataError as error:
-        return str(error)
+        return sendable(str(error))
     return _gallery(dataset, to_float(images).numpy(), index)
 
 

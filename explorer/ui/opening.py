@@ -1,6 +1,7 @@
 """Bundles read whole and checked, once for each state of their files, so that a page never sees half of a change."""
 
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,7 +64,7 @@ class Opened(Bundle):
 
 
 @from_files(lambda bundle, n_gallery: bundle.fingerprint, max_entries=64,
-            hash_funcs={Bundle: lambda bundle: str(bundle.folder)})  # fmt: skip
+            hash_funcs={Bundle: lambda bundle: os.fsencode(bundle.folder)})  # fmt: skip
 def opened(bundle: Bundle, n_gallery: int) -> Opened:
     """Read a bundle whole, and check that its parts fit together and belong to so many gallery images."""
     dataset, entry = DATASETS[bundle.dataset], ROSTER[bundle.model]

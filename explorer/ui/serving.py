@@ -87,8 +87,8 @@ def routes() -> list[Route]:
 async def ready(app: object) -> AsyncIterator[None]:
     """Make a server ready for its first visitor, and open a browser where Streamlit does for a plain script.
 
-    One thread for each visitor's computing: what a page computes is small, and two threads take 2.7 times the processor
-    time for it (`benchmarks.classroom`, on two cores: 0.069 s against 0.026 s a move), most of it to wait for each other.
+    One thread for what a visitor's page computes: it is small, and two threads take 2.7 times the processor time for
+    it, most of that to wait for each other (`benchmarks.classroom` on two cores: 0.069 s a move against 0.026 s).
     """
     torch.set_num_threads(1)
     collector.settle()

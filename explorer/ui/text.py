@@ -7,7 +7,15 @@ LINKS = re.compile(r"(?<=www)(?=\.)|(?=@)", re.IGNORECASE)  # addresses that Mar
 WORD_JOINER = "\N{WORD JOINER}"  # without width, and no part of an address
 
 
+def sendable(words: str) -> str:
+    """Write half a pair of surrogates, as in names that are not in the machine's encoding, as its number.
+
+    No message to the browser could carry it, nor is there a hash of it.
+    """
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def as_text(words: str) -> str:
     """Escape words so that Markdown shows them as they are, in one paragraph; only `https://` stays a link."""
-    joined = LINKS.sub(WORD_JOINER, " ".join(words.split()))
+    joined = LINKS.sub(WORD_JOINER, " ".join(sendable(words).split()))
     return MARKUP.sub(lambda found: "\\" + found[0], joined)

@@ -3,12 +3,11 @@
 import asyncio
 import re
 import time
-import urllib.request
 from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 
+import requests
 import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -16,7 +15,8 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 MOST_SECONDS = 60  # that a visitor waits for an answer
 FILE = re.compile(r"files/(?:code|weights)/[^\"\s]+")
-WIDGETS = ("slider", "number_input", "selectbox", "button_group")
+WIDGETS = ("slider", "number_input", "selectbox", "button_group", "file_uploader")
+SHOWN = {"html": "body", "markdown": "body", "alert": "body"}  # elements with words or pictures, and where these are
 
 
 class Failed(RuntimeError):
@@ -37,13 +37,15 @@ class Visitor:
     """A browser tab: the websocket, the widgets on the page, and the messages that it has kept."""
 
     address: str
+    http: requests.Session
     socket: Any
-    cookie: str = ""
     page: str = ""
     query: str = ""
+    session: str = ""
     widgets: dict[str, tuple[str, Any, str]] = field(default_factory=dict)  # id -> kind, element, fragment
     states: dict[str, WidgetState] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)  # address -> hash of the script
+    shown: list[str] = field(default_factory=list)  # what the last run drew, as HTML or Markdown
     kept: dict[str, tuple[ForwardMsg, int]] = field(default_factory=dict)
     fetched: set[str] = field(default_factory=set)
     runs: int = 0
@@ -51,16 +53,16 @@ class Visitor:
 
     @classmethod
     async def arrive(cls, address: str) -> Self:
-        """Load the first document, whose cookie may say which of several servers to stay with, and connect."""
-        reply = await asyncio.to_thread(urllib.request.urlopen, address, timeout=MOST_SECONDS)
-        with reply:
-            cookies = SimpleCookie("; ".join(reply.headers.get_all("Set-Cookie") or ()))
-        cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in cookies.items())
+        """Load the first document and ask for the server's health, as the browser does, and connect with the cookies."""
+        http = requests.Session()
+        for path in ("", "/_stcore/health"):
+            (await asyncio.to_thread(http.get, address + path, timeout=MOST_SECONDS)).raise_for_status()
+        cookies = "; ".join(f"{name}={value}" for name, value in http.cookies.items())
         socket = await websockets.connect(
             address.replace("http", "ws", 1) + "/_stcore/stream", subprotocols=["streamlit"], max_size=2**28,
-            ping_interval=None, additional_headers={"Cookie": cookie} if cookie else None, open_timeout=MOST_SECONDS,
+            ping_interval=None, additional_headers={"Cookie": cookies}, open_timeout=MOST_SECONDS,
         )  # fmt: skip
-        return cls(address, socket, cookie)
+        return cls(address, http, socket)
 
     async def open(self, page: str, query: str = "") -> Answer:
         """Open a page: of a new tab by its address, later as a click in the navigation does."""
@@ -106,10 +108,33 @@ class Visitor:
         return sum(await asyncio.gather(*(asyncio.to_thread(self._get, file) for file in new)))
 
     def _get(self, file: str) -> int:
-        headers = {"Accept-Encoding": "gzip"} | ({"Cookie": self.cookie} if self.cookie else {})
-        request = urllib.request.Request(f"{self.address}/{file}", headers=headers)
-        with urllib.request.urlopen(request, timeout=MOST_SECONDS) as reply:
-            return len(reply.read())
+        reply = self.http.get(f"{self.address}/{file}", timeout=MOST_SECONDS)
+        reply.raise_for_status()
+        return len(reply.content)
+
+    async def upload(self, label: str, name: str, content: bytes) -> Answer:
+        """Give a file to a file uploader."""
+        message = BackMsg()
+        message.file_urls_request.request_id = name
+        message.file_urls_request.file_names.append(name)
+        message.file_urls_request.session_id = self.session
+        await self.socket.send(message.SerializeToString())
+        reply = ForwardMsg()
+        while reply.WhichOneof("type") != "file_urls_response":
+            reply = ForwardMsg.FromString(await self.socket.recv())
+        urls = reply.file_urls_response.file_urls[0]
+        token = self.http.cookies["_streamlit_xsrf"]
+        sent = await asyncio.to_thread(
+            self.http.put, self.address + urls.upload_url, files={"file": (name, content)},
+            headers={"X-Xsrftoken": token}, timeout=MOST_SECONDS,
+        )  # fmt: skip
+        sent.raise_for_status()
+        key, _, fragment = self._control("file_uploader", label)
+        state = self.states[key] = WidgetState(id=key)
+        state.file_uploader_state_value.uploaded_file_info.add(
+            name=name, size=len(content), file_id=urls.file_id, file_urls=urls
+        )
+        return await self._run(fragment=fragment)
 
     async def leave(self) -> None:
         """Close the tab."""
@@ -122,6 +147,7 @@ class Visitor:
         client.fragment_id = fragment
         client.widget_states.widgets.extend(state for key, state in self.states.items() if key in self.widgets)
         client.cached_message_hashes.extend(self.kept)
+        self.shown.clear()
         start, answer = time.perf_counter(), Answer()
         try:
             async with asyncio.timeout(MOST_SECONDS):
@@ -145,6 +171,7 @@ class Visitor:
         if kind == "navigation":
             self.pages = {page.url_pathname: page.page_script_hash for page in message.navigation.app_pages}
         elif kind == "new_session":
+            self.session = message.new_session.initialize.session_id
             self.longest_kept = message.new_session.config.max_cached_message_age or self.longest_kept
         elif kind == "page_info_changed":
             self.query = message.page_info_changed.query_string
@@ -161,6 +188,8 @@ class Visitor:
         if kind in WIDGETS:
             widget = getattr(element, kind)
             self.widgets[widget.id] = (kind, widget, fragment)
+        elif kind in SHOWN:
+            self.shown.append(getattr(getattr(element, kind), SHOWN[kind]))
         elif kind == "bidi_component":
             component = element.bidi_component
             answer.files |= set(FILE.findall(component.js_content + component.mixed.json + component.json))

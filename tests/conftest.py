@@ -28,7 +28,7 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(items):
     """Browser tests first: whole in one process, they share its server, while tests at the end may change sides."""
-    items.sort(key=lambda item: "browser" not in item.fixturenames)
+    items.sort(key=lambda item: not {"browser", "address"} & {*item.fixturenames})
 
 
 def pytest_sessionfinish(session):
@@ -46,13 +46,9 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Two test processes share what may be two cores; the programs they start inherit the variables.
-
-    UMAP's numba would set t-SNE's threads too, which wait for each other in a loop: 8 times the processor's time.
-    """
+    """Two test processes share what may be two cores; the programs they start inherit the variable."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("NUMBA_NUM_THREADS", "1")
         torch.set_num_threads(1)
         yield
 

@@ -7,7 +7,8 @@ drawn. What is made of them is kept by them (`BY_READING`), never by a name.
 import gzip
 import hashlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -32,6 +33,7 @@ from explorer.ui.text import sendable
 
 MOST_BYTES = 3_000_000  # of one model for the browser; a larger one sends its decoder alone, in half precision
 BATCH = 100  # images at a time, so that a gallery of faces does not fill the memory
+_one_gallery_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -224,16 +226,28 @@ def _test_images(dataset: str, data_dir: Path) -> np.ndarray | None:
         return None
 
 
-@torch.inference_mode()
 def reconstruct(bundle: Opened, x: np.ndarray) -> np.ndarray:
     """Reconstruct images `(N, C, H, W)` in [0, 1] with one model."""
-    return torch.cat([model(bundle)(part) for part in torch.from_numpy(x).split(BATCH)]).numpy()
+    return _in_batches(model(bundle), torch.from_numpy(x))
+
+
+def decode(bundle: Opened, z: torch.Tensor) -> np.ndarray:
+    """Decode codes `(N, D)` to images `(N, C, H, W)` in [0, 1] with one model."""
+    return _in_batches(model(bundle).decode, z)
 
 
 @torch.inference_mode()
-def decode(bundle: Opened, z: torch.Tensor) -> np.ndarray:
-    """Decode codes `(N, D)` to images `(N, C, H, W)` in [0, 1] with one model."""
-    return torch.cat([model(bundle).decode(part) for part in z.split(BATCH)]).numpy()
+def _in_batches(network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> np.ndarray:
+    """Run a network on many inputs: few at once as they come, a whole gallery by itself and on all cores."""
+    if len(x) <= BATCH:
+        return network(x).numpy()
+    with _one_gallery_at_a_time:
+        usual = torch.get_num_threads()
+        torch.set_num_threads(max(usual, os.cpu_count() or 1))
+        try:
+            return torch.cat([network(part) for part in x.split(BATCH)]).numpy()
+        finally:
+            torch.set_num_threads(usual)
 
 
 @torch.inference_mode()

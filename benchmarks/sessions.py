@@ -53,7 +53,7 @@ class Visitor:
 
     @classmethod
     async def arrive(cls, address: str) -> Self:
-        """Load the first document and ask for the server's health, as the browser does, and connect with the cookies."""
+        """Load the first document, ask for the server's health as the browser does, and connect with their cookies."""
         http = requests.Session()
         for path in ("", "/_stcore/health"):
             (await asyncio.to_thread(http.get, address + path, timeout=MOST_SECONDS)).raise_for_status()

@@ -22,8 +22,9 @@ def measure(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) -> dic
         gallery = test.images[gallery_indices(test.labels, NOISE_IMAGES)]
         figures["psnr_by_noise"] = metrics.psnr_by_noise(model, gallery)
         figures["psnr_by_noise_classical"] = metrics.psnr_by_noise(None, gallery)
-        if model.config.variational and realism.measurable(test.images):
-            figures |= realism.generative_figures(model, test.images, splits["train"].images)
+        train = splits["train"]
+        if model.config.variational and realism.measurable(test.images) and min(len(test), len(train)) > 1:
+            figures |= realism.generative_figures(model, test.images, train.images)
     bundle.write_metrics(figures)
     return figures
 

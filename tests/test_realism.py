@@ -2,13 +2,15 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import correlate1d
 
-from explorer import realism
+from explorer import realism, stages
+from explorer.datasets import ImageSet
 from explorer.images import to_float
 from explorer.models import AutoencoderConfig
 
@@ -220,3 +222,16 @@ def test_sets_are_cut_to_what_a_core_can_do(model, real, monkeypatch):
     found = realism.generative_figures(model, *real)
     assert found["n_generative"] == 12
     assert found == realism.generative_figures(model, real[0][:12], real[1])
+
+
+@pytest.mark.parametrize(("n_train", "n_test"), [(8, 1), (1, 2)])
+def test_samples_are_not_compared_where_there_is_one_image_alone(model, n_train, n_test):
+    def random_set(n):
+        return ImageSet(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8), torch.zeros(n).long(), ("face",))
+
+    written = []
+    bundle = SimpleNamespace(model="face-vae", write_metrics=written.append)
+    figures = stages.measure(bundle, model, {"train": random_set(n_train), "test": random_set(n_test)})
+    assert written == [figures]
+    assert "negative_elbo" in figures
+    assert "diversity" not in figures

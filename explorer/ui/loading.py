@@ -97,6 +97,10 @@ class Gallery:
 
 
 BY_READING = {"hash_funcs": {Opened: attrgetter("reading"), Gallery: attrgetter("reading")}}
+BY_CONTENT = BY_READING["hash_funcs"] | {  # of large arrays Streamlit would only look at a part
+    np.ndarray: lambda x: (x.shape, hashlib.sha256(np.ascontiguousarray(x)).digest()),
+    torch.Tensor: lambda z: (tuple(z.shape), hashlib.sha256(z.contiguous().numpy()).digest()),
+}
 
 
 def fitted(root: Path, dataset: str) -> bool:
@@ -205,7 +209,7 @@ def _gallery(dataset: str, images: np.ndarray, index: GalleryIndex, notice: str 
                    hash_funcs=BY_READING["hash_funcs"] | sources.BY_CONTENT)  # fmt: skip
 def _stand_ins(best: Opened, index: GalleryIndex, reason: str) -> Gallery:
     """Decode the gallery with a model from its stored codes, and say so."""
-    images = decode(best, torch.from_numpy(best.arrays["codes"]))
+    images = _in_batches(best.load().decode, torch.from_numpy(best.arrays["codes"]))
     notice = (
         f"The images you see are decoded by {best.model} from its stored codes of the test images, with a mean "
         f"squared error of {best.metrics()['mse']:.4f} to the originals, which are not on this disk.\n\n{reason}"
@@ -226,13 +230,15 @@ def _test_images(dataset: str, data_dir: Path) -> np.ndarray | None:
         return None
 
 
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=BY_CONTENT)
 def reconstruct(bundle: Opened, x: np.ndarray) -> np.ndarray:
-    """Reconstruct images `(N, C, H, W)` in [0, 1] with one model."""
+    """Reconstruct up to `BATCH` images `(N, C, H, W)` in [0, 1] with one model; once where many ask for the same."""
     return _in_batches(model(bundle), torch.from_numpy(x))
 
 
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=BY_CONTENT)
 def decode(bundle: Opened, z: torch.Tensor) -> np.ndarray:
-    """Decode codes `(N, D)` to images `(N, C, H, W)` in [0, 1] with one model."""
+    """Decode codes `(N, D)` to images `(N, C, H, W)` in [0, 1] with one model; once where many ask for the same."""
     return _in_batches(model(bundle).decode, z)
 
 
@@ -259,8 +265,8 @@ def encode(bundle: Opened, x: np.ndarray) -> torch.Tensor:
 @st.cache_resource(max_entries=32, show_spinner="Reconstructing the gallery", **BY_READING)
 def gallery_errors(bundle: Opened, shown: Gallery) -> np.ndarray:
     """Compute the mean squared error of every gallery image under one model `(M,)`."""
-    x, x_hat = torch.from_numpy(shown.images), torch.from_numpy(reconstruct(bundle, shown.images))
-    return metrics.mse_per_image(x, x_hat).numpy()
+    x = torch.from_numpy(shown.images)
+    return metrics.mse_per_image(x, torch.from_numpy(_in_batches(model(bundle), x))).numpy()
 
 
 @st.cache_resource(max_entries=32, show_spinner="Computing the projection", **BY_READING)

@@ -78,6 +78,12 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def small_numbers():
+    """A fitting takes numbers below 1e-38 for zero from then on, in its whole process."""
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
 def own_main(monkeypatch):
     """Streamlit's AppTest leaves the app behind as `__main__`, which every spawned process would run again."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])

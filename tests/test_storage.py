@@ -126,15 +126,17 @@ def test_an_error_of_a_reader_stands_where_the_folder_was_not_replaced(folder):
 
 def test_a_second_writer_waits_and_says_so(folder):
     fork = multiprocessing.get_context("fork")
-    waiting, done = fork.Event(), fork.Event()
+    taken, waiting, done = fork.Event(), fork.Event(), fork.Event()
 
     def second():
+        taken.wait(20)
         with storage.lock(folder, waiting.set):
             done.set()
 
+    process = fork.Process(target=second)  # before there is a lock, which a fork would take for its own
+    process.start()
     with storage.lock(folder), storage.lock(folder):
-        process = fork.Process(target=second)
-        process.start()
+        taken.set()
         assert waiting.wait(20)
         assert not done.is_set()
     assert done.wait(20)

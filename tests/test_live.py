@@ -246,6 +246,7 @@ def test_a_drawing_is_rebuilt_and_placed_while_it_is_drawn(page, address):
     plane = Plane(page)
     pad = page.locator("canvas.pad")
     shot = "node => node.toDataURL()"
+    page.wait_for_function(f"({COMPONENTS})('.live .where')[0].textContent !== 'z₁ 0.00   z₂ 0.00'")
     first, landed = pad.evaluate(shot), plane.where()
     page.get_by_role("button", name="Clear").click()
     page.wait_for_timeout(200)

@@ -40,6 +40,8 @@ class DrawingPad {
     for (const name of ["pointerup", "pointercancel"]) this.pad.addEventListener(name, () => { this.stroke = null; });
     this.onModel = () => this.schedule();
     document.addEventListener("lx-model", this.onModel);
+    this.onJoined = (event) => { if (event.detail === this.data?.group) this.schedule(); };
+    document.addEventListener("lx-joined", this.onJoined);
   }
 
   button(parent, name, act) {
@@ -52,6 +54,7 @@ class DrawingPad {
   destroy() {
     cancelAnimationFrame(this.pending);
     document.removeEventListener("lx-model", this.onModel);
+    document.removeEventListener("lx-joined", this.onJoined);
     this.root.remove();
   }
 

@@ -9,7 +9,8 @@
 //   layers: any of "sheet", "codes", "density", "prior", "posterior", ellipse: [u, v, sigma u, sigma v] or null,
 //   pins: [[u, v]...], at most two, to begin with; group: planes of one group share the cursor, or null
 // }
-// An event "lx-code" { group, code, sigma } on the document puts the cursor and an ellipse at a code.
+// An event "lx-code" { group, code, sigma } on the document puts the cursor and an ellipse at a code; an event
+// "lx-joined" with the plane's group asks for it when the plane has come.
 // State for Python: pins.
 
 const MAX_PINS = 2;
@@ -91,6 +92,7 @@ class LivePlane {
   }
 
   update({ data, setStateValue }) {
+    const joins = !this.data && data.group;
     this.setStateValue = setStateValue;
     this.data = data;
     fetchModels(data.weights);
@@ -106,6 +108,7 @@ class LivePlane {
     this.picture.style.imageRendering = this.isSmooth ? "auto" : "";
     this.accent = getComputedStyle(this.root).getPropertyValue("--st-primary-color") || "#c0392b";
     this.refresh();
+    if (joins) document.dispatchEvent(new CustomEvent("lx-joined", { detail: data.group }));
   }
 
   /** The model's networks, once they are here. */

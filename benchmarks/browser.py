@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,22 @@ def chromium_path() -> str | None:
 def serve(script: Path = ROOT / "app.py", environment: Mapping[str, str] | None = None) -> Iterator[str]:
     """Run a Streamlit script on a free port of this machine and yield its address; see `run_server`."""
     with run_server(script, environment) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def run_stock_server() -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run the minimal app as Streamlit runs it by itself, without our settings; see `run_server`."""
+    with tempfile.TemporaryDirectory() as empty:
+        environment = {"EXPLORER_CHECKPOINTS": str(ROOT / "checkpoints")}
+        with run_server(ROOT / "benchmarks" / "stock_app.py", environment, Path(empty)) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def serve_stock() -> Iterator[str]:
+    """Run the minimal app and yield its address."""
+    with run_stock_server() as (address, _):
         yield address
 
 

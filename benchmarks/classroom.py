@@ -26,14 +26,13 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.browser import ROOT, run_server
+from benchmarks.browser import ROOT, run_server, run_stock_server
 from benchmarks.replicas import replicas
 from benchmarks.sessions import Failed, Visitor
 from explorer.arguments import speak_any_encoding
@@ -175,15 +174,6 @@ def rows(sessions: int, ours: dict[str, Any], stock: dict[str, Any]) -> Iterator
 
 
 @contextmanager
-def stock_server() -> Iterator[tuple[str, subprocess.Popen]]:
-    """Run the minimal app as Streamlit runs it by itself, without our settings."""
-    with tempfile.TemporaryDirectory() as empty:
-        environment = {"EXPLORER_CHECKPOINTS": str(ROOT / "checkpoints")}
-        with run_server(ROOT / "benchmarks" / "stock_app.py", environment, Path(empty)) as running:
-            yield running
-
-
-@contextmanager
 def our_servers(n_replicas: int) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     """Run the app, behind nginx where there are several, and yield the address and the app's processes."""
     if n_replicas > 1:
@@ -198,7 +188,7 @@ def classes(sizes: Sequence[int], seconds: float, n_replicas: int) -> Iterator[d
     """Take each class to ours and to the minimal app, in turn."""
     with ExitStack() as stack:
         address, processes = stack.enter_context(our_servers(n_replicas))
-        stock_address, stock_process = stack.enter_context(stock_server())
+        stock_address, stock_process = stack.enter_context(run_stock_server())
         ours, stock = Watch(processes), Watch([stock_process])
         for sessions in sizes:
             taken = []

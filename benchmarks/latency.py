@@ -3,6 +3,7 @@
     python -m benchmarks.latency [--json] [--repeats 20]
 
 cold_start    from starting the server process, with an open browser, to the first picture on the Overview page
+stock_cold_start  the same for the minimal app, in turn with ours
 page_switch   from a click in the navigation to the finished page: title, pictures and charts there, script ended
 slider        from the release of a dragged slider to the new picture, decoded and painted
 stock_slider  the same for a minimal Streamlit app (`stock_app.py`), moved in turn with ours in the same run
@@ -23,7 +24,7 @@ import statistics
 import sys
 import time
 
-from benchmarks.browser import COMPONENTS, FINISHED, ROOT, chromium, serve, visit
+from benchmarks.browser import COMPONENTS, FINISHED, chromium, serve, serve_stock, visit
 from explorer.arguments import speak_any_encoding
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
@@ -215,18 +216,22 @@ def page_switches(browser: object, address: str, repeats: int) -> list[dict[str,
     return [percentiles("page_switch", key, values) for key, values in times.items()]
 
 
-def cold_starts(browser: object, repeats: int) -> dict[str, object]:
-    """Time from starting the server to the first picture."""
-    times = []
+def cold_starts(browser: object, repeats: int) -> list[dict[str, object]]:
+    """Time from starting a server to its first picture: ours, and the minimal app as Streamlit runs it, in turn."""
+    plane = f"({COMPONENTS})('canvas.picture')[0]?.dataset.frames > 0"
+    times: dict[str, list[float]] = {"cold_start": [], "stock_cold_start": []}
     for _ in range(repeats):
-        start = time.perf_counter()
-        with serve() as address:
-            page = browser.new_page()
-            page.goto(address)
-            page.wait_for_function(f"({COMPONENTS})('canvas.picture')[0]?.dataset.frames > 0", timeout=120_000)
-            times.append(1000 * (time.perf_counter() - start))
-            page.close()
-    return percentiles("cold_start", "overview", times)
+        for measure, server, picture in (
+            ("cold_start", serve, plane), ("stock_cold_start", serve_stock, f"{PICTURES['stock']}?.naturalWidth > 0"),
+        ):  # fmt: skip
+            start = time.perf_counter()
+            with server() as address:
+                page = browser.new_page()
+                page.goto(address)
+                page.wait_for_function(picture, timeout=120_000)
+                times[measure].append(1000 * (time.perf_counter() - start))
+                page.close()
+    return [percentiles(measure, "overview", values) for measure, values in times.items()]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -240,8 +245,8 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         with chromium() as browser:
-            rows = [cold_starts(browser, max(3, args.repeats // 4))]
-            with serve() as ours, serve(ROOT / "benchmarks" / "stock_app.py") as stock:
+            rows = cold_starts(browser, max(3, args.repeats // 4))
+            with serve() as ours, serve_stock() as stock:
                 rows += sliders(browser, ours, stock, args.repeats)
                 rows += live(browser, ours, min(r["p50_ms"] for r in rows if r["measure"] == "stock_slider"))
                 rows += page_switches(browser, ours, max(3, args.repeats // 3))

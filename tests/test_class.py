@@ -1,9 +1,12 @@
 """A class on one server, by the browser's own protocol: what one visitor does, the others do not feel."""
 
 import asyncio
+import functools
 import gc
 import io
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,7 +18,10 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from benchmarks.browser import run_server
 from benchmarks.classroom import LESSON, Watch
 from benchmarks.sessions import Visitor
-from explorer.ui import collector, serving
+from explorer import projection
+from explorer.checkpoints import Bundle, root_folder
+from explorer.ui import collector, loading, serving
+from explorer.ui.opening import opened
 
 LEVEL = ("slider", "Level")
 OWN = "?dataset=fashion-mnist&way=your+own"
@@ -48,6 +54,20 @@ def test_a_move_sends_its_fragment_and_what_the_browser_has_is_named_by_its_hash
     (opened, first, _, again), query = asyncio.run(sizes())
     assert again < 0.3 * first < 0.3 * opened
     assert "level-gaussian=0.5" in query
+
+
+class CountedForward:
+    """A method that counts its calls."""
+
+    def __init__(self, method):
+        self.method, self.calls = method, 0
+
+    def __get__(self, instance, owner):
+        return functools.partial(self, instance)
+
+    def __call__(self, *args):
+        self.calls += 1
+        return self.method(*args)
 
 
 def test_visitors_see_nothing_of_each_others_choices_and_uploads(address):
@@ -143,6 +163,42 @@ def test_the_server_goes_on_for_the_others(address, nuisance):
 
     asyncio.run(go())
     assert requests.get(f"{address}/_stcore/health", timeout=20).text == "ok"
+
+
+def test_what_many_ask_for_at_once_is_computed_once(monkeypatch):
+    bundle = opened(Bundle("fashion-mnist", "conv-vae", root_folder()), 1000)
+    calls = []
+
+    def slow_umap(codes, n_components, n_neighbors):
+        calls.append(n_neighbors)
+        time.sleep(0.3)
+        return codes[:, :n_components]
+
+    monkeypatch.setattr(projection, "umap", slow_umap)
+    monkeypatch.setattr(type(bundle.load()), "forward", counted := CountedForward(type(bundle.load()).forward))
+    x = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
+    with ThreadPoolExecutor(8) as pool:
+        maps = list(pool.map(lambda n: loading.projected(bundle, "UMAP", 2, n), [5, 5, 5, 5, 6, 5]))
+        rebuilt = list(pool.map(lambda _: loading.reconstruct(bundle, x.copy()), range(8)))
+    assert sorted(calls) == [5, 6]
+    assert all(np.array_equal(maps[0], m) for m in maps)
+    assert counted.calls == 1
+    assert all(np.array_equal(rebuilt[0], r) for r in rebuilt)
+
+
+def test_a_long_computation_holds_no_other_page_up(address):
+    async def go():
+        visitor = await Visitor.arrive(address)
+        await visitor.open("latent_map")
+        await visitor.move("button_group", "Method", 0.5)  # t-SNE
+        long = asyncio.ensure_future(visitor.move("slider", "Perplexity", 0.77))
+        await asyncio.sleep(0.05)
+        first, _ = await asyncio.wait({long, asyncio.ensure_future(denoised(address))}, return_when="FIRST_COMPLETED")
+        assert long not in first
+        await long
+        await visitor.leave()
+
+    asyncio.run(go())
 
 
 def test_the_memory_of_a_closed_session_comes_back():

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from explorer.ui.frame import PAGES
@@ -81,26 +81,43 @@ def run_server(
     Raises:
         RuntimeError: the server stopped, or did not answer in time.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true",
         "--server.port", str(port), "--server.address", "127.0.0.1",
     ]  # fmt: skip
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
+    with running(command, address, folder, {**os.environ, "PYTHONPATH": paths, **(environment or {})}) as process:
+        yield address, process
+
+
+def free_port() -> int:
+    """Find a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], address: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """Start a server, yield its process once the app answers at the address, and end it.
+
+    Raises:
+        RuntimeError: the server stopped, or did not answer in time.
+    """
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + READY_SECONDS
         while not _answers(address):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no answer from: {' '.join(command)} (exit code {process.poll()})")
             time.sleep(0.05)
-        yield address, process
+        yield process
     finally:
         process.terminate()
         try:

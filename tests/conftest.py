@@ -27,8 +27,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Browser tests first: whole in one process, they share its server, while tests at the end may change sides."""
-    items.sort(key=lambda item: not {"browser", "address"} & {*item.fixturenames})
+    """Tests that share servers first: whole in one process, while tests at the end may change sides."""
+    items.sort(key=lambda item: {"browser", "address", "hall"}.isdisjoint(item.fixturenames))
 
 
 def pytest_sessionfinish(session):

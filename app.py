@@ -8,12 +8,14 @@ import math
 import pandas as pd
 import streamlit as st
 import torch
+from starlette.middleware import Middleware
 
 from explorer import latent
 from explorer.models import n_parameters
 from explorer.roster import ROSTER
 from explorer.ui import live, loading, serving
 from explorer.ui.frame import View, begin, finish, pages_for, shared_choices, usable
+from explorer.ui.reconnecting import WholePageFirst
 
 HEROES = {"conv-vae": 15, "face-resvae": 7}  # and the images per side of the sheet: the more pixels, the fewer
 REACH = 2.5
@@ -128,4 +130,4 @@ for name in models_for("{view.dataset.name}"):
 if __name__ == "__main__":
     home()
 else:
-    app = st.App(__file__, routes=serving.routes(), lifespan=serving.ready)
+    app = st.App(__file__, routes=serving.routes(), lifespan=serving.ready, middleware=[Middleware(WholePageFirst)])

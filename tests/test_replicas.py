@@ -1,7 +1,6 @@
 import asyncio
 import io
 import ipaddress
-import itertools
 import re
 import socket
 import urllib.request
@@ -83,10 +82,6 @@ def get(url, **headers):
         return reply.headers, reply.read()
 
 
-def own_replica(cookie):
-    return re.search(r"lx_replica=([^;]+)", cookie)[1]
-
-
 def sessions_on(replica):
     """Ask a replica itself how many sessions it has."""
     _, text = get(f"http://{replica}/_stcore/metrics?families=active_sessions")
@@ -101,11 +96,14 @@ async def sessions(hall, total):
     return found
 
 
-async def connect(address, n, cookies=("",)):
-    """Open n websockets, with these cookies in turn."""
+async def connect(address, n, replica=None):
+    """Open n websockets, with the cookie of a replica or without any."""
     url = address.replace("http", "ws", 1) + "/_stcore/stream"
-    headers = [{"Cookie": cookie} if cookie else None for cookie in itertools.islice(itertools.cycle(cookies), n)]
-    coming = [websockets.connect(url, subprotocols=["streamlit"], additional_headers=header) for header in headers]
+    headers = {"Cookie": f"lx_replica={replica}"} if replica else None
+    coming = [
+        websockets.connect(url, subprotocols=["streamlit"], additional_headers=headers, max_size=2**28)
+        for _ in range(n)
+    ]
     return await asyncio.gather(*coming)
 
 
@@ -123,8 +121,8 @@ def test_twenty_sessions_are_spread_over_the_replicas_and_each_comes_back_to_its
         assert await sessions(servers, 20) == {first: 10, second: 10}
         await close(visitor.socket for visitor in visitors)
         await sessions(servers, 0)
-        cookies = [visitor.cookie for visitor in visitors if own_replica(visitor.cookie) == first]
-        again = await connect(address, 10, cookies)
+        assert sum(visitor.http.cookies["lx_replica"] == first for visitor in visitors) == 10
+        again = await connect(address, 10, first)
         assert await sessions(servers, 10) == {first: 10, second: 0}
         await close(again)
 
@@ -149,7 +147,7 @@ def test_a_cookie_that_names_another_machine_is_replaced_and_that_machine_is_not
         other.setblocking(False)
         headers, _ = get(address, Cookie=f"lx_replica=127.0.0.1:{other.getsockname()[1]}")
         cookies = "; ".join(headers.get_all("Set-Cookie"))
-        assert own_replica(cookies) in servers
+        assert re.search(r"lx_replica=([^;]+)", cookies)[1] in servers
         with pytest.raises(BlockingIOError):
             other.accept()
 
@@ -177,6 +175,25 @@ def test_streamlits_own_code_travels_compressed(hall):
     script = re.search(r"static/js/index[^\"]+", get(address)[1].decode())[0]
     headers, packed = get(f"{address}/{script}", **{"Accept-Encoding": "gzip"})
     assert headers["Content-Encoding"] == "gzip" and len(packed) < len(get(f"{address}/{script}")[1]) / 2
+
+
+def test_a_page_that_comes_back_to_a_process_which_has_not_run_it_goes_on_where_it_was(hall):
+    address, servers = hall
+
+    async def strips(elsewhere):
+        visitor = await Visitor.arrive(address)
+        await visitor.open("denoise")
+        await visitor.move("slider", "Level", 0.5)
+        if elsewhere:
+            [other] = set(servers) - {visitor.http.cookies["lx_replica"]}
+            await visitor.leave()
+            [visitor.socket] = await connect(address, 1, other)
+        await visitor.move("number_input", "Noise seed", 0.1)
+        await visitor.leave()
+        return [html for html in visitor.shown if html.startswith('<div class="lx-strip"')], visitor.query
+
+    stayed, moved = run(strips(elsewhere=False)), run(strips(elsewhere=True))
+    assert stayed == moved and stayed[0]
 
 
 def test_an_upload_arrives_and_pictures_and_downloads_come_back(hall, page):
@@ -226,7 +243,7 @@ def own(page):
 async def lesson_of_new_visitors(address, other):
     visitors = await asyncio.gather(*(Visitor.arrive(address) for _ in range(6)))
     for visitor in visitors:
-        assert own_replica(visitor.cookie) == other
+        assert visitor.http.cookies["lx_replica"] == other
         await visitor.open("denoise")
         await visitor.move("slider", "Level", 0.5)
         await visitor.leave()

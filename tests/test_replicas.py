@@ -3,6 +3,7 @@ import io
 import ipaddress
 import re
 import socket
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -247,3 +248,14 @@ async def lesson_of_new_visitors(address, other):
         await visitor.open("denoise")
         await visitor.move("slider", "Level", 0.5)
         await visitor.leave()
+
+
+def test_where_no_replica_is_left_a_visitor_is_told_to_try_again(hall):
+    address, servers = hall
+    for process in servers.values():
+        process.kill()
+        process.wait()
+    for cookie in ("", f"lx_replica={next(iter(servers))}"):
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+            get(address, Cookie=cookie)
+        assert b"Try again in a minute" in refused.value.read()

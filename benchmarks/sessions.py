@@ -3,8 +3,10 @@
 import asyncio
 import re
 import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import requests
@@ -16,11 +18,18 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 MOST_SECONDS = 60  # that a visitor waits for an answer
 FILE = re.compile(r"files/(?:code|weights)/[^\"\s]+")
 WIDGETS = ("slider", "number_input", "selectbox", "button_group", "file_uploader")
+Result = TypeVar("Result")
 SHOWN = {"html": "body", "markdown": "body", "alert": "body"}  # elements with words or pictures, and where these are
 
 
 class Failed(RuntimeError):
     """The app showed an exception, did not answer in time, or hung up."""
+
+
+def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run it to its end in a thread of its own: a thread in which Playwright was started has a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 @dataclass

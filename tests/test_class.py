@@ -17,7 +17,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from benchmarks.browser import run_server
 from benchmarks.classroom import LESSON, Watch
-from benchmarks.sessions import Visitor
+from benchmarks.sessions import Visitor, run
 from explorer import projection
 from explorer.checkpoints import Bundle, root_folder
 from explorer.ui import collector, loading, serving
@@ -51,7 +51,7 @@ def test_a_move_sends_its_fragment_and_what_the_browser_has_is_named_by_its_hash
         await visitor.leave()
         return [answer.size for answer in answers], visitor.query
 
-    (opened, first, _, again), query = asyncio.run(sizes())
+    (opened, first, _, again), query = run(sizes())
     assert again < 0.3 * first < 0.3 * opened
     assert "level-gaussian=0.5" in query
 
@@ -95,7 +95,7 @@ def test_visitors_see_nothing_of_each_others_choices_and_uploads(address):
         for visitor in (one, other):
             await visitor.leave()
 
-    asyncio.run(go())
+    run(go())
 
 
 async def garbage(address):
@@ -161,7 +161,7 @@ def test_the_server_goes_on_for_the_others(address, nuisance):
         assert during == [expected] * 3
         assert await denoised(address) == expected
 
-    asyncio.run(go())
+    run(go())
     assert requests.get(f"{address}/_stcore/health", timeout=20).text == "ok"
 
 
@@ -198,7 +198,7 @@ def test_a_long_computation_holds_no_other_page_up(address):
         await long
         await visitor.leave()
 
-    asyncio.run(go())
+    run(go())
 
 
 def test_the_memory_of_a_closed_session_comes_back():
@@ -228,7 +228,7 @@ def test_the_memory_of_a_closed_session_comes_back():
         return held, watch.rss_mb() - before
 
     with run_server(environment={"STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": "1"}) as (address, process):
-        held, left = asyncio.run(go(address, Watch([process])))
+        held, left = run(go(address, Watch([process])))
     assert held > 0.5 * n * 3 * side**2 / 1e6
     assert left < 0.3 * held
 
@@ -240,7 +240,7 @@ def test_an_address_names_its_content_and_may_be_kept_for_ever(address):
         await visitor.leave()
         return sorted(answer.files)
 
-    for file in asyncio.run(files()):
+    for file in run(files()):
         reply = requests.get(f"{address}/{file}", timeout=20)
         plain = requests.get(f"{address}/{file}", headers={"Accept-Encoding": "identity"}, timeout=20)
         assert reply.headers["Content-Encoding"] == "gzip"
@@ -267,4 +267,4 @@ def test_the_lesson_of_the_benchmark_moves_controls_that_there_are(address):
             assert (await visitor.move(*control, 0.7)).size > 0
         await visitor.leave()
 
-    asyncio.run(go())
+    run(go())

@@ -5,7 +5,6 @@ import re
 import socket
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import websockets
@@ -14,7 +13,7 @@ from PIL import Image
 
 from benchmarks import replicas
 from benchmarks.browser import ROOT, visit, wait_until_finished
-from benchmarks.sessions import Visitor
+from benchmarks.sessions import Visitor, run
 from explorer.ui.frame import PAGES
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -69,12 +68,6 @@ def hall():
     with replicas.replicas(2) as (address, processes):
         addresses = [f"127.0.0.1:{process.args[process.args.index('--server.port') + 1]}" for process in processes]
         yield address, dict(zip(addresses, processes, strict=True))
-
-
-def run(coroutine):
-    """Run it in another thread: in this one runs the loop of Playwright, once a browser test had its turn."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 def get(url, **headers):

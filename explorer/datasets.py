@@ -89,7 +89,8 @@ class Dataset:
     read(data_dir, split): the images of one split.
     fetch(data_dir): download what is missing or damaged, or None where nothing is ever downloaded.
     pick(data_dir, names): uint8 images `(M, C, H, W)` by file name, without reading the others, where images are
-    files. attributes: what may be known of each image. megabytes: size of the download.
+    files. attributes: what may be known of each image. megabytes: size of the download. shareable: whether the licence
+    lets images be passed on, with its name beside them.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Dataset:
     gallery_size: int = 1000
     folder: str = ""
     megabytes: int = 0
+    shareable: bool = False
 
     def load(self, split: Split, data_dir: Path | str | None = None) -> ImageSet:
         """Read one split; never downloads.
@@ -162,7 +164,7 @@ def _mnist_like(name: str, folder: str, title: str, classes: tuple[str, ...], li
             ) from error
 
     return Dataset(
-        name, title, classes, (1, 28, 28), licence, read, fetch, folder=folder, megabytes=megabytes
+        name, title, classes, (1, 28, 28), licence, read, fetch, folder=folder, megabytes=megabytes, shareable=True
     )  # fmt: skip
 
 
@@ -231,7 +233,7 @@ DATASETS: dict[str, Dataset] = {
         _mnist_like("fashion-mnist", "FashionMNIST", "Fashion-MNIST", _CLOTHES, "MIT (Zalando Research)", 31),
         Dataset(
             "digits", "Digits (scikit-learn)", _DIGITS, (1, 28, 28),
-            "CC BY 4.0 (UCI, Alpaydin & Kaynak)", _read_digits,
+            "CC BY 4.0 (UCI, Alpaydin & Kaynak)", _read_digits, shareable=True,
         ),
         _mnist_like("mnist", "MNIST", "MNIST", _DIGITS, "CC BY-SA 3.0 (LeCun & Cortes)", 12),
         _mnist_like("kmnist", "KMNIST", "Kuzushiji-MNIST", _KANA, "CC BY-SA 4.0 (CODH)", 21),

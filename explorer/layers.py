@@ -2,7 +2,8 @@
 
     bytes = length of the header (uint32, little endian) | header (JSON, padded to 4) | weights
 
-The header is {"model": name, "dtype": "float32" | "float16", "networks": {name: layers}}, a network's layers in order:
+The header is {"model": name, "dtype": "float32" | "float16", "networks": {name: layers}, "rest": [[i, n], ...]}, a
+network's layers in order:
 
     {"op": "dense", "in": n, "out": m, "weight": i, "bias": j, "relu": true}
     {"op": "conv", "in": [C, H, W], "out": [C, H, W], "kernel": [kh, kw], "stride": [sh, sw],
@@ -13,9 +14,11 @@ The header is {"model": name, "dtype": "float32" | "float16", "networks": {name:
 
 Offsets count numbers from the first weight. Weights are stored `(kh * kw, in, out)`, a dense layer with one
 tap, and `out` is padded with zeros to a multiple of four, so that a kernel can take four output channels at
-once. Dropout is left out, and batch norm is folded into the layer before it.
+once. Dropout is left out, and batch norm is folded into the layer before it. "rest" lists runs of n weights from i of
+which float16 was not enough: what rounding took from them follows the last weight, in float16 too.
 """
 
+import itertools
 import json
 import struct
 from collections.abc import Mapping
@@ -34,10 +37,13 @@ class Unsupported(ValueError):
     """A network holds a layer that has no description; the message names it."""
 
 
-def pack(model: str, networks: Mapping[str, tuple[nn.Sequential, tuple[int, ...]]], half: bool = False) -> bytes:
+def pack(
+    model: str, networks: Mapping[str, tuple[nn.Sequential, tuple[int, ...]]], half: bool = False, exact_below: int = 0
+) -> bytes:
     """Describe the networks of one model, each with the shape of its input: `(D,)` or `(C, H, W)`.
 
-    half: store weights as float16, which halves what travels and keeps three digits of each weight.
+    half: store weights as float16, which halves what travels and keeps three digits of each weight. exact_below:
+    layers of fewer weights than this keep six digits all the same.
 
     Raises:
         Unsupported: a layer is none of those above, or a weight is too large for float16.
@@ -49,6 +55,11 @@ def pack(model: str, networks: Mapping[str, tuple[nn.Sequential, tuple[int, ...]
     if not stored.isfinite().all():
         raise Unsupported(f"a weight is no finite number of type {dtype}")
     header = {"model": model, "dtype": str(dtype).removeprefix("torch."), "networks": layers}
+    if half and exact_below:
+        starts = [0, *itertools.accumulate(w.numel() for w in weights)]
+        small = [(i, w) for i, w in zip(starts, weights, strict=False) if w.numel() < exact_below]
+        header["rest"] = [[i, w.numel()] for i, w in small]
+        stored = torch.cat([stored, *((w - w.half().float()).half() for _, w in small)])
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     return struct.pack("<I", len(text)) + text + stored.numpy().astype("<f2" if half else "<f4").tobytes()

@@ -5,13 +5,11 @@ import streamlit as st
 
 from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
 from explorer.sampling import Prior
-from explorer.ui import address, components, editing, live, loading, widgets
+from explorer.ui import address, components, editing, live, loading, taking, widgets
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import BOUND, View, begin, finish, fragment
-from explorer.ui.pictures import data_uri
 
 SOURCES = ("gallery", "upload", "sample")
-FIRST = ("Smiling", "Male")
 CAPTION = (
     "One step moves the attribute's own score by one standard deviation of that score among the labelled faces; "
     "orthogonalised, by what is left. The meter reads every score by logistic regression, whichever method moves the "
@@ -41,6 +39,9 @@ def editor(view: View, model: str, source: str, method: str) -> None:
     edit = pick_edit(found, method)
     face = pick_face(view, model, source)
     moves = show_editor(view, model, face, edit) if face else {}
+    if face:
+        own = source == "upload"
+        taking.button(view, "attributes", model, face=face, edit=edit, moves=moves, own=own)
     st.markdown(BIAS)
     st.caption(f"The images of {view.dataset.title}: {view.dataset.licence}.")
     show_table(found)
@@ -78,7 +79,7 @@ def pick_edit(found: dict[str, Directions], method: str) -> Edit:
     """Choose the attributes to move, and what to orthogonalise against."""
     usable = editing.offered(found)
     left, right = st.columns(2)
-    default = [name for name in FIRST if name in usable] or usable[:1]
+    default = editing.first(usable)
     names = {"options": usable, "format_func": editing.label, **BOUND}
     chosen = left.multiselect("Attributes to move", default=default, key="attributes", max_selections=6, **names)
     against = right.multiselect(
@@ -116,15 +117,9 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
     if reason := live.unsupported(bundle):
         st.info(f"This model is decoded on the server, when a slider is let go: {reason}.")
         return editing.server_editor(view, model, face, edit, moves)
-    data = {
-        "model": bundle.identity,
-        "weights": live.weights(bundle),
-        "image": view.dataset.image_shape,
-        "code": face.code.round(5).tolist(),
-        "original": "" if face.picture is None else data_uri(face.picture),
-        "measured": {"moves": moves, "moved": editing.measured(bundle, face, edit, moves).round(3).tolist()},
-        **editing.editor_data(edit, moves),
-    }
+    data = editing.face_data(view, model, face, edit, moves)
+    data["weights"] = live.weights(bundle)
+    data["measured"] = {"moves": moves, "moved": editing.measured(bundle, face, edit, moves).round(3).tolist()}
     components.face_editor(data, key=key)
     return moves
 

@@ -1,16 +1,10 @@
 """Draw: what does it make of your own drawing?"""
 
-import numpy as np
 import streamlit as st
-import torch
 
-from explorer import latent
-from explorer.ui import components, live, loading, widgets
+from explorer.ui import components, live, planes, taking, widgets
 from explorer.ui.frame import BOUND, View, begin, finish, fragment
-
-PLACED_BY = "conv-vae"
-GROUP = "draw"
-
+from explorer.ui.pad import BRUSH, GROUP, PLACED_BY, REACH, pad_data
 
 CAPTION = (
     "Left the pad, which starts with an image of the gallery, beside it the reconstruction, and what the classifier "
@@ -27,7 +21,7 @@ def pad(view: View, model: str) -> None:
     """Show the pad with what the model makes of it, and the plane in which it lands."""
     start = widgets.pick_images(view.gallery, 1, expanded=False)[0]
     columns = st.columns(3, vertical_alignment="bottom")
-    brush = columns[0].slider("Brush: radius in pixels", 0.5, 4.0, 1.2, 0.1, key="brush", **BOUND)
+    brush = columns[0].slider("Brush: radius in pixels", 0.5, 4.0, BRUSH, 0.1, key="brush", **BOUND)
     soft = columns[1].toggle("Soft edge", value=True, key="soft", **BOUND)
     erase = columns[2].toggle("Erase", key="erase")
     bundle = view.bundle(model)
@@ -39,30 +33,13 @@ def pad(view: View, model: str) -> None:
     can_place = not placed_by.problem
     left, right = st.columns([3, 2])
     with left:
-        components.drawing_pad(
-            {
-                "model": bundle.identity,
-                "weights": live.weights(bundle, placed_by, view.bundle(live.CLASSIFIER)),
-                "variational": loading.model(bundle).config.variational,
-                "placed": placed_by.identity if can_place else None,
-                "group": GROUP,
-                **live.classifier_data(view),
-                "noun": view.gallery.noun,
-                "errors": np.sort(loading.gallery_errors(bundle, view.gallery)).round(6).tolist(),
-                "brush": brush,
-                "soft": soft,
-                "erase": erase,
-                "start": view.gallery.images[start].ravel().round(4).tolist(),
-                "version": f"{view.dataset.name}-{start}",
-            },
-            key="pad",
-        )
+        data = pad_data(view, model, start, brush, soft, erase)
+        data["weights"] = live.weights(bundle, placed_by, view.bundle(live.CLASSIFIER))
+        components.drawing_pad(data, key="pad")
     with right:
         if can_place:
-            axis = torch.linspace(-3.5, 3.5, 12)
-            live.live_plane(
-                view, PLACED_BY, latent.Plane.native(), axis, ("z₁", "z₂"), ["codes"], "draw-plane", group=GROUP
-            )
+            live.live_plane(view, PLACED_BY, *planes.native(12, REACH), ["codes"], "draw-plane", group=GROUP)
+    taking.button(view, "draw", model, start=start, brush=brush, soft=soft)
     finish(CAPTION + PLACE * can_place, python_for(view, model, start))
 
 

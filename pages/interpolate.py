@@ -8,7 +8,7 @@ import torch
 
 from explorer import latent
 from explorer.images import gif, grid, png
-from explorer.ui import loading, widgets
+from explorer.ui import loading, taking, widgets
 from explorer.ui.frame import BOUND, View, begin, finish, fragment
 from explorer.ui.pictures import Strip, show_strips
 
@@ -58,6 +58,7 @@ def two(view: View, model: str, picks: list[int]) -> None:
     strips = walks(view, model, picks, n)
     show_strips(strips)
     downloads(strips)
+    taking.button(view, "interpolate", model, picks=picks, n=n)
     finish(
         "Of the two decoded walks, left and right are reconstructions of the two images, and what is between was never "
         "in the data. In a high-dimensional normal almost all codes have nearly the same norm; the straight line cuts "
@@ -85,6 +86,7 @@ def four(view: View, model: str, picks: list[int]) -> None:
     middle = st.columns([1, 3, 1])[1]
     middle.image(picture, caption="A top left, B top right, C bottom left, D bottom right", width="stretch")
     middle.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
+    taking.button(view, "interpolate", model, picks=picks, n=n)
     finish(
         "The corners are reconstructions of the four images; every row and every column is a straight walk.",
         f"""

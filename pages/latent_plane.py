@@ -3,14 +3,11 @@
 import streamlit as st
 import torch
 
-from explorer import latent
-from explorer.ui import live, loading, widgets
+from explorer.ui import live, loading, planes, taking, widgets
 from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
+from explorer.ui.planes import DIRECTIONS, NATIVE, OF_ANY_CODE, TABS, THROUGH, Laid
 
-NATIVE = "conv-vae"
-THROUGH = ("principal directions", "three images")
-DIRECTIONS = ("principal direction", "latent number")
 LAYERS = {
     "sheet": "decoded images",
     "codes": "where gallery images lie, by class",
@@ -18,7 +15,6 @@ LAYERS = {
     "prior": "one, two and three standard deviations",
     "posterior": "two standard deviations of one image",
 }
-OF_ANY_CODE = ("sheet", "codes", "density")
 IMPORTS = """
 import torch
 from explorer import latent
@@ -56,11 +52,6 @@ def caption(view: View) -> str:
     return CAPTION.format(guess=GUESS if live.CLASSIFIER in view.models else "")
 
 
-def cells(view: View, n: int) -> int:
-    """Give the number of cells beside each other: `n` of 28 pixels, fewer of larger images."""
-    return max(7, n * 28 // view.dataset.image_shape[-1])
-
-
 @fragment
 def native_plane(view: View) -> None:
     """Show the plane of the two latent numbers."""
@@ -77,11 +68,10 @@ def native_plane(view: View) -> None:
     if "posterior" in layers:
         i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
         ellipse = [*stored["codes"][i].tolist(), *(2 * torch.from_numpy(stored["log_var"][i] / 2).exp()).tolist()]
-    where, axis = latent.Plane.native(), latent.axis(density, reach, spacing)
-    pins = live.live_plane(
-        view, NATIVE, where, axis, ("z₁", "z₂"), layers, "native", ellipse=ellipse, pins=live.read_pins()
-    )
-    live.show_pins(view, NATIVE, where, pins)
+    laid = planes.native(density, reach, spacing)
+    pins = live.live_plane(view, NATIVE, *laid, layers, "native", ellipse=ellipse, pins=live.read_pins())
+    live.show_pins(view, NATIVE, laid.where, pins)
+    taking.button(view, "latent_plane", NATIVE, laid={NATIVE: laid}, layers=layers, ellipse=ellipse, pins=pins)
     python = f"latent.axis({density}, {reach}, '{spacing}')"
     finish(caption(view), python_for(view, NATIVE, python, "latent.Plane.native()"))
 
@@ -94,38 +84,29 @@ def any_plane(view: View) -> None:
     through = right.segmented_control(
         "Plane", THROUGH, default=THROUGH[0], required=True, key="through", **BOUND
     )  # fmt: skip
-    codes = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
     if through == THROUGH[0]:
-        where, axis, names = (
-            latent.Plane.principal(codes),
-            torch.linspace(-2.5, 2.5, cells(view, 12)),
-            ("direction 1", "direction 2"),
-        )
-        python = "latent.Plane.principal(codes)"
+        laid, python = planes.principal(view, model), "latent.Plane.principal(codes)"
     else:
         picks = widgets.pick_images(view.gallery, 3)
         images = view.gallery.images[picks]
         show_strips([Strip("The three images", images, ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
         try:
-            where = latent.Plane.through(*codes[picks])
+            laid, python = planes.through(view, model, picks), f"latent.Plane.through(*codes[{picks}])"
         except ValueError as error:
             st.info(str(error))
             return
-        axis, names = torch.linspace(-0.25, 1.25, cells(view, 12)), ("A → B", "A → C")
-        python = f"latent.Plane.through(*codes[{picks}])"
-    live_any(view, model, where, axis, names, python)
+    live_any(view, model, laid, python)
 
 
 @fragment
-def live_any(
-    view: View, model: str, where: latent.Plane, axis: torch.Tensor, names: tuple[str, str], python: str
-) -> None:
+def live_any(view: View, model: str, laid: Laid, python: str) -> None:
     """Show the chosen plane; only this part runs again when a pin moves."""
     layers = pick_layers(view, OF_ANY_CODE, "sheet", "layers-any")
-    key = f"any-{model}-{names[0]}"
-    pins = live.live_plane(view, model, where, axis, names, layers, key, pins=live.read_pins())
-    live.show_pins(view, model, where, pins)
-    ends = f"torch.linspace({axis[0]:.2f}, {axis[-1]:.2f}, {len(axis)})"
+    key = f"any-{model}-{laid.names[0]}"
+    pins = live.live_plane(view, model, *laid, layers, key, pins=live.read_pins())
+    live.show_pins(view, model, laid.where, pins)
+    taking.button(view, "latent_plane", model, laid={model: laid}, layers=layers, pins=pins)
+    ends = f"torch.linspace({laid.axis[0]:.2f}, {laid.axis[-1]:.2f}, {len(laid.axis)})"
     finish(caption(view), python_for(view, model, ends, python))
 
 
@@ -134,24 +115,21 @@ def traversal(view: View) -> None:
     columns = st.columns(3)
     with columns[0]:
         model = widgets.pick_model(view)
-    stored = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
     kind = columns[1].segmented_control(
         "Direction", DIRECTIONS, default=DIRECTIONS[0], required=True, key="direction", **BOUND
     )  # fmt: skip
-    most = min(stored.shape[1], 20) if kind == DIRECTIONS[0] else stored.shape[1]
+    most = planes.n_directions(view, model, kind)
     number = int(columns[2].number_input("Which", 1, most, 1, key="which", **BOUND)) - 1
     if kind == DIRECTIONS[0]:
         python = f"latent.principal_directions(codes, {number + 1})[{number}]"
-        direction = latent.principal_directions(stored, number + 1)[number]
     else:
         python = f"torch.eye(codes.shape[1])[{number}] * codes.std(dim=0)[{number}]"
-        direction = torch.eye(stored.shape[1])[number] * stored.std(dim=0)[number]
     i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
-    n = cells(view, 13) | 1  # odd, so that the image itself stands in the middle
-    where, axis = latent.Plane.line(stored[i], direction), torch.linspace(-3, 3, n)
-    names = (f"{kind} {number + 1}, standard deviations from the image", "")
-    live.live_plane(view, model, where, axis, names, ["sheet"], f"line-{model}", flat=True)
-    code = python_for(view, model, f"torch.linspace(-3, 3, {n})", f"latent.Plane.line(codes[{i}], {python})")
+    laid = planes.line(view, model, kind, number, i)
+    live.live_plane(view, model, *laid, ["sheet"], f"line-{model}", flat=True)
+    taking.button(view, "latent_plane", model, laid={model: laid}, layers=["sheet"], flat=True)
+    ends = f"torch.linspace(-3, 3, {len(laid.axis)})"
+    code = python_for(view, model, ends, f"latent.Plane.line(codes[{i}], {python})")
     finish(ALONG, code.replace("latent.plane(axis, axis)", "latent.plane(axis, torch.zeros(1))"))
 
 
@@ -164,14 +142,12 @@ def hole_test(view: View) -> None:
         layers = pick_layers(view, OF_ANY_CODE, "density", "layers-holes")
     if name not in usable(view, [name]):
         return
-    axis = torch.linspace(-3, 3, 12)
-    for column, model in zip(st.columns(2), (name, NATIVE), strict=True):
+    laid = {model: planes.principal(view, model, planes.OF_HOLES) for model in (name, NATIVE)}
+    for column, model in zip(st.columns(2), laid, strict=True):
         with column:
             st.markdown(f"**{widgets.title_of(model)}**")
-            where = latent.Plane.principal(torch.from_numpy(loading.codes(view.bundle(model))["codes"]))
-            live.live_plane(
-                view, model, where, axis, ("direction 1", "direction 2"), layers, f"hole-{model}", group="hole"
-            )
+            live.live_plane(view, model, *laid[model], layers, f"hole-{model}", group="hole")
+    taking.button(view, "latent_plane", name, laid=laid, layers=layers, group="hole")
     ends = "torch.linspace(-3, 3, 12)"
     sheets = [sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, NATIVE)]
     finish(HOLES, IMPORTS + "".join(sheets))
@@ -194,9 +170,9 @@ to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("{file}.png")
 
 
 view = begin("latent_plane")
-views = {"Any model": any_plane, "Along one direction": traversal}
-if NATIVE in view.autoencoders:
-    views = {"The 2-D code": native_plane, **views, "The hole test": hole_test}
+views = dict(zip(TABS, (native_plane, any_plane, traversal, hole_test), strict=True))
+if NATIVE not in view.autoencoders:
+    views = {tab: draw for tab, draw in views.items() if draw in (any_plane, traversal)}
 for tab, draw in zip(st.tabs(list(views), key="plane", on_change="rerun", **BOUND), views.values(), strict=True):
     if tab.open:
         with tab:

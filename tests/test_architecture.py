@@ -43,7 +43,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "stages",
         "training",
     },
-    {"ui"},
+    {"export", "ui"},
 )
 
 

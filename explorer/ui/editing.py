@@ -14,11 +14,12 @@ from explorer.ui import address, loading
 from explorer.ui.frame import View
 from explorer.ui.loading import BY_READING
 from explorer.ui.opening import Opened
-from explorer.ui.pictures import Strip, show_strips
+from explorer.ui.pictures import Strip, data_uri, show_strips
 
 METER = METHODS[1]  # reads every score, whichever method moves the code, so that methods compare
 NEW = "faces that neither direction nor encoder has seen"
 REACH = 3.0  # steps to either side
+FIRST = ("Smiling", "Male")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ def offered(found: Mapping[str, Directions]) -> list[str]:
     return [name for k, name in enumerate(first.names) if not any(d.hidden[k] for d in found.values())]
 
 
+def first(usable: Sequence[str]) -> list[str]:
+    """Choose the attributes to begin with."""
+    return [name for name in FIRST if name in usable] or list(usable[:1])
+
+
 def label(name: str) -> str:
     """Write an attribute's name for people."""
     return name.replace("_", " ")
@@ -134,6 +140,19 @@ def measured(bundle: Opened, face: Face, edit: Edit, moves: Mapping[str, float])
         lambda z: loading.decode(bundle, torch.from_numpy(z).float()), lambda x: loading.encode(bundle, x).numpy(),
     )  # fmt: skip
     return moved[edit.scorers.usable]
+
+
+def face_data(view: View, model: str, face: Face, edit: Edit, moves: Mapping[str, float]) -> dict[str, Any]:
+    """Describe a face under sliders with a meter for edit.js, but for the addresses of weights; nothing is measured."""
+    return {
+        "model": view.bundle(model).identity,
+        "image": view.dataset.image_shape,
+        "code": face.code.round(5).tolist(),
+        "original": "" if face.picture is None else data_uri(face.picture),
+        "made": "sample" if face.picture is None else "reconstruction",
+        "measured": None,
+        **editor_data(edit, moves),
+    }
 
 
 def editor_data(edit: Edit, moves: Mapping[str, float]) -> dict[str, Any]:

@@ -51,23 +51,44 @@ def live_plane(
 ) -> list[tuple[float, float]]:
     """Show a plane of codes with an image of the point under the pointer, and return its pins.
 
+    axis, layers, more: as in `plane_data`.
+    """
+    bundle = view.bundle(model)
+    if reason := unsupported(bundle):
+        st.info(f"This model is decoded on the server and does not answer the pointer: {reason}.")
+        points, _ = where.coordinates(torch.from_numpy(loading.codes(bundle)["codes"]))
+        server_plane(view, bundle, where, axis, points.numpy() if "codes" in layers else None, names)
+        return []
+    data = plane_data(view, model, where, axis, names, layers, **more)
+    data["weights"] = weights(bundle, view.bundle(CLASSIFIER))
+    pins = components.plane(data, key=key)
+    return [tuple(pin) for pin in (data["pins"] if pins is None else pins)]
+
+
+def plane_data(
+    view: View,
+    model: str,
+    where: Plane,
+    axis: torch.Tensor,
+    names: tuple[str, str],
+    layers: Sequence[str],
+    **more: Any,
+) -> dict[str, Any]:
+    """Describe a plane of codes for plane.js, but for the addresses of weights.
+
     axis: coordinates `(n,)` of the cells of the decoded sheet, ascending, for both directions. layers: any of
     "sheet", "codes", "density", "prior", "posterior". more: "flat", "ellipse", "group" and "pins" as plane.js says.
     """
     bundle = view.bundle(model)
     points, away = where.coordinates(torch.from_numpy(loading.codes(bundle)["codes"]))
-    if reason := unsupported(bundle):
-        st.info(f"This model is decoded on the server and does not answer the pointer: {reason}.")
-        server_plane(view, bundle, where, axis, points.numpy() if "codes" in layers else None, names)
-        return []
-    data = {
+    return {
         "model": bundle.identity,
-        "weights": weights(bundle, view.bundle(CLASSIFIER)),
         **classifier_data(view),
         "flat": False,
         "origin": where.origin.tolist(),
         "right": where.basis[0].tolist(),
         "up": where.basis[1].tolist(),
+        "twist": None,
         "axis": axis.tolist(),
         "names": names,
         "points": [
@@ -79,9 +100,8 @@ def live_plane(
         "ellipse": None,
         "group": None,
         "pins": [],
+        **more,
     }
-    pins = components.plane({**data, **more}, key=key)
-    return [tuple(pin) for pin in (data | more)["pins"]] if pins is None else [tuple(pin) for pin in pins]
 
 
 def classifier_data(view: View) -> dict[str, Any]:

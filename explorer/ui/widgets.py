@@ -1,5 +1,6 @@
 """Controls that several pages share; each is bound to the address and returns plain values."""
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -54,10 +55,14 @@ def pick_model(view: View, options: tuple[str, ...] = (), label: str = "Model") 
 
 def read_picks(gallery: Gallery, n: int) -> list[int]:
     """Read which gallery images are chosen from the address; what makes no sense there is passed over."""
-    picks = address.wholes("pick", len(gallery))
+    return completed(gallery, address.wholes("pick", len(gallery)), n)
+
+
+def completed(gallery: Gallery, picks: Sequence[int], n: int) -> list[int]:
+    """Take `n` images: those that are chosen, and after them some of classes that differ."""
     n_classes = len(gallery.classes)
     start = [np.flatnonzero(gallery.labels == k % n_classes)[k // n_classes % len(gallery)] for k in (9, 1, 8, 3)]
-    return (picks + [int(i) for i in start[len(picks) :]])[:n]
+    return [*picks, *(int(i) for i in start[len(picks) :])][:n]
 
 
 def pick_images(gallery: Gallery, n: int, expanded: bool = True) -> list[int]:

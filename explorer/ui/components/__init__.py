@@ -32,9 +32,7 @@ def _component(name: str, *libraries: str) -> ComponentRenderer:
     """Register `name`.js with the libraries it calls before it, and the style sheets of all of them."""
     source = "".join(script(part) for part in (*libraries, name))
     loader = _LOADER.format(address=code_address(name, source))
-    sheets = [_HERE / f"{part}.css" for part in (*libraries, name)]
-    css = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets if sheet.is_file())
-    return st.components.v2.component(f"lx_{name}", js=loader, css=css or None)
+    return st.components.v2.component(f"lx_{name}", js=loader, css=styles(*libraries, name) or None)
 
 
 def script(name: str) -> str:
@@ -44,6 +42,12 @@ def script(name: str) -> str:
         return text
     kernel = base64.b64encode((_HERE / "layer.wasm").read_bytes()).decode()
     return f'const LAYER_WASM = "{kernel}";\n{text}'
+
+
+def styles(*names: str) -> str:
+    """Give the style sheets of these components and libraries, of those that have one."""
+    sheets = [_HERE / f"{name}.css" for name in names]
+    return "".join(sheet.read_text(encoding="utf-8") for sheet in sheets if sheet.is_file())
 
 
 _picker = _component("picker")

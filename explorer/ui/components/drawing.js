@@ -48,6 +48,29 @@ export function paintImage(canvas, image, [channels, height, width]) {
   context.putImageData(pixels, 0, 0);
 }
 
+/** Go from code or image a to b on the straight line; t is 0 at a and 1 at b. */
+export function lerp(a, b, t) {
+  return Float32Array.from(a, (value, i) => (1 - t) * value + t * b[i]);
+}
+
+/** Give the code at coordinates (u, v) of a plane, as plane.js describes planes. */
+export function codeOn({ origin, right, up, twist }, [u, v]) {
+  return Float32Array.from(origin, (o, i) => o + u * right[i] + v * up[i] + (twist ? u * v * twist[i] : 0));
+}
+
+const metrics = new WeakMap(); // of planes, by their first direction
+
+/** List the squared distances in the whole code from (u, v) on a plane to each of its points. */
+export function squaredDistances({ right, up, points }, [u, v]) {
+  const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  if (!metrics.has(right)) metrics.set(right, [dot(right, right), dot(right, up), dot(up, up)]);
+  const [rr, ru, uu] = metrics.get(right);
+  return points.map(([pu, pv, , away]) => {
+    const [du, dv] = [u - pu, v - pv];
+    return Math.max(0, rr * du * du + 2 * ru * du * dv + uu * dv * dv + away);
+  });
+}
+
 export function softmax(logits) {
   const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
   const weights = logits.map((value) => Math.exp(value - most));

@@ -2,7 +2,8 @@
 // of how far the score of every attribute moved with it.
 //
 // data: {
-//   model: name of a packed network "decode", weights: { name: address }, image: [C, H, W], code[D], original: address of a picture, or "",
+//   model: name of a packed network "decode", weights: { name: address }, image: [C, H, W], code[D],
+//   original: address of a picture, or "", made: what the decoded code is called,
 //   sliders: [{ name, label, note, step[D], effects[M], value }...]: one step adds `step` to the code, and moves
 //   the score of attribute m of the meter by effects[m]; value: steps to begin with,
 //   meter: [{ name, label, kind: "asked" | "held" | "side" }...], M of them,
@@ -61,7 +62,7 @@ class FaceEditor {
     for (const face of [this.rebuilt, this.edited]) fitCanvas(face.picture, data.image[2], data.image[1]);
     this.original.hidden = !data.original;
     if (data.original) this.original.picture.src = data.original;
-    write(this.rebuilt.caption, data.original ? "reconstruction" : "sample");
+    write(this.rebuilt.caption, data.made);
     this.updateSliders();
     this.updateMeter();
     this.schedule();
@@ -130,9 +131,10 @@ class FaceEditor {
         this.bars[m] = bar(group, entry.label);
       });
     }
-    element("div", "small", this.meter).textContent =
-      "In standard deviations of each score. Bar: of the code. Mark, once a slider is let go: of the edited picture, "
-      + "as the encoder reads it.";
+    element("div", "small", this.meter).textContent = this.data.measured
+      ? "In standard deviations of each score. Bar: of the code. Mark, once a slider is let go: of the edited picture, "
+        + "as the encoder reads it."
+      : "In standard deviations of each score, read from the code.";
   }
 
   schedule() {

@@ -58,7 +58,18 @@ export function unpack(bytes) {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   const { buffer } = bytes.slice(4 + length);
-  return { ...header, weights: header.dtype === "float16" ? fromHalf(buffer) : new Float32Array(buffer) };
+  const numbers = header.dtype === "float16" ? fromHalf(buffer) : new Float32Array(buffer);
+  return { ...header, weights: withRest(numbers, header.rest ?? []) };
+}
+
+/** Take the weights out of all numbers, and give back what rounding took from runs [start, n] of them. */
+function withRest(numbers, runs) {
+  let at = numbers.length - runs.reduce((sum, [, n]) => sum + n, 0);
+  const weights = numbers.subarray(0, at);
+  for (const [start, n] of runs) {
+    for (let i = start; i < start + n; i += 1, at += 1) weights[i] += numbers[at];
+  }
+  return weights;
 }
 
 /** Widen finite float16 numbers: the same bits, 13 places up, are a float32 whose exponent is 112 too small. */

@@ -3,6 +3,7 @@
 // data: {
 //   model, classifier: names of packed networks (classifier may be null), weights: { name: address }, classes[], colours[],
 //   origin[D], right[D], up[D]: the code at coordinates (u, v) is origin + u right + v up,
+//   twist[D]: or null; u v twist is added to that, as between four codes that lie on no plane,
 //   axis[n]: coordinates of the centres of the sheet's n x n cells, ascending, for both directions,
 //   flat: one row of cells instead, v is 0, names: [u, v], image: [C, H, W],
 //   points: [[u, v, class, squared distance from the plane]...], typical: usual distance between codes,
@@ -170,11 +171,6 @@ class LivePlane {
     return [x * this.back.width, (1 - y) * this.back.height];
   }
 
-  codeAt([u, v]) {
-    const { origin, right, up } = this.data;
-    return Float32Array.from(origin, (o, i) => o + u * right[i] + v * up[i]);
-  }
-
   eventPlace(event) {
     const box = this.front.getBoundingClientRect();
     return [(event.clientX - box.left) / box.width, 1 - (event.clientY - box.top) / box.height];
@@ -260,7 +256,7 @@ class LivePlane {
     this.paintFront();
     if (!this.networks) return;
     this.spot = this.cursor ?? this.pins[this.active] ?? this.spot ?? this.valueAt([0.5, 0.5]);
-    const image = this.networks.decode(this.codeAt(this.spot));
+    const image = this.networks.decode(codeOn(this.data, this.spot));
     paintImage(this.picture, image, this.data.image);
     this.describe(this.spot, image);
     this.frames += 1;
@@ -274,25 +270,9 @@ class LivePlane {
     const classify = sharedPage().models.get(classifier)?.classify;
     if (classify) showGuesses(this.guesses, softmax(classify(image)), classes, colours, TOP);
     if (points.length) {
-      const ratio = this.distanceToData(spot) / typical;
+      const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
       write(this.note, `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`);
     }
-  }
-
-  /** Distance in the whole code from (u, v) to the nearest gallery code. */
-  distanceToData([u, v]) {
-    const { right, up, points } = this.data;
-    const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
-    this.metric = this.metric?.right === right
-      ? this.metric : { right, rr: dot(right, right), ru: dot(right, up), uu: dot(up, up) };
-    const { rr, ru, uu } = this.metric;
-    let nearest = Infinity;
-    for (const [pu, pv, , away] of points) {
-      const du = u - pu;
-      const dv = v - pv;
-      nearest = Math.min(nearest, rr * du * du + 2 * ru * du * dv + uu * dv * dv + away);
-    }
-    return Math.sqrt(Math.max(nearest, 0));
   }
 
   paintFront() {
@@ -335,10 +315,10 @@ class LivePlane {
 
   paintBack() {
     const context = this.back.getContext("2d");
-    const { model, origin, right, up, axis, layers, points, ellipse, colours } = this.data;
+    const { model, origin, right, up, twist, axis, layers, points, ellipse, colours } = this.data;
     const { width, height } = this.back;
     const signature = JSON.stringify(
-      [model, origin, right, up, axis, layers, ellipse, width, height, this.accent, !this.networks],
+      [model, origin, right, up, twist, axis, layers, ellipse, width, height, this.accent, !this.networks],
     );
     if (signature === this.painted) return; // a rerun changed nothing here
     this.painted = signature;
@@ -381,7 +361,7 @@ class LivePlane {
       const end = start + (start - this.moved < POINTING_MS ? SLICE_MS.pointing : SLICE_MS.idle);
       while (next < n * nRows && performance.now() < end) {
         const [column, row] = [next % n, Math.floor(next / n)];
-        const x = this.networks.decode(this.codeAt([axis[column], flat ? 0 : axis[n - 1 - row]]));
+        const x = this.networks.decode(codeOn(this.data, [axis[column], flat ? 0 : axis[n - 1 - row]]));
         fillPixels(pixels.data, x, channels, width * height);
         cellContext.putImageData(pixels, 0, 0);
         const [left, right] = [column, column + 1].map((i) => Math.round(i * across));

@@ -21,7 +21,12 @@ def unpack(data):
     [length] = struct.unpack("<I", data[:4])
     header = json.loads(data[4 : 4 + length])
     stored = np.frombuffer(data, {"float32": "<f4", "float16": "<f2"}[header["dtype"]], offset=4 + length)
-    return header["model"], header["networks"], torch.from_numpy(stored.astype(np.float32))
+    numbers = torch.from_numpy(stored.astype(np.float32))
+    runs = header.get("rest", [])
+    weights, rest = numbers.split([len(numbers) - sum(n for _, n in runs), sum(n for _, n in runs)])
+    for (start, n), part in zip(runs, rest.split([n for _, n in runs]), strict=True):
+        weights[start : start + n] += part
+    return header["model"], header["networks"], weights
 
 
 def interpret(layers, weights, x):
@@ -161,6 +166,17 @@ def test_half_precision_halves_what_travels_and_keeps_three_digits(generator):
     with torch.inference_mode():
         got = interpret(layers["decode"], weights, x)
         torch.testing.assert_close(got, network(x).flatten(1), rtol=0, atol=2e-3)
+
+
+def test_small_layers_in_half_precision_keep_six_digits_where_that_is_asked_for(generator):
+    network = nn.Sequential(nn.Linear(50, 20), nn.Linear(20, 300))
+    parts = {"it": (network, (50,))}
+    rough, near, exact = (unpack(pack("a/b", parts, **how))[2] for how in
+                          ({"half": True}, {"half": True, "exact_below": 2000}, {}))  # fmt: skip
+    small = 50 * 20 + 20
+    torch.testing.assert_close(near[:small], exact[:small], rtol=1e-6, atol=1e-7)
+    assert torch.equal(near[small:-300], rough[small:-300])
+    assert not torch.equal(rough[:small], near[:small])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from explorer.datasets import DATASETS
 from explorer.export.contents import PAGES, samples
 from explorer.export.document import document
 from explorer.layers import Unsupported
-from explorer.roster import ROSTER
+from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import editing, frame, live, loading, planes, widgets
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import View
@@ -81,27 +81,30 @@ def _view(args: argparse.Namespace) -> tuple[View, str]:
     dataset = DATASETS[args.dataset or (ROSTER[args.model].home if args.model else fitting[0])]
     if not page.fits(dataset):
         raise Unfit(f"{args.page} needs {page.needs}; {dataset.name} has none, but {', '.join(fitting)}")
-    view = View(dataset, root_folder(), loading.gallery(dataset.name, root_folder()))
-    if not view.autoencoders:
+    models = autoencoders_for(dataset.name)
+    if not models:
         raise Unfit(f"there are no models for {dataset.name}")
-    args.tab = _tab(args, view)
+    args.tab = _tab(args, models)
     native = args.tab == planes.TABS[0]
-    model = args.model or (planes.NATIVE if native else view.autoencoders[0])
-    if model not in view.autoencoders or (native and model != planes.NATIVE):
-        fits = (planes.NATIVE,) if native else view.autoencoders
+    model = args.model or (planes.NATIVE if native else models[0])
+    if model not in models or (native and model != planes.NATIVE):
+        fits = (planes.NATIVE,) if native else models
         raise Unfit(f"{model} on {dataset.name} does not fit {args.tab or args.page}, but {', '.join(fits)}")
-    if args.classifier and live.CLASSIFIER not in view.models:
+    if args.tab == planes.TABS[3] and (model == planes.NATIVE or planes.NATIVE not in models):
+        raise Unfit(f"the hole test sets another model beside {planes.NATIVE}, and there has to be that")
+    if args.classifier and live.CLASSIFIER not in models_for(dataset.name):
         raise Unfit(f"there is no classifier of {dataset.name}")
+    view = View(dataset, root_folder(), loading.gallery(dataset.name, root_folder()))
     if beyond := [i for i in args.image if i >= len(view.gallery)]:
         raise Unfit(f"the gallery has {len(view.gallery)} images, counted from 0, so there is no {beyond[0]}")
     return view, model
 
 
-def _tab(args: argparse.Namespace, view: View) -> str:
+def _tab(args: argparse.Namespace, models: Sequence[str]) -> str:
     """Find the tab that is asked for; the first one where the model has the code for it, if none is."""
     names = TABS.get(args.page, ())
     if args.tab is None:
-        is_native = args.model in (None, planes.NATIVE) and planes.NATIVE in view.models
+        is_native = args.model in (None, planes.NATIVE) and planes.NATIVE in models
         return names[1] if names is planes.TABS and not is_native else next(iter(names), "")
     found = [name for name in names if args.tab.casefold() in name.casefold()]
     if len(found) != 1:
@@ -111,7 +114,8 @@ def _tab(args: argparse.Namespace, view: View) -> str:
 
 def _picks(view: View, args: argparse.Namespace, n: int) -> list[int]:
     if len(args.image) > n:
-        raise Unfit(f"{args.tab or args.page} shows {n} image{'s' * (n > 1)}, so give --image no more often")
+        shows = f"shows {n} image{'s' * (n > 1)}, so give --image no more often" if n else "shows no image of its own"
+        raise Unfit(f"{args.tab or args.page} {shows}")
     return widgets.completed(view.gallery, args.image, n)
 
 
@@ -131,8 +135,6 @@ def _latent_plane(view: View, model: str, args: argparse.Namespace) -> dict[str,
         laid = planes.line(view, model, planes.DIRECTIONS[0], 0, *_picks(view, args, 1))
         return {"laid": {model: laid}, "layers": ["sheet"], "flat": True}
     _picks(view, args, 0)
-    if model == planes.NATIVE or planes.NATIVE not in view.models:
-        raise Unfit(f"the hole test sets another model beside {planes.NATIVE}, and there has to be that")
     laid = {name: planes.principal(view, name, planes.OF_HOLES) for name in (model, planes.NATIVE)}
     return {"laid": laid, "layers": ["density"], "group": "hole"}
 

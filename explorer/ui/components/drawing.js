@@ -35,7 +35,7 @@ export function fitCanvas(canvas, width, height) {
 /** Write an image (C, H, W) in [0, 1] as RGBA bytes. */
 function fillPixels(rgba, image, channels, n) {
   for (let i = 0; i < n; i += 1) {
-    for (let c = 0; c < 3; c += 1) rgba[4 * i + c] = 255 * image[(channels === 1 ? 0 : c) * n + i] + 0.5;
+    for (let c = 0; c < 3; c += 1) rgba[4 * i + c] = 255 * image[(channels === 1 ? 0 : c) * n + i]; // clamped bytes round
     rgba[4 * i + 3] = 255;
   }
 }

@@ -14,7 +14,7 @@ class Near {
     this.hint = element("p", "hint", this.root);
     this.groups = ["A", "B", "walk"].map(() => {
       const group = element("section", "group", this.root);
-      group.title = element("h2", "title", group);
+      group.heading = element("h2", "title", group);
       group.row = new Row(group);
       return group;
     });
@@ -46,7 +46,7 @@ class Near {
     if (sheet) pins.forEach((pin, i) => this.showNearest(this.groups[i], "AB"[i], networks.decode(codes[i]), pin));
     if (pins.length < 2) return;
     const walk = Array.from({ length: STEPS }, (_, i) => lerp(codes[0], codes[1], i / (STEPS - 1)));
-    write(this.groups[2].title, "From A to B, straight");
+    write(this.groups[2].heading, "From A to B, straight");
     this.groups[2].row.show(walk.map((code) => networks.decode(code)), walk.map(() => ""), plane.image);
   }
 
@@ -54,7 +54,7 @@ class Near {
     const { plane, sheet, noun } = this.data;
     const squares = squaredDistances(plane, pin);
     const nearest = Array.from(squares.keys()).sort((a, b) => squares[a] - squares[b]).slice(0, NEIGHBOURS);
-    write(group.title, `Pin ${name} and the ${noun} nearest to it, with their distance`);
+    write(group.heading, `Pin ${name} and the nearest ${noun}`);
     const texts = ["decoded", ...nearest.map((i) => Math.sqrt(squares[i]).toFixed(2))];
     group.row.show([decoded, ...nearest], texts, plane.image, sheet);
   }

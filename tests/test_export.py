@@ -63,8 +63,10 @@ def view_of(dataset):
 
 
 @pytest.mark.parametrize("model", AUTOENCODERS)
-def test_what_is_written_decodes_within_half_a_grey_level_of_what_the_app_decodes(tmp_path, model):
+def test_what_is_written_decodes_within_half_a_grey_level_of_what_the_app_decodes(tmp_path, monkeypatch, model):
     home = ROSTER[model].home
+    if home == "celeba":
+        monkeypatch.setattr(loading, "gallery", lambda dataset, root: faces_view().gallery)
     file = write(tmp_path, "latent_plane", "--model", model, "--dataset", home, "--tab", "any")
     assert home == "fashion-mnist" or file.stat().st_size <= MOST_OF_FACES
     [(identity, networks, weights)] = map(unpack, bytes_in(file.read_text(encoding="utf-8")))
@@ -78,10 +80,6 @@ def test_what_is_written_decodes_within_half_a_grey_level_of_what_the_app_decode
         expected = bundle.load().decode(z).flatten(1)
         got = interpret(networks["decode"], weights, z)
     assert (got - expected).abs().max() <= HALF_A_GREY_LEVEL
-
-
-def test_the_plane_of_two_numbers_is_small_enough_to_be_mailed(tmp_path):
-    assert write(tmp_path, "latent_plane", "--model", "conv-vae").stat().st_size <= 1e6
 
 
 def test_a_page_forbids_itself_every_request_and_names_no_address_but_the_one_back():
@@ -216,11 +214,12 @@ def test_a_file_that_cannot_be_written_is_said_with_exit_code_1(tmp_path, capsys
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_the_command_prints_the_size_and_nothing_of_a_server(tmp_path):
+def test_the_command_writes_a_plane_of_at_most_a_megabyte_and_prints_its_size_alone(tmp_path):
     command = [sys.executable, "-m", "explorer.export", "latent_plane", "--model", "conv-vae", "-o", "plane.html"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     size = (tmp_path / "plane.html").stat().st_size
+    assert size <= 1e6
     assert (done.stdout, done.stderr) == (f"plane.html: {size / 1e6:.2f} MB\n", "")
 
 

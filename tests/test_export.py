@@ -22,10 +22,11 @@ from explorer.datasets import DATASETS
 from explorer.export import contents, document
 from explorer.export.command import main
 from explorer.roster import ROSTER
-from explorer.ui import loading
+from explorer.ui import editing, loading, taking
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import PAGES, View
 from tests.conftest import AUTOENCODERS
+from tests.test_app import open_page
 from tests.test_layers import interpret, unpack
 
 ROOT = Path(__file__).parent.parent
@@ -218,7 +219,8 @@ def test_the_command_writes_a_plane_of_at_most_a_megabyte_and_prints_its_size_al
     command = [sys.executable, "-m", "explorer.export", "latent_plane", "--model", "conv-vae", "-o", "plane.html"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    size = (tmp_path / "plane.html").stat().st_size
+    [file] = tmp_path.iterdir()
+    size = file.stat().st_size
     assert size <= 1e6
     assert (done.stdout, done.stderr) == (f"plane.html: {size / 1e6:.2f} MB\n", "")
 
@@ -229,3 +231,46 @@ def test_no_page_of_the_app_imports_what_exports_it_before_it_is_asked_to():
             node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
         ]
         assert not [node for node in at_once if f"{node.module}".startswith("explorer.export")], path
+
+
+def taken_home(monkeypatch, key, **params):
+    """Open a page of the app and give the name and the text of what its button makes."""
+    made = []
+    monkeypatch.setattr(
+        taking.st, "download_button", lambda label, data, name, *rest, **more: made.append((name, data))
+    )
+    assert not open_page(key, **params).exception
+    [(name, data)] = [(name, data) for name, data in made if name.endswith(".html")]
+    return name, data().decode()
+
+
+@pytest.mark.parametrize(
+    ("key", "params", "kinds"),
+    [
+        ("latent_plane", {"plane": "The 2-D code", "layers": "posterior"}, ["plane"]),
+        ("latent_plane", {"plane": "Any model", "through": "three images"}, ["plane"]),
+        ("latent_plane", {"plane": "Along one direction"}, ["plane"]),
+        ("latent_plane", {"plane": "The hole test"}, ["plane", "plane"]),
+        ("draw", {"model": "conv-vae"}, ["draw", "plane"]),
+        ("interpolate", {"between": "Between two"}, ["walk"]),
+        ("interpolate", {"between": "Between four"}, ["plane"]),
+    ],
+)
+def test_the_button_of_each_page_and_tab_makes_a_file_of_what_is_shown(digits_root, monkeypatch, key, params, kinds):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(digits_root))
+    name, text = taken_home(monkeypatch, key, dataset="digits", **params)
+    assert re.fullmatch(rf"{key.replace('_', '-')}-(fc-ae|conv-vae)\.html", name)
+    scene = scene_in(text)
+    assert [part["kind"] for part in scene["parts"]] == kinds
+    if params.get("layers"):
+        assert scene["parts"][0]["data"]["layers"] == ["posterior"] and scene["parts"][0]["data"]["ellipse"]
+
+
+@pytest.mark.parametrize(("source", "made"), [("gallery", "reconstruction"), ("sample", "sample")])
+def test_the_button_below_a_face_makes_a_file_of_it_without_its_picture(faces, monkeypatch, source, made):
+    view, edit = faces
+    monkeypatch.setattr(loading, "gallery", lambda dataset, root: view.gallery)
+    monkeypatch.setattr(editing, "fitted", lambda bundle, names: edit.found)
+    _, text = taken_home(monkeypatch, "attributes", dataset="celeba", model="face-vae", face=source)
+    assert scene_in(text)["parts"][0]["data"]["made"] == made
+    assert "data:image" not in text

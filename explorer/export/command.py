@@ -42,8 +42,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     path = args.output or Path(f"{args.page.replace('_', '-')}-{model}.html")
     try:
-        with storage.lock(path):
-            storage.replace_file(path, content)
+        storage.replace_file(path, content)  # without its lock, which would stay beside the page
     except OSError as error:
         return _fail(f"{path} cannot be written: {error.strerror or error}")
     print(f"{path}: {len(content) / 1e6:.2f} MB")

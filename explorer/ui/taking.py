@@ -5,11 +5,17 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from explorer.ui import live
 from explorer.ui.frame import View
 
 
 def button(view: View, page: str, model: str, **choices: Any) -> None:
-    """Offer a page as it is now as one file; `choices` as the function of that name in `explorer.export.contents`."""
+    """Offer a page as it is now as one file, where its model runs in a browser.
+
+    choices: as the function with the name of the page in `explorer.export.contents` takes them.
+    """
+    if live.unsupported(view.bundle(model)):
+        return
     back = st.context.url or ""
     if back and (query := st.query_params.to_dict()):
         query = {name: st.query_params.get_all(name) for name in query}

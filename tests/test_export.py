@@ -124,7 +124,7 @@ def test_no_face_of_the_data_set_travels_but_the_visitors_own_does(faces, own):
     text = document.document(view, held).decode()
     assert ("data:image" in text) == own
     assert scene_in(text)["parts"][0]["data"]["made"] == "reconstruction"
-    assert "none of its images is in this file" in text
+    assert "of which no image is in this file" in text
 
 
 @pytest.mark.parametrize("picks", [[0, 1], [0, 1, 2, 3]])

@@ -59,8 +59,8 @@ def exported(offline, folder):
     yield opened
     page.close()
     assert failed == []
-    assert {url for url in asked if not url.startswith(("file://", "data:"))} == set()
-    assert len([url for url in asked if url.startswith("file://")]) <= len(list(folder.iterdir()))
+    pages = {file.as_uri() for file in folder.iterdir()}
+    assert {url.partition("?")[0] for url in asked if not url.startswith("data:")} <= pages
 
 
 @pytest.fixture
@@ -170,12 +170,12 @@ def test_a_drawing_is_rebuilt_and_placed_and_other_images_can_be_chosen(exported
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.9 * box["height"], steps=5)
     page.mouse.up()
     where.filter(has_not_text=landed).wait_for(timeout=5000)
-    drawn = rebuilt.evaluate(PIXELS)
+    drawn, there = rebuilt.evaluate(PIXELS), where.inner_text()
     page.get_by_text("Begin with another image").click()
     page.locator(".thumbnail").first.click()
-    page.locator(".live .where").filter(has_text=landed).wait_for(timeout=5000)
+    where.filter(has_not_text=there).wait_for(timeout=5000)
     again = np.array(rebuilt.evaluate(PIXELS))  # the first thumbnail is what it began with
-    assert np.abs(again - first).max() <= 1 < np.abs(again - drawn).max()
+    assert np.abs(again - first).max() <= 2 < np.abs(again - drawn).max()
 
 
 def test_a_slider_changes_a_face_and_another_face_can_be_sampled(exported, folder):

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from explorer import sampling
 from explorer.images import grid, to_pil
 from explorer.latent import Plane
 from explorer.roster import ROSTER
-from explorer.ui import editing, live, loading, pad, planes
+from explorer.ui import editing, generating, live, loading, pad, planes
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import View
 from explorer.ui.pictures import SHEET_COLUMNS, data_uri, jpeg_uri
 from explorer.ui.planes import Laid
 
 THUMBNAILS = 60  # to choose from: conv-ae has 245 kB of codes for so many
-SAMPLES, TEMPERATURE = 24, 0.7  # in place of faces, which may not travel: 20 kB of codes, few of which are no face
+SAMPLES = 24  # in place of faces, which may not travel: 20 kB of codes
+COMPONENTS, TEMPERATURE = 10, 0.7  # few of the mixture's samples are no face then
 AROUND_PINS = (
     "Move over the plane and the picture follows. Click or tap to pin a point, drag it, nudge it with the arrow keys; "
     "Escape lets it go."
@@ -32,7 +32,8 @@ HINTS = {
     "line": "Move along the strip: the image in the middle is the reconstruction, to both sides one thing changes.",
     "holes": "Both planes are in standard deviations and share the pointer. The shade says where codes lie.",
     "draw": "Draw on the pad at the left: beside it is what the model makes of it, in the plane where it lands.",
-    "attributes": "Move a slider, by hand or with the arrow keys; a double click brings it back to the middle.",
+    "attributes": "A double click brings a slider back. A direction is no cause: what goes together in the labels goes "
+    "together in it. Nothing here is fit for judging a person.",
     "between two": "Left and right are reconstructions of the two images; move t to go from one to the other.",
     "between four": "The corners are reconstructions of the four images; every row and column is a straight walk.",
 }
@@ -147,10 +148,8 @@ def _samples(view: View, model: str) -> list[list[float]]:
 
 def samples(view: View, model: str) -> torch.Tensor:
     """Draw codes `(SAMPLES, D)` from a mixture fitted to a model's codes, so that most of them are plausible."""
-    stored = view.bundle(model).codes()
-    log_var = stored.get("log_var")
-    fitted = sampling.fit("mixture", stored["codes"].float(), None if log_var is None else log_var.float())
-    return fitted.sample(SAMPLES, temperature=TEMPERATURE)
+    mixture = generating.fitted(view.bundle(model), "mixture", COMPONENTS)
+    return mixture.sample(SAMPLES, temperature=TEMPERATURE)
 
 
 def _whole_sheet(view: View) -> dict[str, Any]:

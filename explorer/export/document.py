@@ -110,7 +110,7 @@ def _origin(view: View, contents: Contents, back: str) -> str:
     dataset, gallery = view.dataset, view.gallery
     shown = f"Images of {dataset.title}: {dataset.licence}"
     if not dataset.shareable:
-        shown = f"Fitted on {dataset.title} ({dataset.licence}); none of its images is in this file"
+        shown = f"Fitted on {dataset.title}, of which no image is in this file: {dataset.licence}"
     elif gallery.stand_in:
         shown += f"; shown are stand-ins, decoded by {gallery.stand_in} from its codes of them"
     app = "Latent-space explorer"

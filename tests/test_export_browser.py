@@ -175,7 +175,7 @@ def test_a_drawing_is_rebuilt_and_placed_and_other_images_can_be_chosen(exported
     page.locator(".thumbnail").first.click()
     where.filter(has_not_text=there).wait_for(timeout=5000)
     again = np.array(rebuilt.evaluate(PIXELS))  # the first thumbnail is what it began with
-    assert np.abs(again - first).max() <= 2 < np.abs(again - drawn).max()
+    assert np.abs(again - first).mean() < 1 < np.abs(again - drawn).mean()  # of bytes, where it had stand-ins' floats
 
 
 def test_a_slider_changes_a_face_and_another_face_can_be_sampled(exported, folder):

@@ -203,14 +203,14 @@ def test_a_broken_bundle_is_named_with_exit_code_1_and_the_file_before_stays(tmp
     weights.write_bytes(weights.read_bytes()[:-1])
     monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(root))
     file = tmp_path / "page.html"
-    file.write_text("before")
+    file.write_text("before", encoding="utf-8")
     assert main(["latent_plane", "--model", "conv-vae", "-o", str(file)]) == 1
     assert str(weights) in capsys.readouterr().err
-    assert file.read_text() == "before"
+    assert file.read_text(encoding="utf-8") == "before"
 
 
 def test_a_file_that_cannot_be_written_is_said_with_exit_code_1(tmp_path, capsys):
-    (tmp_path / "folder").write_text("a file")
+    (tmp_path / "folder").write_text("a file", encoding="utf-8")
     assert main(["latent_plane", "-o", str(tmp_path / "folder" / "page.html")]) == 1
     assert "cannot be written" in capsys.readouterr().err
 

@@ -142,7 +142,9 @@ def test_it_follows_the_theme_of_the_reader_or_of_the_address(exported):
 
 def test_it_runs_in_a_frame_that_may_do_nothing_but_run_scripts(exported, folder, plane):
     outer = folder / "outer.html"
-    outer.write_text('<iframe sandbox="allow-scripts" src="plane.html" width="960" height="700"></iframe>')
+    outer.write_text(
+        '<iframe sandbox="allow-scripts" src="plane.html" width="960" height="700"></iframe>', encoding="utf-8"
+    )
     plane.page.goto(outer.as_uri())
     inner = plane.page.frame_locator("iframe")
     inner.locator("html[data-state=ready]").wait_for(state="attached", timeout=10_000)

@@ -1,10 +1,12 @@
 """Latent plane: what does every point decode to?"""
 
+from dataclasses import replace
+
 import streamlit as st
 import torch
 
 from explorer.ui import live, loading, planes, taking, widgets
-from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
+from explorer.ui.frame import BOUND, PAGES, View, begin, finish, fragment, point_elsewhere, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
 from explorer.ui.planes import DIRECTIONS, NATIVE, OF_ANY_CODE, TABS, THROUGH, Laid
 
@@ -15,6 +17,7 @@ LAYERS = {
     "prior": "one, two and three standard deviations",
     "posterior": "two standard deviations of one image",
 }
+OF_TWO_NUMBERS = replace(PAGES["latent_plane"], models=(NATIVE,), needs="a model whose code is two numbers")
 IMPORTS = """
 import torch
 from explorer import latent
@@ -170,11 +173,15 @@ to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("{file}.png")
 
 
 view = begin("latent_plane")
-views = dict(zip(TABS, (native_plane, any_plane, traversal, hole_test), strict=True))
-if NATIVE not in view.autoencoders:
-    views = {tab: draw for tab, draw in views.items() if draw in (any_plane, traversal)}
-for tab, draw in zip(st.tabs(list(views), key="plane", on_change="rerun", **BOUND), views.values(), strict=True):
+has_native = NATIVE in view.autoencoders
+usual = TABS[0] if has_native else TABS[1]
+if (before := st.session_state.get("plane")) in TABS:
+    st.session_state["plane"] = before  # the browser stays on its tab when the usual one is another
+tabs = st.tabs(TABS, default=usual, key="plane", on_change="rerun", **BOUND)
+for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test), strict=True):
     if tab.open:
         with tab:
-            if draw in (any_plane, traversal) or usable(view, [NATIVE]):
+            if draw in (native_plane, hole_test) and not has_native:
+                point_elsewhere(OF_TWO_NUMBERS, view.dataset, view.root)
+            elif draw in (any_plane, traversal) or usable(view, [NATIVE]):
                 draw(view)

@@ -245,7 +245,7 @@ def point_elsewhere(page: Page, dataset: Dataset, root: Path) -> None:
     """Say why a page makes no sense on a data set, with links to those on which it does."""
     fitting = [other for other in DATASETS.values() if page.fits(other)]
     there = [other for other in fitting if loading.fitted(root, other.name)]
-    st.info(f"This page needs {page.needs}, and there is none for {dataset.title}. It makes sense for:")
+    st.info(f"This needs {page.needs}, and there is none for {dataset.title}. It makes sense for:")
     for other in there:
         st.page_link(page.file, label=f"**{other.title}**", icon=page.icon, query_params={"dataset": other.name})
     if not there:

@@ -12,12 +12,10 @@ from starlette.middleware import Middleware
 
 from explorer import latent
 from explorer.models import n_parameters
-from explorer.roster import ROSTER
-from explorer.ui import live, loading, serving
+from explorer.ui import live, loading, planes, serving
 from explorer.ui.frame import View, begin, finish, pages_for, shared_choices, usable
 from explorer.ui.reconnecting import WholePageFirst
 
-HEROES = {"conv-vae": 15, "face-resvae": 7}  # and the images per side of the sheet: the more pixels, the fewer
 REACH = 2.5
 
 
@@ -29,9 +27,8 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
     pixels = math.prod(view.dataset.image_shape)
     rows = []
     for name in names:
-        entry, model, figures = ROSTER[name], loading.model(view.bundle(name)), view.bundle(name).metrics()
-        reported = entry.reported if view.dataset.name == entry.home else {}
-        is_coder = entry.is_autoencoder
+        card, model, figures = view.card(name), loading.model(view.bundle(name)), view.bundle(name).metrics()
+        is_coder = card.decodes
         rows.append(
             {
                 "Model": name,
@@ -43,20 +40,30 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
                 "SSIM": figures.get("ssim"),
                 "−ELBO": figures.get("negative_elbo"),
                 "Accuracy": figures.get("accuracy"),
-                "Report": next((f"{key.upper() if key == 'mse' else key} {v:g}" for key, v in reported.items()), None),
+                "Report": next(
+                    (f"{key.upper() if key == 'mse' else key} {v:g}" for key, v in card.reported.items()), None
+                ),
             }
         )
     return pd.DataFrame(rows).dropna(axis=1, how="all")
+
+
+def best_to_show(view: View) -> str | None:
+    """Choose whose plane to show: that of two numbers, else of the variational model most like the images, else any."""
+    whole = [name for name in view.autoencoders if not view.bundle(name).problem]
+    if view.shown.native or not whole:
+        return view.shown.native or next(iter(view.autoencoders), None)
+    return max(whole, key=lambda name: (view.card(name).variational, view.bundle(name).metrics()["ssim"]))
 
 
 def hero(view: View, model: str) -> None:
     """Draw the decoded plane of a model beside a welcome: its two numbers, or its two widest directions."""
     channels, height, width = view.dataset.image_shape
     colours = "" if channels == 1 else f" in {channels} colours, {channels * height * width:,} numbers,"
-    length = ROSTER[model].config.code
-    native = length == 2
+    native = view.card(model).is_native
     sheet = "every picture is drawn from just **two** numbers"
-    if not native:
+    if not native and not view.bundle(model).problem:
+        length = loading.model(view.bundle(model)).code_length
         sheet = f"a sheet cuts through a code of **{length}** numbers along the two directions in which it varies most"
     text, picture = st.columns([2, 3])
     text.markdown(
@@ -67,11 +74,11 @@ def hero(view: View, model: str) -> None:
     )
     choices = shared_choices() | {"dataset": view.dataset.name}
     with text:
-        for page in pages_for(view.dataset)[1:]:
+        for page in pages_for(view.shown)[1:]:
             st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
     if usable(view, [model]):
         with picture:
-            axis = latent.axis(HEROES[model], REACH, "quantiles")
+            axis = latent.axis(planes.cells(view, 15), REACH, "quantiles")
             codes = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
             where = latent.Plane.native() if native else latent.Plane.principal(codes)
             names = ("z₁", "z₂") if native else ("direction 1", "direction 2")
@@ -81,8 +88,9 @@ def hero(view: View, model: str) -> None:
 def home() -> None:
     """Draw the page: a plane to move over, and what each model costs and keeps."""
     view = begin("overview")
-    best = next(name for name in HEROES if name in view.autoencoders)
-    hero(view, best)
+    best = best_to_show(view)
+    if best:
+        hero(view, best)
     st.subheader("The models")
     names = usable(view, list(view.models))
     st.dataframe(
@@ -103,7 +111,7 @@ def home() -> None:
         "Figures are on the whole test split, which no model saw. Compression is the numbers of the image divided by "
         "those of the code."
         + "".join(f" {name} has more of them than the image: its small error is no compression." for name in longer),
-        python_for(view, best),
+        python_for(view, best) if best else "",
     )
 
 
@@ -113,15 +121,14 @@ def python_for(view: View, model: str) -> str:
 from explorer import latent
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import grid, to_pil
-from explorer.roster import models_for
 
 bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 codes = bundle.codes()["codes"].float()
-plane = latent.Plane.{"native()" if ROSTER[model].config.code == 2 else "principal(codes)"}
-axis = latent.axis({HEROES[model]}, reach={REACH}, spacing="quantiles")
+plane = latent.Plane.{"native()" if view.card(model).is_native else "principal(codes)"}
+axis = latent.axis({planes.cells(view, 15)}, reach={REACH}, spacing="quantiles")
 x = bundle.load().decode(plane.codes(latent.plane(axis, axis)))
 to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("plane.png")
-for name in models_for("{view.dataset.name}"):
+for name in {list(view.models)}:
     bundle = Bundle("{view.dataset.name}", name, root_folder())
     print(name, bundle.load().code_length, bundle.metrics())
 """

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from explorer import arguments, checkpoints, metrics, processes, stages, training
+from explorer import arguments, cards, checkpoints, metrics, processes, stages, training
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
@@ -197,7 +197,9 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             history.append(epoch)
             keep(fitting.state(), history)
     if together.first:
-        bundle.write("fit", checkpoints.fitted_files(model, description, history))
+        bundle.write(
+            "fit", checkpoints.fitted_files(model, description | cards.describe(entry, dataset.name, recipe), history)
+        )
         bundle.state_file.unlink()
 
 
@@ -337,7 +339,7 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
                 splits = load_splits(dataset, args.data_dir, args.dry_run)
                 if args.shard_roster and args.group.first:  # one file of all models, so that one process writes it
                     index = gallery_indices(splits["test"].labels, dataset.gallery_size)
-                    checkpoints.write_gallery(root, dataset.name, index, splits["test"][index])
+                    stages.keep_gallery(root, dataset, index, splits["test"][index])
         except (DataError, OSError) as error:
             print(f"train.py: {error}", file=sys.stderr, flush=True)
             failed += names

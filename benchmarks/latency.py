@@ -27,8 +27,8 @@ import time
 from benchmarks.browser import COMPONENTS, FINISHED, chromium, serve, serve_stock, visit
 from explorer.arguments import speak_any_encoding
 from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
 from explorer.roster import autoencoders_for
+from explorer.ui import catalog
 from explorer.ui.frame import PAGES
 from explorer.ui.loading import packed
 
@@ -201,7 +201,9 @@ def press_and_follow(page: object, target: str, picture: str) -> list[float]:
 
 def page_switches(browser: object, address: str, repeats: int) -> list[dict[str, object]]:
     """Time each page's opening by a click in the navigation, after every page was open once."""
-    times: dict[str, list[float]] = {key: [] for key, page in PAGES.items() if page.fits(DATASETS[DATASET])}
+    times: dict[str, list[float]] = {
+        key: [] for key, page in PAGES.items() if page.fits(catalog.collection(root_folder(), DATASET))
+    }
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     visit(page, address, "overview")
     for i in range(repeats + 1):

@@ -1,14 +1,15 @@
 """What follows the fitting of a model: its figures on the test split, and the codes and projections of the gallery."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
-from explorer import celeba, checkpoints, metrics, projection, realism
+from explorer import cards, celeba, checkpoints, metrics, projection, realism
+from explorer.cards import DataCard
 from explorer.checkpoints import Bundle
-from explorer.datasets import DATASETS, SPLITS, ImageSet, gallery_indices
-from explorer.models import Model
-from explorer.roster import ROSTER
+from explorer.datasets import DATASETS, SPLITS, Dataset, ImageSet, gallery_indices
+from explorer.models import Autoencoder, Model
 
 NOISE_IMAGES = 1000  # of the gallery, for the curves of PSNR over noise
 LABELLED_IMAGES = 10_000  # whose codes are kept for the directions of attributes
@@ -18,7 +19,7 @@ def measure(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) -> dic
     """Measure one fitted model on the whole test split and write the figures."""
     test = splits["test"]
     figures = metrics.evaluate(model, test)
-    if ROSTER[bundle.model].is_autoencoder:
+    if isinstance(model, Autoencoder):
         gallery = test.images[gallery_indices(test.labels, NOISE_IMAGES)]
         figures["psnr_by_noise"] = metrics.psnr_by_noise(model, gallery)
         figures["psnr_by_noise_classical"] = metrics.psnr_by_noise(None, gallery)
@@ -42,7 +43,7 @@ def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) 
     made, left_out = projection.project(codes.numpy())
     tensors = {name: torch.from_numpy(value) for name, value in made.items()}
     tensors["codes"] = codes.half() if codes.shape[1] > 2 else codes
-    if not ROSTER[bundle.model].is_autoencoder:
+    if not isinstance(model, Autoencoder):
         tensors["test_logits"] = metrics.logits(model, test)
         tensors["test_labels"] = test.labels.to(torch.uint8)
     elif model.config.variational:
@@ -50,9 +51,15 @@ def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) 
     if gallery.attributes is not None:
         tensors["attributes"] = gallery.attributes
         tensors |= labelled_codes(model, splits)
-    checkpoints.write_gallery(bundle.root, bundle.dataset, indices, gallery)
+    keep_gallery(bundle.root, DATASETS[bundle.dataset], indices, gallery)
     bundle.write_codes(tensors)
     return left_out
+
+
+def keep_gallery(root: Path, dataset: Dataset, indices: torch.Tensor, gallery: ImageSet) -> None:
+    """Keep what the images of a data set are, and which of its test images `(M,)` are the gallery."""
+    cards.write_dataset(root, DataCard.of(dataset))
+    checkpoints.write_gallery(root, dataset.name, indices, gallery)
 
 
 def labelled_codes(model: Model, splits: Mapping[str, ImageSet]) -> dict[str, torch.Tensor]:

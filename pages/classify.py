@@ -11,13 +11,12 @@ from explorer.ui import address, loading
 from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
 
-MODEL = "ffnn"
 SHOWN = 10
 
 
 def pictures_of(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Get images of test-split numbers `index` that can be shown: all with the data, else gallery stand-ins."""
-    images = loading.test_images(view.dataset.name)
+    images = loading.test_images(view.dataset)
     if images is not None:
         return to_float(torch.from_numpy(images[index])).numpy(), index
     places = {int(t): i for i, t in enumerate(view.gallery.indices)}
@@ -74,9 +73,10 @@ def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
 
 
 view = begin("classify")
-if not usable(view, [MODEL]):
+model = view.shown.classifier
+if not usable(view, [model]):
     st.stop()
-stored = loading.codes(view.bundle(MODEL))
+stored = loading.codes(view.bundle(model))
 probabilities = torch.from_numpy(stored["test_logits"]).softmax(1)
 labels = torch.from_numpy(stored["test_labels"])
 predicted = probabilities.argmax(1)
@@ -108,11 +108,11 @@ finish(
     "Precision: how often a class it names is right. Recall: how much of a class it finds.",
     f"""
 from explorer import figures, metrics
+from explorer.cards import read_dataset
 from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
 
-classes = DATASETS["{view.dataset.name}"].classes
-stored = Bundle("{view.dataset.name}", "{MODEL}", root_folder()).codes()
+classes = read_dataset(root_folder(), "{view.dataset.name}").classes
+stored = Bundle("{view.dataset.name}", "{model}", root_folder()).codes()
 labels, probabilities = stored["test_labels"].long(), stored["test_logits"].softmax(1)
 matrix = metrics.confusion(probabilities.argmax(1), labels, len(classes))
 figures.confusion(matrix.numpy(), classes, percent={percent}).write_html("confusion.html")

@@ -7,11 +7,16 @@ import torch
 from explorer import figures
 from explorer.metrics import median_filter, mse_per_image, psnr
 from explorer.noise import NOISES, add_noise
-from explorer.ui import loading, widgets
+from explorer.ui import loading
 from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
 
-MODELS = ("conv-ae", "conv-dae", "conv-vae")
+
+def compared(view: View) -> list[str]:
+    """Choose whom to compare: denoisers, the same network trained on clean images, and variational models."""
+    cards = [view.card(name) for name in view.autoencoders]
+    built = [card.config for card in cards if card.denoises]
+    return [card.name for card in cards if card.variational or card.config in built]
 
 
 def denoised(view: View, models: list[str], x: np.ndarray, kind: str, level: float, seed: int) -> list[Strip]:
@@ -19,7 +24,7 @@ def denoised(view: View, models: list[str], x: np.ndarray, kind: str, level: flo
     clean = torch.from_numpy(x)
     noisy = add_noise(clean, kind, level, seed).numpy()
     rows = {"Noisy input": noisy, "Median filter 3×3": median_filter(noisy)}
-    rows |= {widgets.title_of(name): loading.reconstruct(view.bundle(name), noisy) for name in models}
+    rows |= {view.card(name).title: loading.reconstruct(view.bundle(name), noisy) for name in models}
     strips = [Strip(view.gallery.title, x)]
     for name, x_hat in rows.items():
         values = psnr(mse_per_image(clean, torch.from_numpy(x_hat)))
@@ -65,7 +70,7 @@ def chart(view: View, models: list[str], kind: str) -> None:
     stored = {name: view.bundle(name).metrics() for name in models}
     classical = next(iter(stored.values()))["psnr_by_noise_classical"][kind]
     curves = {"Noisy input": classical["input"], "Median filter 3×3": classical["median"]}
-    curves |= {widgets.title_of(name): stored[name]["psnr_by_noise"][kind]["model"] for name in models}
+    curves |= {view.card(name).title: stored[name]["psnr_by_noise"][kind]["model"] for name in models}
     recipes = {name: view.bundle(name).config()["recipe"] for name in models}
     trained_on_it = [name for name in models if recipes[name].noise == kind]
     trained = recipes[trained_on_it[0]].noise_levels if trained_on_it else None
@@ -84,7 +89,7 @@ columns = st.columns(3)
 name = columns[0].selectbox("Class", ["All", *view.gallery.classes], key="class", **BOUND)
 n = columns[1].slider("Images", 2, 12, 6, key="n", **BOUND)
 seed = columns[2].number_input("Image seed", 0, 9999, 0, key="seed", **BOUND)
-models = usable(view, list(MODELS))
+models = usable(view, compared(view))
 pool = np.arange(len(view.gallery))
 if name != "All":
     pool = np.flatnonzero(view.gallery.labels == view.gallery.classes.index(name))

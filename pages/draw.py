@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer.ui import components, live, planes, taking, widgets
 from explorer.ui.frame import BOUND, View, begin, finish, fragment
-from explorer.ui.pad import BRUSH, GROUP, PLACED_BY, REACH, pad_data
+from explorer.ui.pad import BRUSH, GROUP, REACH, pad_data
 
 CAPTION = (
     "Left the pad, which starts with an image of the gallery, beside it the reconstruction, and what the classifier "
@@ -29,18 +29,16 @@ def pad(view: View, model: str) -> None:
         st.info(f"This model cannot run in the browser, so it cannot follow a drawing: {reason}.")
         finish("Choose another model to draw for.", python_for(view, model, start))
         return
-    placed_by = view.bundle(PLACED_BY)
-    can_place = not placed_by.problem
     left, right = st.columns([3, 2])
     with left:
         data = pad_data(view, model, start, brush, soft, erase)
-        data["weights"] = live.weights(bundle, placed_by, view.bundle(live.CLASSIFIER))
+        data["weights"] = live.weights(bundle, view.native, view.classifier)
         components.drawing_pad(data, key="pad")
     with right:
-        if can_place:
-            live.live_plane(view, PLACED_BY, *planes.native(12, REACH), ["codes"], "draw-plane", group=GROUP)
+        if view.native:
+            live.live_plane(view, view.native.model, *planes.native(12, REACH), ["codes"], "draw-plane", group=GROUP)
     taking.button(view, "draw", model, start=start, brush=brush, soft=soft)
-    finish(CAPTION + PLACE * can_place, python_for(view, model, start))
+    finish(CAPTION + PLACE * (view.native is not None), python_for(view, model, start))
 
 
 def python_for(view: View, model: str, start: int) -> str:

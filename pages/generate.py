@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from explorer.roster import ROSTER
 from explorer.sampling import SOURCES
 from explorer.ui import address, components, generating
 from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
@@ -18,7 +17,7 @@ CAPTION = (
 
 def pick_rows(view: View) -> tuple[list[str], list[str]]:
     """Choose models and sources; at first one model of each kind, or both of two, from the prior and a mixture."""
-    kinds = {ROSTER[name].config.variational: name for name in reversed(view.autoencoders)}
+    kinds = {view.card(name).variational: name for name in reversed(view.autoencoders)}
     left, right = st.columns(2, vertical_alignment="bottom")
     few = len(view.autoencoders) <= 2
     first = [name for name in view.autoencoders if few or name in kinds.values()]

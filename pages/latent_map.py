@@ -91,14 +91,14 @@ def show_map(view: View, model: str, columns: list[DeltaGenerator], methods: lis
         "UMAP; in PCA they are projections of true ones.",
         f"""
 from explorer import figures, projection
+from explorer.cards import read_dataset
 from explorer.checkpoints import Bundle, read_gallery, root_folder
-from explorer.datasets import DATASETS
 
 bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 stored = bundle.codes()
 codes = stored["codes"].float().numpy()
 labels = read_gallery(bundle.root, bundle.dataset).labels.numpy()
-classes = DATASETS[bundle.dataset].classes
+classes = read_dataset(bundle.root, bundle.dataset).classes
 points = {python}
 {colour.python}
 axis_name, title, chosen = "{mapping.axis_name(method)}", "{colour.title}", {before}

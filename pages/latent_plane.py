@@ -8,7 +8,7 @@ import torch
 from explorer.ui import live, loading, planes, taking, widgets
 from explorer.ui.frame import BOUND, PAGES, View, begin, finish, fragment, point_elsewhere, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
-from explorer.ui.planes import DIRECTIONS, NATIVE, OF_ANY_CODE, TABS, THROUGH, Laid
+from explorer.ui.planes import DIRECTIONS, OF_ANY_CODE, TABS, THROUGH, Laid
 
 LAYERS = {
     "sheet": "decoded images",
@@ -17,7 +17,9 @@ LAYERS = {
     "prior": "one, two and three standard deviations",
     "posterior": "two standard deviations of one image",
 }
-OF_TWO_NUMBERS = replace(PAGES["latent_plane"], models=(NATIVE,), needs="a model whose code is two numbers")
+OF_TWO_NUMBERS = replace(
+    PAGES["latent_plane"], fits=lambda there: there.native is not None, needs="a variational model of two numbers"
+)
 IMPORTS = """
 import torch
 from explorer import latent
@@ -52,7 +54,7 @@ def pick_layers(view: View, offered: tuple[str, ...], default: str, key: str) ->
 
 def caption(view: View) -> str:
     """Say how to read a plane."""
-    return CAPTION.format(guess=GUESS if live.CLASSIFIER in view.models else "")
+    return CAPTION.format(guess=GUESS if view.classifier else "")
 
 
 @fragment
@@ -66,17 +68,18 @@ def native_plane(view: View) -> None:
         help="quantiles: equal shares of the prior between neighbours",
     )  # fmt: skip
     layers = pick_layers(view, tuple(LAYERS), "sheet", "layers")
-    stored = loading.codes(view.bundle(NATIVE))
+    model = view.native.model
+    stored = loading.codes(view.native)
     ellipse = None
     if "posterior" in layers:
         i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
         ellipse = [*stored["codes"][i].tolist(), *(2 * torch.from_numpy(stored["log_var"][i] / 2).exp()).tolist()]
     laid = planes.native(density, reach, spacing)
-    pins = live.live_plane(view, NATIVE, *laid, layers, "native", ellipse=ellipse, pins=live.read_pins())
-    live.show_pins(view, NATIVE, laid.where, pins)
-    taking.button(view, "latent_plane", NATIVE, laid={NATIVE: laid}, layers=layers, ellipse=ellipse, pins=pins)
+    pins = live.live_plane(view, model, *laid, layers, "native", ellipse=ellipse, pins=live.read_pins())
+    live.show_pins(view, model, laid.where, pins)
+    taking.button(view, "latent_plane", model, laid={model: laid}, layers=layers, ellipse=ellipse, pins=pins)
     python = f"latent.axis({density}, {reach}, '{spacing}')"
-    finish(caption(view), python_for(view, NATIVE, python, "latent.Plane.native()"))
+    finish(caption(view), python_for(view, model, python, "latent.Plane.native()"))
 
 
 def any_plane(view: View) -> None:
@@ -139,20 +142,21 @@ def traversal(view: View) -> None:
 def hole_test(view: View) -> None:
     """Show a plain autoencoder's plane and the variational one's side by side under one pointer."""
     left, right = st.columns(2)
-    plain = [name for name in view.autoencoders if name != NATIVE]
+    native = view.native.model
+    plain = [name for name in view.autoencoders if name != native]
     name = left.selectbox("Plain autoencoder", plain, key="plain", **BOUND)
     with right:
         layers = pick_layers(view, OF_ANY_CODE, "density", "layers-holes")
     if name not in usable(view, [name]):
         return
-    laid = {model: planes.principal(view, model, planes.OF_HOLES) for model in (name, NATIVE)}
+    laid = {model: planes.principal(view, model, planes.OF_HOLES) for model in (name, native)}
     for column, model in zip(st.columns(2), laid, strict=True):
         with column:
-            st.markdown(f"**{widgets.title_of(model)}**")
+            st.markdown(f"**{view.card(model).title}**")
             live.live_plane(view, model, *laid[model], layers, f"hole-{model}", group="hole")
     taking.button(view, "latent_plane", name, laid=laid, layers=layers, group="hole")
     ends = "torch.linspace(-3, 3, 12)"
-    sheets = [sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, NATIVE)]
+    sheets = [sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, native)]
     finish(HOLES, IMPORTS + "".join(sheets))
 
 
@@ -173,15 +177,15 @@ to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("{file}.png")
 
 
 view = begin("latent_plane")
-has_native = NATIVE in view.autoencoders
-usual = TABS[0] if has_native else TABS[1]
+native = view.shown.native
+usual = TABS[0] if native else TABS[1]
 if (before := st.session_state.get("plane")) in TABS:
     st.session_state["plane"] = before  # the browser stays on its tab when the usual one is another
 tabs = st.tabs(TABS, default=usual, key="plane", on_change="rerun", **BOUND)
 for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test), strict=True):
     if tab.open:
         with tab:
-            if draw in (native_plane, hole_test) and not has_native:
-                point_elsewhere(OF_TWO_NUMBERS, view.dataset, view.root)
-            elif draw in (any_plane, traversal) or usable(view, [NATIVE]):
+            if draw in (native_plane, hole_test) and not native:
+                point_elsewhere(OF_TWO_NUMBERS, view.shown, view.root)
+            elif draw in (any_plane, traversal) or usable(view, [native]):
                 draw(view)

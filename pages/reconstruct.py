@@ -57,7 +57,7 @@ def comparison(view: View, models: list[str], x: np.ndarray, title: str, caption
         table = torch.stack([mse, psnr(mse), ssim_per_image(original, rebuilt)], dim=1)
         length = loading.model(view.bundle(name)).code_length
         note = f"{length:,} numbers · mean {table[:, 1].mean():.1f} dB"
-        strips.append(Strip(widgets.title_of(name), x_hat, [figures_of(*row) for row in table.tolist()], note))
+        strips.append(Strip(view.card(name).title, x_hat, [figures_of(*row) for row in table.tolist()], note))
         if errors:
             strips.append(Strip("", error_map(x, x_hat), note="Error: orange too bright, blue too dark"))
     show_strips(strips)

@@ -32,6 +32,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
     },
     {
         "attributes",
+        "cards",
         "checkpoints",
         "figures",
         "latent",

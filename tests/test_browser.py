@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 
 from benchmarks.browser import visit, wait_until_finished
-from explorer.datasets import DATASETS
+from explorer.checkpoints import root_folder
+from explorer.ui import catalog
 from explorer.ui.frame import PAGES
 
 STRIPS = ".lx-strip img"
-SENSIBLE = [(d, key) for d in ("fashion-mnist", "celeba") for key, page in PAGES.items() if page.fits(DATASETS[d])]
+THERE = {name: catalog.collection(root_folder(), name) for name in ("fashion-mnist", "celeba")}
+SENSIBLE = [(name, key) for name, there in THERE.items() for key, page in PAGES.items() if page.fits(there)]
 # what a control's move changes: its part of the address, where it has one, and the picture
 MOVES = {
     "reconstruct": (lambda page: press(page, "worst"), "way=worst", STRIPS),

@@ -19,7 +19,9 @@ from benchmarks.browser import run_server
 from benchmarks.classroom import LESSON, Watch
 from benchmarks.sessions import Visitor, run
 from explorer import projection
+from explorer.cards import DataCard
 from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
 from explorer.ui import collector, loading, serving
 from explorer.ui.opening import opened
 
@@ -166,7 +168,7 @@ def test_the_server_goes_on_for_the_others(address, nuisance):
 
 
 def test_what_many_ask_for_at_once_is_computed_once(monkeypatch):
-    bundle = opened(Bundle("fashion-mnist", "conv-vae", root_folder()), 1000)
+    bundle = opened(Bundle("fashion-mnist", "conv-vae", root_folder()), DataCard.of(DATASETS["fashion-mnist"]), 1000)
     calls = []
 
     def slow_umap(codes, n_components, n_neighbors):

@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from explorer.attributes import METHODS, fit_directions
+from explorer.cards import DataCard
 from explorer.datasets import DATASETS
 from explorer.ui import editing, loading
+from explorer.ui.catalog import Collection
 from explorer.ui.colouring import pick_colour
 from explorer.ui.frame import View
 from explorer.ui.loading import Gallery
 
-CELEBA = DATASETS["celeba"]
+CELEBA = DataCard.of(DATASETS["celeba"])
 SMILING = CELEBA.attributes.index("Smiling")
 
 
@@ -31,7 +33,9 @@ def view(monkeypatch, labelled, tmp_path):
     monkeypatch.setattr(editing, "fitted", lambda bundle, names: found)
     monkeypatch.setattr(loading, "codes", lambda bundle: {"codes": codes[:50]})
     zeros = np.zeros(50, dtype=int)
-    return View(CELEBA, tmp_path, Gallery("celeba", np.zeros((50, 3, 64, 64)), zeros, zeros, CELEBA.classes))
+    return View(
+        Collection(CELEBA, {}), tmp_path, Gallery("celeba", np.zeros((50, 3, 64, 64)), zeros, zeros, CELEBA.classes)
+    )
 
 
 def test_faces_are_coloured_by_how_far_their_codes_lie_along_a_labelled_attribute(view, labelled):

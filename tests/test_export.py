@@ -22,7 +22,7 @@ from explorer.datasets import DATASETS
 from explorer.export import contents, document
 from explorer.export.command import main
 from explorer.roster import ROSTER
-from explorer.ui import editing, loading, taking
+from explorer.ui import catalog, editing, loading, taking
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import PAGES, View
 from tests.conftest import AUTOENCODERS
@@ -53,14 +53,15 @@ def scene_in(text):
 
 def faces_view():
     """A view of the faces without reading two thousand of them from the disk."""
-    index = loading.gallery_index("celeba", root_folder())
+    index = loading.gallery_index(catalog.dataset(root_folder(), "celeba"), root_folder())
     images = np.zeros((len(index.labels), 3, 64, 64), np.float32)
     gallery = loading.Gallery("celeba", images, index.labels.numpy(), index.indices.numpy(), ("Face",), index.names)
-    return View(DATASETS["celeba"], root_folder(), gallery)
+    return View(catalog.collection(root_folder(), "celeba"), root_folder(), gallery)
 
 
 def view_of(dataset):
-    return View(DATASETS[dataset], root_folder(), loading.gallery(dataset, root_folder()))
+    there = catalog.collection(root_folder(), dataset)
+    return View(there, root_folder(), loading.gallery(there, root_folder()))
 
 
 @pytest.mark.parametrize("model", AUTOENCODERS)
@@ -176,7 +177,7 @@ def test_three_images_lay_a_plane_and_the_classifier_comes_where_it_is_asked_for
         (["latent_plane", "--model", "ffnn"], "ffnn on fashion-mnist does not fit"),
         (["latent_plane", "--model", "fc-ae", "--tab", "2-D"], "does not fit The 2-D code, but conv-vae"),
         (["draw", "--model", "face-vae"], "draw needs a model of shapes that can be drawn"),
-        (["latent_plane", "--model", "face-vae", "--tab", "hole"], "the hole test sets another model beside conv-vae"),
+        (["latent_plane", "--model", "face-vae", "--tab", "hole"], "does not fit The hole test, but no model of it does"),
         (["latent_plane", "--model", "face-vae", "--classifier"], "there is no classifier of celeba"),
         (["draw", "--tab", "two"], "draw has no tab 'two'; it has none"),
         (["interpolate", "--tab", "between"], "it has Between two, Between four"),

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 from explorer.checkpoints import Bundle
-from explorer.ui import components, generating
+from explorer.ui import catalog, components, generating
 from explorer.ui.generating import Row, Settings
 from explorer.ui.opening import opened
 from tests.test_app import open_page, words
+
+TITLE = "Variational AE, 2 numbers"
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +36,8 @@ def test_a_variational_and_a_plain_model_stand_under_each_other_from_prior_and_m
     assert [(row["label"], row["note"].split("\n")[0]) for row in sheet["rows"]] == [
         ("Dense AE", "N(0, 1), not its prior"),
         ("Dense AE", "mixture of 10 normals"),
-        ("Variational AE, 2 numbers", "prior N(0, 1)"),
-        ("Variational AE, 2 numbers", "mixture of 10 normals"),
+        (TITLE, "prior N(0, 1)"),
+        (TITLE, "mixture of 10 normals"),
     ]
     assert all(row["n"] == 8 for row in sheet["rows"])
 
@@ -106,7 +108,10 @@ def test_the_python_follows_the_controls(sheets, tmp_path, monkeypatch):
 def rows():
     codes = torch.arange(16.0).view(8, 2)
     images = [np.full((8, 1, 28, 28), value, dtype=np.float32) for value in (0.0, 1.0)]
-    return [Row("conv-vae", "prior", codes, images[0], ""), Row("conv-vae", "one Gaussian", -codes, images[1], "")]
+    return [
+        Row("conv-vae", TITLE, "prior", codes, images[0], ""),
+        Row("conv-vae", TITLE, "one Gaussian", -codes, images[1], ""),
+    ]
 
 
 def test_the_downloaded_codes_are_those_of_the_rows_with_how_they_were_drawn(rows, tmp_path):
@@ -132,7 +137,7 @@ def test_a_model_fitted_anew_is_sampled_anew(bundles):
     bundle = Bundle("digits", "fc-ae", bundles)
 
     def fitted():
-        return generating.fitted(opened(bundle, 360), "mixture", 3)
+        return generating.fitted(opened(bundle, catalog.dataset(bundle.root, bundle.dataset), 360), "mixture", 3)
 
     before = fitted()
     assert fitted() is before

@@ -9,12 +9,11 @@ from typing import Any
 from explorer import arguments, storage
 from explorer.attributes import METHODS
 from explorer.checkpoints import BundleError, root_folder
-from explorer.datasets import DATASETS
 from explorer.export.contents import PAGES, samples
 from explorer.export.document import document
 from explorer.layers import Unsupported
-from explorer.roster import ROSTER, autoencoders_for, models_for
-from explorer.ui import editing, frame, live, loading, planes, widgets
+from explorer.ui import catalog, editing, frame, loading, planes, widgets
+from explorer.ui.catalog import Collection
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import View
 
@@ -58,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m explorer.export", description=__doc__)
     parser.add_argument("page", type=arguments.one_of(PAGES, "page"), help=", ".join(PAGES))
     parser.add_argument("-o", "--output", type=arguments.path, help="file to write; by default page-model.html here")
-    parser.add_argument("--model", type=arguments.one_of(ROSTER, "model"), help="by default the first that fits")
-    parser.add_argument("--dataset", type=arguments.one_of(DATASETS, "data set"), help="by default the model's home")
+    parser.add_argument("--model", help="by default the first that fits")
+    parser.add_argument("--dataset", help="by default the first that has the model, or one that fits")
     titles = "; ".join(f"{page}: {', '.join(names)}" for page, names in TABS.items())
     parser.add_argument("--tab", help=f"tab of the page, or a word of its title, by default the first ({titles})")
     parser.add_argument(
@@ -75,35 +74,49 @@ def _parser() -> argparse.ArgumentParser:
 
 def _view(args: argparse.Namespace) -> tuple[View, str]:
     """Open the data set and the model that are asked for, or the first that go together, and check the rest."""
-    page = frame.PAGES[args.page]
-    fitting = [name for name, dataset in DATASETS.items() if page.fits(dataset)]
-    dataset = DATASETS[args.dataset or (ROSTER[args.model].home if args.model else fitting[0])]
-    if not page.fits(dataset):
-        raise Unfit(f"{args.page} needs {page.needs}; {dataset.name} has none, but {', '.join(fitting)}")
-    models = autoencoders_for(dataset.name)
-    if not models:
-        raise Unfit(f"there are no models for {dataset.name}")
-    args.tab = _tab(args, models)
-    native = args.tab == planes.TABS[0]
-    model = args.model or (planes.NATIVE if native else models[0])
-    if model not in models or (native and model != planes.NATIVE):
-        fits = (planes.NATIVE,) if native else models
-        raise Unfit(f"{model} on {dataset.name} does not fit {args.tab or args.page}, but {', '.join(fits)}")
-    if args.tab == planes.TABS[3] and (model == planes.NATIVE or planes.NATIVE not in models):
-        raise Unfit(f"the hole test sets another model beside {planes.NATIVE}, and there has to be that")
-    if args.classifier and live.CLASSIFIER not in models_for(dataset.name):
-        raise Unfit(f"there is no classifier of {dataset.name}")
-    view = View(dataset, root_folder(), loading.gallery(dataset.name, root_folder()))
+    page, root = frame.PAGES[args.page], root_folder()
+    there = catalog.collections(root)
+    fitting = [name for name, house in there.items() if page.fits(house)]
+    having = [name for name, house in there.items() if args.model in house.models] or fitting
+    name = args.dataset or next(iter(having), "")
+    if name not in there:
+        raise Unfit(f"there are no models for {name or args.page}; there are some for {', '.join(there) or 'none'}")
+    house = there[name]
+    if name not in fitting:
+        raise Unfit(f"{args.page} needs {page.needs}; {name} has none, but {', '.join(fitting)}")
+    if not house.autoencoders:
+        raise Unfit(f"{name} has no model with a decoder")
+    args.tab = _tab(args, house)
+    model = _model(args, house, name)
+    if args.classifier and house.classifier is None:
+        raise Unfit(f"there is no classifier of {name}")
+    view = View(house, root, loading.gallery(house, root))
     if beyond := [i for i in args.image if i >= len(view.gallery)]:
         raise Unfit(f"the gallery has {len(view.gallery)} images, counted from 0, so there is no {beyond[0]}")
     return view, model
 
 
-def _tab(args: argparse.Namespace, models: Sequence[str]) -> str:
+def _model(args: argparse.Namespace, house: Collection, dataset: str) -> str:
+    """Take the model that is asked for, else the first that fits the page and its tab."""
+    native = house.native
+    if args.tab == planes.TABS[0]:
+        fits = (native,) if native else ()
+    elif args.tab == planes.TABS[3]:
+        fits = tuple(name for name in house.autoencoders if native and name != native)
+    else:
+        fits = house.autoencoders
+    model = args.model or next(iter(fits), None)
+    if model not in fits:
+        what = f"{model} on {dataset}" if model else dataset
+        raise Unfit(f"{what} does not fit {args.tab or args.page}, but {', '.join(fits) or 'no model of it does'}")
+    return model
+
+
+def _tab(args: argparse.Namespace, house: Collection) -> str:
     """Find the tab that is asked for; the first one where the model has the code for it, if none is."""
     names = TABS.get(args.page, ())
     if args.tab is None:
-        is_native = args.model in (None, planes.NATIVE) and planes.NATIVE in models
+        is_native = house.native is not None and args.model in (None, house.native)
         return names[1] if names is planes.TABS and not is_native else next(iter(names), "")
     found = [name for name in names if args.tab.casefold() in name.casefold()]
     if len(found) != 1:
@@ -134,7 +147,7 @@ def _latent_plane(view: View, model: str, args: argparse.Namespace) -> dict[str,
         laid = planes.line(view, model, planes.DIRECTIONS[0], 0, *_picks(view, args, 1))
         return {"laid": {model: laid}, "layers": ["sheet"], "flat": True}
     _picks(view, args, 0)
-    laid = {name: planes.principal(view, name, planes.OF_HOLES) for name in (model, planes.NATIVE)}
+    laid = {name: planes.principal(view, name, planes.OF_HOLES) for name in (model, view.shown.native)}
     return {"laid": laid, "layers": ["density"], "group": "hole"}
 
 

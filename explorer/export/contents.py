@@ -13,7 +13,6 @@ import torch
 
 from explorer.images import grid, to_pil
 from explorer.latent import Plane
-from explorer.roster import ROSTER
 from explorer.ui import editing, generating, live, loading, pad, planes
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import View
@@ -64,10 +63,10 @@ def latent_plane(
     parts = []
     for name, plane in laid.items():
         data = live.plane_data(view, name, *plane, layers, **more)
-        title = ROSTER[name].title if len(laid) > 1 else ""
+        title = view.card(name).title if len(laid) > 1 else ""
         parts.append(_part("plane", data if classifier else data | {"classifier": None}, title))
     is_line, is_single = more.get("flat", False), len(laid) == 1
-    switches = [] if is_line else planes.layers_for(model, more.get("ellipse"))
+    switches = [] if is_line else planes.layers_for(view, model, more.get("ellipse"))
     near = is_single and not is_line
     sheet = _whole_sheet(view) if near and view.dataset.shareable else None
     return Contents(
@@ -86,9 +85,9 @@ def draw(
     parts = [_part("draw", data if classifier else data | {"classifier": None})]
     networks = {model: ("encode", "decode")} | _classifier(view, classifier)
     if data["placed"]:
-        plane = live.plane_data(view, pad.PLACED_BY, *planes.native(12, pad.REACH), ["codes"], group=pad.GROUP)
+        plane = live.plane_data(view, view.native.model, *planes.native(12, pad.REACH), ["codes"], group=pad.GROUP)
         parts.append(_part("plane", plane | {"classifier": None}))
-        networks[pad.PLACED_BY] = ("encode", "decode")
+        networks[view.native.model] = ("encode", "decode")
     _, sheet = _offered(view, [start])
     scene = _scene("draw", parts, switches=planes.OF_ANY_CODE, sheet=sheet, picks=[0] if sheet else [])
     return Contents(scene, networks, HINTS["draw"], "draw-page")
@@ -139,7 +138,7 @@ def _scene(page: str, parts: list[dict[str, Any]], **more: Any) -> dict[str, Any
 
 
 def _classifier(view: View, wanted: bool) -> dict[str, Sequence[str]]:
-    return {live.CLASSIFIER: ("classify",)} if wanted and not view.bundle(live.CLASSIFIER).problem else {}
+    return {view.classifier.model: ("classify",)} if wanted and view.classifier else {}
 
 
 def _samples(view: View, model: str) -> list[list[float]]:

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from explorer.datasets import Dataset
+from explorer.cards import DataCard, wrong_card
 from explorer.models import Autoencoder, Model
 from explorer.noise import NOISES
-from explorer.roster import Entry
 
 LARGEST = 1e9  # of any number in a bundle: sums of its fourth powers are float32, still
 LARGEST_LOG_VAR = 50.0  # a standard deviation of 10^10; its square is float32, still
@@ -26,16 +25,14 @@ WHOLE = {"test_labels": (0, LARGEST), "labelled_attributes": (-1, 1), "labelled_
 Shape = tuple[int | str, ...]  # a letter stands for any size, the same everywhere
 
 
-def wrong_model(model: Model, entry: Entry, dataset: Dataset) -> str:
-    """Say where a model is not of the kind that the roster's entry is, or cannot run."""
-    ours, theirs = entry.config, model.config
-    for field in ("variational", "code"):  # pages rely on these two of the roster
-        if (value := getattr(theirs, field, None)) != (wanted := getattr(ours, field, None)):
-            return f"describes a model with {field} {value}, but the roster's {entry.name} has {wanted}"
-    if type(ours) is not type(theirs):
-        return f"describes another kind of model than the roster's {entry.name}"
-    x = torch.zeros(1, *dataset.image_shape)
-    expected = x.shape if isinstance(model, Autoencoder) else (1, len(dataset.classes))
+def wrong_model(model: Model, images: DataCard) -> str:
+    """Say where a model cannot run on the images of its data set."""
+    if model.config.image_shape != images.image_shape:
+        return (
+            f"describes a model of images of {model.config.image_shape}, and the data set's have {images.image_shape}"
+        )
+    x = torch.zeros(1, *images.image_shape)
+    expected = x.shape if isinstance(model, Autoencoder) else (1, len(images.classes))
     with torch.inference_mode():
         y, z = model(x), model.embed(x)
     if y.shape != expected or z.shape != (1, model.code_length):
@@ -45,9 +42,9 @@ def wrong_model(model: Model, entry: Entry, dataset: Dataset) -> str:
     return ""
 
 
-def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, dataset: Dataset, n_gallery: int) -> str:
+def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, images: DataCard, n_gallery: int) -> str:
     """Say which tensor is missing, of another shape than those it goes with, or holds what it cannot hold."""
-    d, k, a = model.code_length, len(dataset.classes), len(dataset.attributes)
+    d, k, a = model.code_length, len(images.classes), len(images.attributes)
     shapes: dict[str, Shape] = {
         "codes": (n_gallery, d), "log_var": (n_gallery, d),
         "pca_2d": (n_gallery, 2), "tsne_2d": (n_gallery, 2), "umap_2d": (n_gallery, 2),
@@ -157,6 +154,8 @@ def wrong_history(history: Mapping[str, Sequence[float]]) -> str:
 
 def wrong_config(config: Mapping[str, Any]) -> str:
     """Say what of the recipe and of the data's description is not as pages show it."""
+    if wrong := wrong_card(config):
+        return wrong
     recipe, splits = config["recipe"], _inside(config["data"], "splits")
     for name in ("train", "validation"):
         if not _is_count(_inside(splits, name)):

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from explorer.cards import ModelCard
 from explorer.noise import NOISES
-from explorer.roster import ROSTER, Entry
 from explorer.ui.frame import View
 
 UNITS = {
@@ -26,13 +26,13 @@ BELOW_ZERO = (
 Curve = Mapping[str, Sequence[float]]  # "steps", "minutes" and "psnr"; see `Bundle.test_curve`
 
 
-def family(entry: Entry) -> str:
+def family(card: ModelCard) -> str:
     """Say whose losses compare with those of a model."""
-    if not entry.is_autoencoder:
+    if card.classifies:
         return CLASSIFIER
-    if not entry.config.variational:
+    if not card.variational:
         return SQUARED
-    return DENSITY if entry.config.likelihood == "gaussian" else ELBO
+    return DENSITY if card.likelihood == "gaussian" else ELBO
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
     """Make a chart for each part of each kind of loss; what falls below zero is drawn on a linear scale."""
     made = []
     for heading in HEADINGS:
-        histories = {name: view.bundle(name).history() for name in models if family(ROSTER[name]) == heading}
+        histories = {name: view.bundle(name).history() for name in models if family(view.card(name)) == heading}
         for part in UNITS:
             if not any(f"train_{part}" in history for history in histories.values()):
                 continue

@@ -248,12 +248,11 @@ import torch
 from explorer import sampling
 from explorer.attributes import fit_directions, orthogonalise
 from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
 from explorer.images import read_upload, to_pil
 
 bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 model, stored = bundle.load(), {{name: tensor.float().numpy() for name, tensor in bundle.codes().items()}}
-names = DATASETS["{view.dataset.name}"].attributes
+names = {view.dataset.attributes}
 labels, split = stored["labelled_attributes"], stored.get("labelled_split")
 found = fit_directions(stored["labelled_codes"], labels, names, split=split)
 directions, meter = found["{edit.method}"], found["{METER}"]

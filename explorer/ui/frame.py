@@ -13,10 +13,11 @@ from typing import Any, Concatenate, ParamSpec
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from explorer.cards import DataCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
-from explorer.roster import ROSTER, autoencoders_for, models_for
-from explorer.ui import address, collector, loading
+from explorer.ui import address, catalog, collector, loading
+from explorer.ui.catalog import Collection
 from explorer.ui.downloading import download
 from explorer.ui.opening import Opened, opened
 from explorer.ui.text import as_text
@@ -33,7 +34,7 @@ P = ParamSpec("P")
 class Page:
     """One page: where it is, what it asks and what to look for.
 
-    models, attributes: what a data set must have for the page to make sense on it; needs: the same in words.
+    fits: whether it makes sense for images and models that there are; needs: what it takes, in words.
     """
 
     file: str
@@ -42,13 +43,8 @@ class Page:
     section: str
     question: str
     look_for: str
-    models: tuple[str, ...] = ()
-    attributes: bool = False
+    fits: Callable[[Collection], bool] = lambda there: True
     needs: str = ""
-
-    def fits(self, dataset: Dataset) -> bool:
-        """Whether the page makes sense on a data set."""
-        return set(self.models) <= set(models_for(dataset.name)) and bool(dataset.attributes or not self.attributes)
 
 
 PAGES: dict[str, Page] = {
@@ -66,7 +62,7 @@ PAGES: dict[str, Page] = {
         "pages/denoise.py", "Denoise", ":material/blur_on:", "Autoencoders", "Can it tell signal from noise?",
         "Raise the noise until the denoiser starts to invent things. "
         "Look at where each curve leaves the trained range, and at noise it was never shown.",
-        models=("conv-dae",), needs="a model that was trained to take noise away",
+        lambda there: there.denoiser is not None, "a model that was trained to take noise away",
     ),
     "latent_map": Page(
         "pages/latent_map.py", "Latent map", ":material/scatter_plot:", "Latent space",
@@ -96,19 +92,20 @@ PAGES: dict[str, Page] = {
         "Can one thing about a face be changed, and only that?",
         "Move one slider and watch what else changes: what comes along was together in the data. "
         "Then hold the other attributes still: how much of the change is left?",
-        attributes=True, needs="a list of what is in each image",
+        lambda there: bool(there.images.attributes), "a list of what is in each image",
     ),
     "draw": Page(
         "pages/draw.py", "Draw", ":material/draw:", "Latent space", "What does it make of your own drawing?",
         "Draw what the data set is of, then something that is not: what does the model turn it into? "
         "Watch where it lands in the plane, and how sure the classifier is of things it has never seen.",
-        models=("conv-vae",), needs="a model of shapes that can be drawn",
+        lambda there: there.images.image_shape[0] == 1 and there.autoencoders != (),
+        "a model of shapes that can be drawn",
     ),
     "classify": Page(
         "pages/classify.py", "Classify", ":material/rule:", "Scores and curves", "What gets confused with what?",
         "Pairs of classes that are confused both ways: open a cell and see whether you would do better. "
         "Then ask whether the model knows when it is guessing.",
-        models=("ffnn",), needs="a classifier",
+        lambda there: there.classifier is not None, "a classifier",
     ),
     "training": Page(
         "pages/training.py", "Training", ":material/show_chart:", "Scores and curves", "How did it learn?",
@@ -120,25 +117,47 @@ PAGES: dict[str, Page] = {
 
 @dataclass(frozen=True)
 class View:
-    """What a page is about: its data set, where the bundles are, and the gallery images.
+    """What a page is about: a data set with its models, where the bundles are, and the gallery images.
 
     opened: the bundles that were asked for, as they were then; a page never sees two states of one.
     """
 
-    dataset: Dataset
+    shown: Collection
     root: Path
     gallery: loading.Gallery
     opened: dict[str, Opened] = field(default_factory=dict, repr=False)
 
     @property
+    def dataset(self) -> DataCard:
+        """What the images are."""
+        return self.shown.images
+
+    @property
     def models(self) -> tuple[str, ...]:
-        """The names of the roster's models for this data set."""
-        return models_for(self.dataset.name)
+        """The names of the models that there are."""
+        return tuple(self.shown.models)
 
     @property
     def autoencoders(self) -> tuple[str, ...]:
         """The names of those that have a decoder."""
-        return autoencoders_for(self.dataset.name)
+        return self.shown.autoencoders
+
+    def card(self, model: str) -> ModelCard:
+        """Give what a model says of itself."""
+        return self.shown.models[model]
+
+    @property
+    def classifier(self) -> Opened | None:
+        """The bundle of the classifier, if there is one that can be used."""
+        return self._usable(self.shown.classifier)
+
+    @property
+    def native(self) -> Opened | None:
+        """The bundle of the model whose code is a plane, if there is one that can be used."""
+        return self._usable(self.shown.native)
+
+    def _usable(self, model: str | None) -> Opened | None:
+        return None if model is None or self.bundle(model).problem else self.bundle(model)
 
     def bundle(self, model: str) -> Opened:
         """Give the bundle of one model on this data set, read whole."""
@@ -149,13 +168,15 @@ class View:
     def is_current(self) -> bool:
         """Whether the files are still those that this view was read from."""
         try:
-            gallery = loading.gallery(self.dataset.name, self.root)
+            gallery = loading.gallery(self.shown, self.root)
+            if catalog.collection(self.root, self.dataset.name) != self.shown:
+                return False
         except BundleError:
             return False
         return gallery is self.gallery and all(self._read(model) is there for model, there in self.opened.items())
 
     def _read(self, model: str) -> Opened:
-        return opened(Bundle(self.dataset.name, model, self.root), len(self.gallery))
+        return opened(Bundle(self.dataset.name, model, self.root), self.dataset, len(self.gallery))
 
 
 def fragment(draw: Callable[Concatenate[View, P], Any]) -> Callable[Concatenate[View, P], Any]:
@@ -185,26 +206,36 @@ def begin(key: str) -> View:
     st.session_state["page"] = key
     with st.sidebar:
         st.markdown("### Latent-space explorer")
-        dataset = DATASETS[pick_dataset(root, page)]
-        st.caption(f"Licence of the images: {dataset.licence}")
-        navigation(dataset)
+        name = pick_dataset(root, page)
+        there = read(root, name)
+        st.caption(f"Licence of the images: {as_text(there.images.licence)}")
+        navigation(there)
     st.title(page.title)
     st.markdown(f"##### {page.question}\n\n**Look for this.** {page.look_for}")
-    if not page.fits(dataset):
-        point_elsewhere(page, dataset, root)
+    if not there.models:
+        command = f"python train.py --dataset {there.images.name}"
+        st.info(f"No model has been fitted on {there.images.title} yet. Fit them all with `{command}`.")
         st.stop()
-    if not loading.fitted(root, dataset.name):
-        command = f"python train.py --dataset {dataset.name}"
-        st.info(f"No model has been fitted on {dataset.title} yet. Fit them all with `{command}`.")
+    if not page.fits(there):
+        point_elsewhere(page, there, root)
         st.stop()
     try:
-        gallery = loading.gallery(dataset.name, root)
+        gallery = loading.gallery(there, root)
     except BundleError as error:
         st.error(as_text(str(error)))
         st.stop()
     if gallery.notice:
-        stand_in_notice(dataset, gallery)
-    return View(dataset, root, gallery)
+        stand_in_notice(there.images.source, gallery)
+    return View(there, root, gallery)
+
+
+def read(root: Path, name: str) -> Collection:
+    """Read a data set and its models; the page stops where the file that describes the images cannot be used."""
+    try:
+        return catalog.collection(root, name)
+    except BundleError as error:
+        st.error(as_text(str(error)))
+        st.stop()
 
 
 def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
@@ -232,25 +263,24 @@ def carry(key: str, options: list[str], default: str | list[str]) -> None:
 def pick_dataset(root: Path, page: Page) -> str:
     """Offer the data sets that have bundles, at first one on which the page makes sense.
 
-    The first of the table where none has bundles.
+    The first of the standard ones where none has bundles.
     """
-    names = [name for name in DATASETS if loading.fitted(root, name)] or [next(iter(DATASETS))]
-    default = next((i for i, name in enumerate(names) if page.fits(DATASETS[name])), 0)
+    names = catalog.datasets(root) or [next(iter(DATASETS))]
+    fitting = {name for name, there in catalog.collections(root).items() if page.fits(there)}
+    default = next((i for i, name in enumerate(names) if name in fitting), 0)
     carry("dataset", names, names[default])
     st.session_state["kept_dataset"] = st.selectbox("Data set", names, default, key="dataset", **BOUND)
     return st.session_state["kept_dataset"]
 
 
-def point_elsewhere(page: Page, dataset: Dataset, root: Path) -> None:
+def point_elsewhere(page: Page, here: Collection, root: Path) -> None:
     """Say why a page makes no sense on a data set, with links to those on which it does."""
-    fitting = [other for other in DATASETS.values() if page.fits(other)]
-    there = [other for other in fitting if loading.fitted(root, other.name)]
-    st.info(f"This needs {page.needs}, and there is none for {dataset.title}. It makes sense for:")
-    for other in there:
-        st.page_link(page.file, label=f"**{other.title}**", icon=page.icon, query_params={"dataset": other.name})
-    if not there:
-        first = fitting[0]
-        st.markdown(f"**{first.title}**, once its models are fitted: `python train.py --dataset {first.name}`")
+    fitting = [there.images for there in catalog.collections(root).values() if page.fits(there)]
+    found = "It makes sense for:" if fitting else "None of those that are here has one: `python train.py` fits some."
+    st.info(f"This needs {page.needs}, and there is none for {as_text(here.images.title)}. {found}")
+    for images in fitting:
+        choice = {"dataset": images.name}
+        st.page_link(page.file, label=f"**{as_text(images.title)}**", icon=page.icon, query_params=choice)
 
 
 def shared_choices() -> dict[str, object]:
@@ -264,23 +294,23 @@ def shared_choices() -> dict[str, object]:
     return choices
 
 
-def pages_for(dataset: Dataset) -> list[Page]:
-    """List the pages that make sense on a data set."""
-    return [page for page in PAGES.values() if page.fits(dataset)]
+def pages_for(there: Collection) -> list[Page]:
+    """List the pages that make sense on a data set and its models."""
+    return [page for page in PAGES.values() if page.fits(there)]
 
 
-def navigation(dataset: Dataset) -> None:
+def navigation(there: Collection) -> None:
     """Draw the links to the pages that make sense here, in their sections."""
     section = None
-    choices = shared_choices() | {"dataset": dataset.name}
-    for page in pages_for(dataset):
+    choices = shared_choices() | {"dataset": there.images.name}
+    for page in pages_for(there):
         if page.section != section:
             section = page.section
             st.caption(section)
         st.page_link(page.file, label=page.title, icon=page.icon, query_params=choices, width="stretch")
 
 
-def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
+def stand_in_notice(source: Dataset | None, gallery: loading.Gallery) -> None:
     """Say that stand-ins are shown and offer to fetch the originals."""
     with st.container(border=True):
         text, button = st.columns([3, 1], vertical_alignment="center")
@@ -288,9 +318,10 @@ def stand_in_notice(dataset: Dataset, gallery: loading.Gallery) -> None:
         text.markdown(f":material/image_not_supported: **Stand-ins.** {shown}")
         with text.expander("How to see the originals"):
             st.markdown(as_text(missing))
-        label = f"Download originals ({dataset.megabytes} MB)"
-        if dataset.fetch and button.button(label, key="download", width="stretch"):
-            download(dataset)
+        if source and source.fetch:
+            label = f"Download originals ({source.megabytes} MB)"
+            if button.button(label, key="download", width="stretch"):
+                download(source)
 
 
 def usable(view: View, names: list[str]) -> list[str]:
@@ -298,7 +329,8 @@ def usable(view: View, names: list[str]) -> list[str]:
     good = []
     for name in names:
         if problem := view.bundle(name).problem:
-            st.warning(f"**{ROSTER[name].title}** cannot be shown. {as_text(problem)}", icon=":material/broken_image:")
+            title = as_text(view.card(name).title)
+            st.warning(f"**{title}** cannot be shown. {as_text(problem)}", icon=":material/broken_image:")
         else:
             good.append(name)
     return good

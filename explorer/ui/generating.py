@@ -13,7 +13,6 @@ import torch
 from explorer import latent, sampling
 from explorer.checkpoints import to_safetensors
 from explorer.images import grid, png
-from explorer.roster import ROSTER
 from explorer.sampling import Source
 from explorer.ui import loading
 from explorer.ui.frame import View
@@ -41,6 +40,7 @@ class Row:
     """Codes `(n, D)` that were drawn for one model from one source, and their images `(n, C, H, W)` in [0, 1]."""
 
     model: str
+    title: str
     source: str
     codes: torch.Tensor
     images: np.ndarray
@@ -50,11 +50,6 @@ class Row:
     def key(self) -> str:
         """The row's name in the address and in files."""
         return f"{self.model}.{self.source.replace(' ', '-')}"
-
-    @property
-    def title(self) -> str:
-        """The model's name for people."""
-        return ROSTER[self.model].title
 
 
 def fitted(bundle: Opened, source: str, components: int) -> Source:
@@ -70,7 +65,7 @@ def _fitted(bundle: Opened, source: str, components: int) -> Source:
 
 def stored_names(bundle: Opened) -> tuple[str, ...]:
     """Name what of a bundle's codes a source is fitted to."""
-    return ("codes", "log_var") if ROSTER[bundle.model].config.variational else ("codes",)
+    return ("codes", "log_var") if bundle.load().config.variational else ("codes",)
 
 
 def draw(view: View, model: str, source: str, settings: Settings) -> Row:
@@ -79,14 +74,16 @@ def draw(view: View, model: str, source: str, settings: Settings) -> Row:
     fit = fitted(bundle, source, settings.components)
     z = fit.sample(settings.n, settings.temperature, settings.truncation, settings.seed)
     there = np.median(np.linalg.norm(loading.codes(bundle)["codes"], axis=1))
-    note = f"{name_source(model, source, fit)}\n|z| {z.norm(dim=1).median():.1f}, of images {there:.1f}"
-    return Row(model, source, z, loading.decode(bundle, z), note)
+    card = view.card(model)
+    whence = name_source(card.variational, source, fit)
+    note = f"{whence}\n|z| {z.norm(dim=1).median():.1f}, of images {there:.1f}"
+    return Row(model, card.title, source, z, loading.decode(bundle, z), note)
 
 
-def name_source(model: str, source: str, fit: Source) -> str:
+def name_source(variational: bool, source: str, fit: Source) -> str:
     """Say where codes come from: the standard normal is a prior only of a model that was trained with it."""
     if source == "prior":
-        return "prior N(0, 1)" if ROSTER[model].config.variational else "N(0, 1), not its prior"
+        return "prior N(0, 1)" if variational else "N(0, 1), not its prior"
     return f"mixture of {len(fit.weights)} normals" if source == "mixture" else "one Gaussian, fitted"
 
 
@@ -161,7 +158,7 @@ def measured(view: View) -> tuple[pd.DataFrame, int]:
         bundle = view.bundle(name)
         figures = {} if bundle.problem else bundle.metrics()
         if "swd" in figures:
-            rows.append(_row(ROSTER[name].title, figures, ""))
+            rows.append(_row(view.card(name).title, figures, ""))
             real, n = _row("real images", figures, "_floor"), figures["n_generative"]
     return pd.DataFrame([*rows, real] if rows else []), n
 

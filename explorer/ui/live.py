@@ -17,16 +17,15 @@ from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
 from explorer.ui.serving import weights_address
 
-CLASSIFIER = "ffnn"
 NEIGHBOURS = 8
 STEPS = 9
 MAX_PINS = 2
 FARTHEST = 100.0  # from the middle, in coordinates of a plane; no code lies near
 
 
-def weights(*bundles: Opened) -> dict[str, str]:
-    """Say where the browser finds these models; those that it cannot run, or that are broken, are left out."""
-    usable = (bundle for bundle in bundles if not bundle.problem and not unsupported(bundle))
+def weights(*bundles: Opened | None) -> dict[str, str]:
+    """Say where the browser finds these models, of those that there are and that it can run."""
+    usable = (bundle for bundle in bundles if bundle and not bundle.problem and not unsupported(bundle))
     return {bundle.identity: weights_address(bundle) for bundle in usable}
 
 
@@ -60,7 +59,7 @@ def live_plane(
         server_plane(view, bundle, where, axis, points.numpy() if "codes" in layers else None, names)
         return []
     data = plane_data(view, model, where, axis, names, layers, **more)
-    data["weights"] = weights(bundle, view.bundle(CLASSIFIER))
+    data["weights"] = weights(bundle, view.classifier)
     pins = components.plane(data, key=key)
     return [tuple(pin) for pin in (data["pins"] if pins is None else pins)]
 
@@ -105,10 +104,9 @@ def plane_data(
 
 
 def classifier_data(view: View) -> dict[str, Any]:
-    """Name the classifier, its classes and their colours; no classifier where its bundle is broken."""
-    bundle = view.bundle(CLASSIFIER)
+    """Name the classifier, if there is one, its classes and their colours."""
     return {
-        "classifier": None if bundle.problem else bundle.identity,
+        "classifier": view.classifier and view.classifier.identity,
         "classes": view.gallery.classes,
         "colours": PALETTE,
         "image": view.dataset.image_shape,

@@ -20,18 +20,20 @@ import streamlit as st
 import torch
 
 from explorer import checkpoints, latent, layers, metrics, projection
+from explorer.cards import DataCard
 from explorer.checkpoints import Bundle, BundleError, GalleryIndex
-from explorer.datasets import DATASETS, DataError, data_folder
+from explorer.datasets import DataError, data_folder
 from explorer.images import grid, to_float
 from explorer.models import Model
-from explorer.roster import autoencoders_for, models_for
 from explorer.ui import sources
+from explorer.ui.catalog import Collection
 from explorer.ui.kept import from_files, stamp
 from explorer.ui.opening import Opened, opened, readings
 from explorer.ui.pictures import SHEET_COLUMNS, data_uri
 from explorer.ui.text import sendable
 
 MOST_BYTES = 3_000_000  # of one model for the browser; a larger one sends its decoder alone, in half precision
+GALLERIES = 8  # that are kept in memory
 BATCH = 100  # images at a time, so that a gallery of faces does not fill the memory
 _one_gallery_at_a_time = threading.Lock()
 
@@ -103,12 +105,6 @@ BY_CONTENT = BY_READING["hash_funcs"] | {  # of large arrays Streamlit would onl
 }
 
 
-def fitted(root: Path, dataset: str) -> bool:
-    """Whether there is any bundle of a data set."""
-    bundles = (Bundle(dataset, name, root) for name in models_for(dataset))
-    return (root / dataset).is_dir() and any(bundle.fingerprint for bundle in bundles)
-
-
 def model(bundle: Opened) -> Model:
     """Give the model of a bundle; raises `BundleError`."""
     return bundle.load()
@@ -142,29 +138,30 @@ def packed(bundle: Opened) -> Compressed:
     return Compressed.of(whole)
 
 
-def gallery(dataset: str, root: Path) -> Gallery:
-    """Read the gallery: originals where the data are on disk, else stand-ins decoded from stored codes.
+def gallery(there: Collection, root: Path) -> Gallery:
+    """Read the gallery of a data set: originals where the data are on disk, else stand-ins decoded from stored codes.
 
     Raises:
         BundleError: `gallery.json` cannot be used, or there are neither originals nor a model that can stand in.
     """
-    index = gallery_index(dataset, root)
-    found = _originals(dataset, data_folder(), index)
+    images = there.images
+    index = gallery_index(images, root)
+    found = _originals(images, data_folder(), index)
     if isinstance(found, Gallery):
         return found
-    bundles = [opened(Bundle(dataset, name, root), len(index.labels)) for name in autoencoders_for(dataset)]
+    bundles = [opened(Bundle(images.name, name, root), images, len(index.labels)) for name in there.autoencoders]
     whole = [bundle for bundle in bundles if not bundle.problem]
     if not whole:
-        raise BundleError(bundles[0].problem)
-    return _stand_ins(min(whole, key=lambda bundle: bundle.metrics()["mse"]), index, found)
+        raise BundleError(bundles[0].problem if bundles else found)
+    return _stand_ins(min(whole, key=lambda bundle: bundle.metrics()["mse"]), images, index, found)
 
 
-@from_files(lambda dataset, root: stamp([str(root / dataset / "gallery.json")]), max_entries=16)
-def gallery_index(dataset: str, root: Path) -> GalleryIndex:
+@from_files(lambda images, root: stamp([str(root / images.name / "gallery.json")]), max_entries=16)
+def gallery_index(images: DataCard, root: Path) -> GalleryIndex:
     """Read which test images are the gallery, and check that they can be; raises `BundleError`."""
     try:
-        index = checkpoints.read_gallery(root, dataset)
-        good = bool(index.indices.min() >= 0 and 0 <= index.labels.min() <= index.labels.max() < len(_classes(dataset)))
+        index = checkpoints.read_gallery(root, images.name)
+        good = bool(index.indices.min() >= 0 and 0 <= index.labels.min() <= index.labels.max() < len(images.classes))
         good = good and all(isinstance(name, str) and name == os.path.basename(name) for name in index.names)
     except BundleError:
         raise
@@ -172,60 +169,60 @@ def gallery_index(dataset: str, root: Path) -> GalleryIndex:
         good = False
     if not good:
         raise BundleError(
-            f"{root / dataset / 'gallery.json'} names images that there cannot be. Make it anew with: "
-            f"python train.py --dataset {dataset} --only projections"
+            f"{root / images.name / 'gallery.json'} names images that there cannot be. Make it anew with: "
+            f"python train.py --dataset {images.name} --only projections"
         )
     return index
 
 
-def _classes(dataset: str) -> tuple[str, ...]:
-    return DATASETS[dataset].classes
-
-
-@from_files(sources.of_gallery, max_entries=len(DATASETS), show_spinner="Reading the gallery",
+@from_files(sources.of_gallery, max_entries=GALLERIES, show_spinner="Reading the gallery",
             hash_funcs=sources.BY_CONTENT)  # fmt: skip
-def _originals(dataset: str, data_dir: Path, index: GalleryIndex) -> Gallery | str:
+def _originals(images: DataCard, data_dir: Path, index: GalleryIndex) -> Gallery | str:
     """Read the gallery's original images, or say why they cannot be."""
-    table = DATASETS[dataset]
+    source = images.source
+    if source is None:
+        return f"Nothing says how the images of {images.title} are read."
     try:
-        if table.pick and index.names:
-            images = table.pick(data_dir, index.names)
+        if source.pick and index.names:
+            x = source.pick(data_dir, index.names)
         else:
-            test = table.load("test", data_dir).images
+            test = source.load("test", data_dir).images
             if index.indices.max() >= len(test):
                 return f"The gallery has image {index.indices.max():,}, but the test split has {len(test):,} images."
-            images = test[index.indices]
+            x = test[index.indices]
     except DataError as error:
         return sendable(str(error))
-    return _gallery(dataset, to_float(images).numpy(), index)
+    if x.shape[1:] != images.image_shape:
+        return f"The images have the shape {tuple(x.shape[1:])}, and dataset.json says {images.image_shape}."
+    return _gallery(images, to_float(x).numpy(), index)
 
 
-def _gallery(dataset: str, images: np.ndarray, index: GalleryIndex, notice: str = "", stand_in: str = "") -> Gallery:
+def _gallery(images: DataCard, x: np.ndarray, index: GalleryIndex, notice: str = "", stand_in: str = "") -> Gallery:
     labels, indices = index.labels.numpy(), index.indices.numpy()
-    return Gallery(dataset, images, labels, indices, _classes(dataset), index.names, notice, stand_in)
+    return Gallery(images.name, x, labels, indices, images.classes, index.names, notice, stand_in)
 
 
-@st.cache_resource(max_entries=len(DATASETS), show_spinner="Decoding the gallery",
+@st.cache_resource(max_entries=GALLERIES, show_spinner="Decoding the gallery",
                    hash_funcs=BY_READING["hash_funcs"] | sources.BY_CONTENT)  # fmt: skip
-def _stand_ins(best: Opened, index: GalleryIndex, reason: str) -> Gallery:
+def _stand_ins(best: Opened, images: DataCard, index: GalleryIndex, reason: str) -> Gallery:
     """Decode the gallery with a model from its stored codes, and say so."""
-    images = _in_batches(best.load().decode, torch.from_numpy(best.arrays["codes"]))
+    x = _in_batches(best.load().decode, torch.from_numpy(best.arrays["codes"]))
     notice = (
         f"The images you see are decoded by {best.model} from its stored codes of the test images, with a mean "
         f"squared error of {best.metrics()['mse']:.4f} to the originals, which are not on this disk.\n\n{reason}"
     )
-    return _gallery(best.dataset, images, index, notice, best.model)
+    return _gallery(images, x, index, notice, best.model)
 
 
-def test_images(dataset: str) -> np.ndarray | None:
+def test_images(images: DataCard) -> np.ndarray | None:
     """Read the whole test split as uint8 `(N, C, H, W)`, or None where the data are not on disk."""
-    return _test_images(dataset, data_folder())
+    return _test_images(images, data_folder())
 
 
-@from_files(sources.of_split, max_entries=len(DATASETS))
-def _test_images(dataset: str, data_dir: Path) -> np.ndarray | None:
+@from_files(sources.of_split, max_entries=GALLERIES)
+def _test_images(images: DataCard, data_dir: Path) -> np.ndarray | None:
     try:
-        return DATASETS[dataset].load("test", data_dir).images.numpy()
+        return images.source.load("test", data_dir).images.numpy() if images.source else None
     except DataError:
         return None
 

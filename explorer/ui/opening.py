@@ -1,7 +1,6 @@
 """Bundles read whole and checked, once for each state of their files, so that a page never sees half of a change."""
 
 import itertools
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from explorer.cards import DataCard
 from explorer.checkpoints import Bundle, BundleError
-from explorer.datasets import DATASETS
 from explorer.models import Model
-from explorer.roster import ROSTER
 from explorer.ui import checking
+from explorer.ui.catalog import OF_BUNDLE
 from explorer.ui.kept import from_files
 
 readings = itertools.count()
@@ -63,19 +62,17 @@ class Opened(Bundle):
         return self.parts[name]
 
 
-@from_files(lambda bundle, n_gallery: bundle.fingerprint, max_entries=64,
-            hash_funcs={Bundle: lambda bundle: os.fsencode(bundle.folder)})  # fmt: skip
-def opened(bundle: Bundle, n_gallery: int) -> Opened:
-    """Read a bundle whole, and check that its parts fit together and belong to so many gallery images."""
-    dataset, entry = DATASETS[bundle.dataset], ROSTER[bundle.model]
+@from_files(lambda bundle, images, n_gallery: bundle.fingerprint, max_entries=64, hash_funcs=OF_BUNDLE)
+def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
+    """Read a bundle whole, and check that its parts fit together, and to images and a gallery of so many of them."""
     whose, parts = (bundle.dataset, bundle.model, bundle.root), dict[str, Any]()
     steps: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
         ("config.json", "fit", "config", checking.wrong_config),
-        ("model.safetensors", "fit", "load", lambda model: checking.wrong_model(model, entry, dataset)),
+        ("model.safetensors", "fit", "load", lambda model: checking.wrong_model(model, images)),
         ("history.csv", "fit", "history", checking.wrong_history),
         ("metrics.json", "metrics", "metrics", lambda figures: checking.wrong_figures(figures, parts["load"])),
         ("codes.safetensors", "projections", "codes",
-         lambda codes: checking.wrong_codes(codes, parts["load"], dataset, n_gallery)),
+         lambda codes: checking.wrong_codes(codes, parts["load"], images, n_gallery)),
     )  # fmt: skip
     for file, stage, name, wrong in steps:
         try:

@@ -7,7 +7,6 @@ import numpy as np
 from explorer.ui import live, loading
 from explorer.ui.frame import View
 
-PLACED_BY = "conv-vae"
 GROUP = "draw"
 REACH = 3.5  # of the plane that a drawing lands on, in standard deviations of the prior
 BRUSH = 1.2  # its radius at first, in pixels of the image
@@ -17,11 +16,11 @@ def pad_data(
     view: View, model: str, start: int, brush: float = BRUSH, soft: bool = True, erase: bool = False
 ) -> dict[str, Any]:
     """Describe a pad that starts with gallery image `start` for draw.js, but for the addresses of weights."""
-    bundle, placing = view.bundle(model), view.bundle(PLACED_BY)
+    bundle = view.bundle(model)
     return {
         "model": bundle.identity,
         "variational": loading.model(bundle).config.variational,
-        "placed": None if placing.problem else placing.identity,
+        "placed": view.native and view.native.identity,
         "group": GROUP,
         **live.classifier_data(view),
         "noun": view.gallery.noun,

@@ -10,7 +10,6 @@ from explorer.latent import Plane
 from explorer.ui import loading
 from explorer.ui.frame import View
 
-NATIVE = "conv-vae"
 TABS = ("The 2-D code", "Any model", "Along one direction", "The hole test")
 THROUGH = ("principal directions", "three images")
 DIRECTIONS = ("principal direction", "latent number")
@@ -61,9 +60,9 @@ def n_directions(view: View, model: str, kind: str) -> int:
     return min(length, 20) if kind == DIRECTIONS[0] else length
 
 
-def layers_for(model: str, ellipse: Sequence[float] | None = None) -> list[str]:
+def layers_for(view: View, model: str, ellipse: Sequence[float] | None = None) -> list[str]:
     """List the layers that a model's plane offers; "posterior" where there is the ellipse of an image."""
-    return [*OF_ANY_CODE, *["prior"] * (model == NATIVE), *["posterior"] * (ellipse is not None)]
+    return [*OF_ANY_CODE, *["prior"] * view.card(model).is_native, *["posterior"] * (ellipse is not None)]
 
 
 def cells(view: View, n: int) -> int:

@@ -19,10 +19,8 @@ from streamlit.url_util import make_url_path
 from streamlit.web.server.server_util import get_url
 
 from explorer.checkpoints import Bundle, BundleError, root_folder
-from explorer.datasets import DATASETS
 from explorer.layers import Unsupported
-from explorer.roster import ROSTER
-from explorer.ui import collector, loading
+from explorer.ui import catalog, collector, loading
 from explorer.ui.loading import Compressed
 from explorer.ui.opening import Opened, opened
 
@@ -52,11 +50,13 @@ def _send_code(request: Request) -> Response:
 
 def _send_weights(request: Request) -> Response:
     dataset, model, digest = (request.path_params[name] for name in ("dataset", "model", "digest"))
-    if dataset not in DATASETS or model not in ROSTER:
+    root = root_folder()
+    if dataset not in catalog.datasets(root) or model not in catalog.models(root, dataset):
         return _missing()
     try:
-        n_gallery = len(loading.gallery_index(dataset, root_folder()).labels)
-        packed = loading.packed(opened(Bundle(dataset, model, root_folder()), n_gallery))
+        images = catalog.dataset(root, dataset)
+        n_gallery = len(loading.gallery_index(images, root).labels)
+        packed = loading.packed(opened(Bundle(dataset, model, root), images, n_gallery))
     except (BundleError, Unsupported):
         return _missing()
     return _kept(request, packed, "application/octet-stream") if packed.digest == digest else _missing()

@@ -5,26 +5,28 @@ import os
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 
+from explorer.cards import DataCard
 from explorer.celeba import folder as faces
 from explorer.checkpoints import GalleryIndex
-from explorer.datasets import DATASETS
 from explorer.ui.kept import from_files, stamp
 
 BY_CONTENT = {GalleryIndex: lambda i: (i.indices.numpy().tobytes(), i.labels.numpy().tobytes(), "/".join(i.names))}
 
 
-def of_split(dataset: str, data_dir: Path) -> Hashable:
+def of_split(images: DataCard, data_dir: Path) -> Hashable:
     """Sum up the state of the files that a split is read from; nothing for what comes with a package."""
-    row = DATASETS[dataset]
+    row = images.source
+    if row is None:
+        return ()
     if row.pick:
         return stamp(_rooms(data_dir))
     return stamp(map(str, sorted((data_dir / row.folder).glob("raw/*")))) if row.folder else ()
 
 
-def of_gallery(dataset: str, data_dir: Path, index: GalleryIndex) -> Hashable:
+def of_gallery(images: DataCard, data_dir: Path, index: GalleryIndex) -> Hashable:
     """Sum up the state of the files that the images of a gallery are read from."""
-    named = _faces(data_dir, index) if DATASETS[dataset].pick else ()
-    return of_split(dataset, data_dir), stamp(named)
+    named = _faces(data_dir, index) if images.source and images.source.pick else ()
+    return of_split(images, data_dir), stamp(named)
 
 
 def _rooms(data_dir: Path) -> Iterator[str]:

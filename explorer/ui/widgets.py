@@ -9,7 +9,6 @@ from PIL import Image
 
 from explorer.decoding import extensions
 from explorer.images import MAX_UPLOAD_BYTES, ImageError, fit_picture, middle_square, read_picture
-from explorer.roster import ROSTER
 from explorer.ui import address
 from explorer.ui.components import crop_square, picker
 from explorer.ui.frame import BOUND, View, carry, usable
@@ -19,11 +18,6 @@ from explorer.ui.text import as_text
 
 THUMBNAILS = 100
 EYES = ((0.37, 0.51), (0.62, 0.51))  # where they lie in every image of the aligned faces, in shares of its side
-
-
-def title_of(model: str) -> str:
-    """Give a model's name for people."""
-    return ROSTER[model].title
 
 
 def pick_models(view: View, options: tuple[str, ...] = ()) -> list[str]:

@@ -1,0 +1,78 @@
+"""What lies in the checkpoints folder: data sets and their models, by what they say of themselves."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from explorer import cards
+from explorer.cards import DATASET_FILE, DataCard, ModelCard
+from explorer.checkpoints import Bundle, BundleError
+from explorer.ui.kept import from_files, stamp
+
+OF_BUNDLE = {Bundle: lambda bundle: os.fsencode(bundle.folder)}
+
+
+def datasets(root: Path) -> list[str]:
+    """Name the data sets that have bundles: the standard ones first."""
+    return cards.datasets(root)
+
+
+@from_files(lambda root, name: stamp([str(root / name / DATASET_FILE)]), max_entries=64)
+def dataset(root: Path, name: str) -> DataCard:
+    """Read what the images of a data set are; raises `BundleError`."""
+    return cards.read_dataset(root, name)
+
+
+def models(root: Path, name: str) -> dict[str, ModelCard]:
+    """Read what each bundle of a data set says of itself, in the order in which they want to be shown."""
+    found = [_model(Bundle(name, model, root)) for model in cards.models(root, name)]
+    return {card.name: card for card in sorted(found, key=lambda card: (card.place, card.name))}
+
+
+@from_files(lambda bundle: bundle.fingerprint, max_entries=256, hash_funcs=OF_BUNDLE)
+def _model(bundle: Bundle) -> ModelCard:
+    return cards.model_card(bundle)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A data set with its models: what the images are, and what each model can do, by name."""
+
+    images: DataCard
+    models: Mapping[str, ModelCard]
+
+    @property
+    def autoencoders(self) -> tuple[str, ...]:
+        """The names of the models that have a decoder."""
+        return tuple(name for name, card in self.models.items() if card.decodes)
+
+    @property
+    def classifier(self) -> str | None:
+        """The name of the first classifier, if there is one."""
+        return next((name for name, card in self.models.items() if card.classifies), None)
+
+    @property
+    def native(self) -> str | None:
+        """The name of the first model whose code is a plane, if there is one."""
+        return next((name for name, card in self.models.items() if card.is_native), None)
+
+    @property
+    def denoiser(self) -> ModelCard | None:
+        """The first model that was trained to take noise away, if there is one."""
+        return next((card for card in self.models.values() if card.denoises), None)
+
+
+def collection(root: Path, name: str) -> Collection:
+    """Read what a data set and its models say of themselves; raises `BundleError`."""
+    return Collection(dataset(root, name), models(root, name))
+
+
+def collections(root: Path) -> dict[str, Collection]:
+    """Read all of them that can be read, by name."""
+    found = {}
+    for name in datasets(root):
+        with contextlib.suppress(BundleError):  # who chooses this one is told what is wrong with it
+            found[name] = collection(root, name)
+    return found

@@ -8,6 +8,7 @@ from explorer.sampling import Prior
 from explorer.ui import address, components, editing, live, loading, taking, widgets
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.text import as_text
 
 SOURCES = ("gallery", "upload", "sample")
 CAPTION = (
@@ -43,7 +44,7 @@ def editor(view: View, model: str, source: str, method: str) -> None:
         own = source == "upload"
         taking.button(view, "attributes", model, face=face, edit=edit, moves=moves, own=own)
     st.markdown(BIAS)
-    st.caption(f"The images of {view.dataset.title}: {view.dataset.licence}.")
+    st.caption(as_text(f"The images of {view.dataset.title}: {view.dataset.licence}."))
     show_table(found)
     if face:
         finish(CAPTION, editing.python_for(view, model, face, edit, moves))

@@ -9,6 +9,7 @@ from explorer.ui import live, loading, planes, taking, widgets
 from explorer.ui.frame import BOUND, PAGES, View, begin, finish, fragment, point_elsewhere, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
 from explorer.ui.planes import DIRECTIONS, OF_ANY_CODE, TABS, THROUGH, Laid
+from explorer.ui.text import as_text
 
 LAYERS = {
     "sheet": "decoded images",
@@ -152,7 +153,7 @@ def hole_test(view: View) -> None:
     laid = {model: planes.principal(view, model, planes.OF_HOLES) for model in (name, native)}
     for column, model in zip(st.columns(2), laid, strict=True):
         with column:
-            st.markdown(f"**{view.card(model).title}**")
+            st.markdown(f"**{as_text(view.card(model).title)}**")
             live.live_plane(view, model, *laid[model], layers, f"hole-{model}", group="hole")
     taking.button(view, "latent_plane", name, laid=laid, layers=layers, group="hole")
     ends = "torch.linspace(-3, 3, 12)"

@@ -214,7 +214,7 @@ def begin(key: str) -> View:
     st.markdown(f"##### {page.question}\n\n**Look for this.** {page.look_for}")
     if not there.models:
         command = f"python train.py --dataset {there.images.name}"
-        st.info(f"No model has been fitted on {there.images.title} yet. Fit them all with `{command}`.")
+        st.info(f"No model has been fitted on {as_text(there.images.title)} yet. Fit them all with `{command}`.")
         st.stop()
     if not page.fits(there):
         point_elsewhere(page, there, root)

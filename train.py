@@ -29,14 +29,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from explorer import arguments, cards, checkpoints, metrics, processes, stages, training
+from explorer import arguments, cards, checkpoints, imagefolder, metrics, processes, stages, training
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
 from explorer.devices import default_precision, free_memory, usable_device
 from explorer.models import multiply_adds, n_parameters
 from explorer.processes import ALONE, NoGroup, Processes
-from explorer.roster import ROSTER, Entry, choose_models
+from explorer.roster import ROSTER, Entry, choose_models, for_images
 
 DRY_RUN_IMAGES = 64
 KEPT = "Finished stages are kept."
@@ -61,6 +61,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset", type=dataset, help=f"one of {', '.join(DATASETS)} (default: that of each model's report)"
     )
+    parser.add_argument(
+        "--images", type=arguments.path, metavar="FOLDER",
+        help="fit a set of models to your own pictures; subfolders are classes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", type=at_least(8, imagefolder.LARGEST), help="of your own images (default: 28 grey, 64 colour)"
+    )
+    parser.add_argument("--grey", action="store_true", help="without colours (default: as they are)")
+    parser.add_argument("--name", help="of the data set that your own images make (default: the folder's)")
     parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
     parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
@@ -105,6 +114,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     args = parser.parse_args(argv)
     args.only = args.only or list(checkpoints.STAGES)
+    args.datasets, args.roster = DATASETS, ROSTER
+    if args.images and (args.models or args.dataset):
+        parser.error("--images fits models of its own to a data set of its own: leave out MODEL and --dataset")
+    if args.name and (args.name in DATASETS or args.name != imagefolder.slug(Path(args.name))):
+        parser.error(f"--name {args.name!r} is a standard data set, or not of small letters, digits and hyphens")
     try:
         args.work = choose_models(args.models, args.dataset)
         if not (args.list or args.download):  # neither needs a device, and CUDA takes seconds to start
@@ -115,6 +129,34 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     except RuntimeError as error:
         parser.error(f"a variable names a path with ~, and there is no home folder: {error}")
     return args
+
+
+def own_images(args: argparse.Namespace) -> None:
+    """Look at a folder of pictures, say what was found, and make it the data set, with a roster, of this run.
+
+    Raises:
+        DataError: it is no folder, or has too few pictures.
+    """
+    found = imagefolder.look(args.images)
+    name = args.name or imagefolder.slug(args.images)
+    if name in DATASETS:
+        raise DataError(
+            f"{args.images} would make the data set {name}, which is a standard one. Choose another --name."
+        )
+    if (args.checkpoints / name / cards.DATASET_FILE).is_file():  # what was decided stays: a part hangs on the pixels
+        channels, side, _ = cards.read_dataset(args.checkpoints, name).image_shape
+    else:
+        channels = 1 if imagefolder.is_grey(found) else 3
+        side = imagefolder.SIDES[channels]
+    if args.grey and channels == 3:
+        channels, side = 1, imagefolder.SIDES[1]
+    side = args.size or side
+    dataset = imagefolder.dataset(found, name, (channels, side, side))
+    args.roster = for_images(dataset, max(1, len(found.names) * 8 // 10))
+    args.datasets, args.work = {name: dataset}, {name: list(args.roster)}
+    kinds = f"{len(found.classes)} classes" if len(found.classes) > 1 else "no classes"
+    colours = "in colour" if channels == 3 else "grey"
+    print(f"{dataset.title}: {len(found.names):,} pictures, {kinds}, {colours}, made {side} × {side}", flush=True)
 
 
 def print_roster() -> None:
@@ -198,7 +240,10 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             keep(fitting.state(), history)
     if together.first:
         bundle.write(
-            "fit", checkpoints.fitted_files(model, description | cards.describe(entry, dataset.name, recipe), history)
+            "fit",
+            checkpoints.fitted_files(
+                model, description | cards.describe(entry, dataset.name, recipe, args.roster), history
+            ),
         )
         bundle.state_file.unlink()
 
@@ -254,13 +299,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def summary(bundle: Bundle, figures: dict[str, object]) -> str:
+def summary(bundle: Bundle, entry: Entry, figures: dict[str, object]) -> str:
     """Say a model's test figures in one line, beside the reported ones."""
     shown = {
         "mse": "MSE {:.5f}", "psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.3f}",
         "negative_elbo": "-ELBO {:.2f} nats", "accuracy": "accuracy {:.4f}",
     }  # fmt: skip
-    entry = ROSTER[bundle.model]
     reported_figures = entry.reported if bundle.dataset == entry.home else {}
     parts = []
     for key, text in shown.items():
@@ -277,13 +321,13 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     with bundle.lock(lambda: say_busy(bundle)) if args.together.first else nullcontext():
         args.together.wait()  # for the lock: before it is held, what lies there is another run's
         if "fit" in args.only:
-            fit(bundle, ROSTER[name], dataset, splits, args)
+            fit(bundle, args.roster[name], dataset, splits, args)
         args.together.wait()  # for whole files, also before the next model's state is looked for
         if not args.together.first:
             return
-        notes = later_stages(bundle, splits, args)
+        notes = later_stages(bundle, dataset, splits, args)
     try:
-        line = summary(bundle, bundle.metrics())
+        line = summary(bundle, args.roster[name], bundle.metrics())
     except BundleError:
         line = f"{name}: fitted, not measured; next: {bundle.command('metrics')}"
     print(f"{line}, {time.perf_counter() - start:.0f} s", flush=True)
@@ -296,7 +340,7 @@ def say_busy(bundle: Bundle) -> None:
     print(f"{bundle.model}: another run is at work on {bundle.folder}; waiting for it", file=sys.stderr, flush=True)
 
 
-def later_stages(bundle: Bundle, splits: dict[str, ImageSet], args: argparse.Namespace) -> list[str]:
+def later_stages(bundle: Bundle, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace) -> list[str]:
     """Measure a fitted model and project its codes, as far as is wanted; return what had to be left out, in words."""
 
     def wanted(stage: str, is_there: Callable[[], bool]) -> bool:
@@ -308,7 +352,7 @@ def later_stages(bundle: Bundle, splits: dict[str, ImageSet], args: argparse.Nam
         bundle.check_test_images(splits["test"])
     if measuring:
         stages.measure(bundle, model, splits)
-    return stages.embed_gallery(bundle, model, splits) if projecting else []
+    return stages.embed_gallery(bundle, model, splits, dataset) if projecting else []
 
 
 def check_writable(folder: Path) -> None:
@@ -331,7 +375,7 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
     Of several processes that fit one model together none goes on alone: they end at the first failure.
     """
     failed = []
-    for dataset in map(DATASETS.get, args.work):
+    for dataset in map(args.datasets.get, args.work):
         check_writable(root / dataset.name)
         names = args.work[dataset.name]
         try:
@@ -406,7 +450,7 @@ def known_reason(error: Exception, name: str, folder: Path, args: argparse.Names
     if isinstance(error, training.Diverged | training.TooFew):
         return f"{error}. The bundle on disk is as it was."
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
-        batch = args.batch_size or ROSTER[name].recipe.batch_size
+        batch = args.batch_size or args.roster[name].recipe.batch_size
         return f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({text}). {KEPT}"
     if args.together.count > 1 and any(word in text for word in GONE):
         return f"another process is gone or hangs, its message says why ({text}). {KEPT}"
@@ -440,13 +484,19 @@ def work(args: argparse.Namespace) -> int:
         for dataset in [args.dataset] if args.dataset else args.work:
             download(DATASETS[dataset], args.data_dir)
         return 0
+    if args.images:
+        own_images(args)
     processes.settle(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
     args.group = processes.start(args.device)
     args.together = ALONE if args.shard_roster else args.group
     if not args.together.first:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if not args.dry_run:
-        return run_all(args, args.checkpoints)
+        code = run_all(args, args.checkpoints)
+        if args.images and not code:
+            where = "" if args.checkpoints == checkpoints.root_folder() else f"EXPLORER_CHECKPOINTS={args.checkpoints} "
+            print(f"Open the app on them: {where}streamlit run app.py, then choose {next(iter(args.work))}", flush=True)
+        return code
     args.epochs = 1
     with tempfile.TemporaryDirectory() as scratch:
         return run_all(args, Path(scratch))
@@ -459,7 +509,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with terminable():
             return work(args)
-    except (DataError, NoGroup, OSError) as error:
+    except (BundleError, DataError, NoGroup, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:

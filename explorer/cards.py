@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from explorer import storage
-from explorer.checkpoints import FILES, Bundle, BundleError, parse, to_json
+from explorer.checkpoints import FILES, Bundle, BundleError, anew, parse, to_json
 from explorer.datasets import DATASETS, Dataset
 from explorer.models import AutoencoderConfig, ModelConfig
 from explorer.roster import ROSTER, Entry
 from explorer.training import Recipe
 
 DATASET_FILE = "dataset.json"
+STORED = "gallery"  # the reader of images that lie beside the bundles
 LAST = 1_000_000  # the place of a model that says none: after those that do
 MOST_CLASSES = 100_000
 LARGEST_SIDE = 4096
@@ -63,7 +64,7 @@ class DataCard:
 
     image_shape: `(C, H, W)`, with values in [0, 1]. shareable: whether the licence lets images be passed on, with its
     name beside them. attributes: what may be known of each image. reader: which row of `DATASETS` reads the originals,
-    or an empty string.
+    or "gallery" where those of the gallery lie beside the bundles, or an empty string.
     """
 
     name: str
@@ -77,9 +78,10 @@ class DataCard:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
-        """Describe a standard data set."""
+        """Describe a data set: a standard one has a reader, the images of others are kept with the gallery."""
         names = {f.name for f in dataclasses.fields(cls)} - {"reader"}
-        return cls(**{name: getattr(dataset, name) for name in names}, reader=dataset.name)
+        reader = dataset.name if dataset.name in DATASETS else STORED
+        return cls(**{name: getattr(dataset, name) for name in names}, reader=reader)
 
     @property
     def source(self) -> Dataset | None:
@@ -103,10 +105,10 @@ def abilities(config: ModelConfig, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def describe(entry: Entry, dataset: str, recipe: Recipe) -> dict[str, Any]:
-    """Write the fields "card" and "can" of the bundle of a model of the roster."""
+def describe(entry: Entry, dataset: str, recipe: Recipe, roster: Mapping[str, Entry] = ROSTER) -> dict[str, Any]:
+    """Write the fields "card" and "can" of the bundle of a model of a roster."""
     reported = entry.reported if dataset == entry.home else {}
-    card = {"title": entry.title, "summary": entry.summary, "place": list(ROSTER).index(entry.name)}
+    card = {"title": entry.title, "summary": entry.summary, "place": list(roster).index(entry.name)}
     return {"card": card | {"reported": reported}, "can": abilities(entry.config, recipe)}
 
 
@@ -165,7 +167,6 @@ def read_dataset(root: Path, name: str) -> DataCard:
         BundleError: the file is missing or damaged, or describes images that there cannot be.
     """
     path = root / name / DATASET_FILE
-    command = f"python train.py --dataset {name} --only projections"
     try:
         if not path.is_file():
             if name in DATASETS:
@@ -177,7 +178,7 @@ def read_dataset(root: Path, name: str) -> DataCard:
         return _checked(parse(DataCard, values | {"name": name}))
     except (OSError, RecursionError, TypeError, ValueError) as error:
         reason = str(error) if str(error).startswith(("is ", "does ", "names ")) else f"cannot be used ({error})"
-        raise BundleError(f"{path} {reason}. Make it anew with: {command}") from error
+        raise BundleError(f"{path} {reason}. Make it anew with: {anew(name)}") from error
 
 
 def _checked(card: DataCard) -> DataCard:

@@ -1,6 +1,8 @@
 """Bundles: one folder per fitted model, the only thing that training and the app both know.
 
+    checkpoints/<dataset>/dataset.json           what the images are; see `cards`
     checkpoints/<dataset>/gallery.json           indices and labels of the gallery images
+    checkpoints/<dataset>/gallery.safetensors    and their pixels, of images that are one's own
     checkpoints/<dataset>/<model>/config.json    architecture, recipe, data contract, provenance
                                   model.safetensors
                                   history.csv    one row per epoch
@@ -36,11 +38,12 @@ import safetensors.torch
 import torch
 
 from explorer import storage
-from explorer.datasets import SPLIT_SEED, Dataset, ImageSet
+from explorer.datasets import DATASETS, SPLIT_SEED, Dataset, ImageSet
 from explorer.models import AutoencoderConfig, ClassifierConfig, Model, ModelConfig
 from explorer.training import Epoch, Recipe, State
 
 FORMAT = 1
+GALLERY_IMAGES = "gallery.safetensors"
 MOST_WORDS = 400  # characters of a reason: what is wrong may be a field of a megabyte
 HALF_FROM = 1_000_000  # parameters
 FITTED = ("config.json", "model.safetensors", "history.csv")
@@ -126,6 +129,8 @@ class Bundle:
     def command(self, stage: str = "fit") -> str:
         """Give the command that makes the files of a stage anew."""
         only = "" if stage == "fit" else f" --only {stage}"
+        if self.dataset not in DATASETS:
+            return f"python train.py --images FOLDER --name {self.dataset}{only}"
         return f"python train.py {self.model} --dataset {self.dataset}{only}"
 
     @whole
@@ -472,6 +477,35 @@ def write_gallery(root: Path, dataset: str, indices: torch.Tensor, gallery: Imag
             storage.replace_file(path, content.encode())
 
 
+def write_gallery_images(root: Path, dataset: str, images: torch.Tensor) -> None:
+    """Keep the pixels of the gallery, uint8 `(M, C, H, W)`, of a data set whose originals may go elsewhere."""
+    path = root / dataset / GALLERY_IMAGES
+    with storage.lock(path):
+        storage.replace_file(path, to_safetensors({"images": images}))
+
+
+def read_gallery_images(root: Path, dataset: str) -> torch.Tensor:
+    """Read the pixels of the gallery, uint8 `(M, C, H, W)`.
+
+    Raises:
+        BundleError: the file is missing or damaged.
+    """
+    path = root / dataset / GALLERY_IMAGES
+    try:
+        images = safetensors.torch.load(path.read_bytes())["images"]
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise ValueError("holds no images")
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        raise BundleError(f"{path} cannot be used ({error}). Make it anew with: {anew(dataset)}") from error
+    return images
+
+
+def anew(dataset: str) -> str:
+    """Give the command that makes the gallery of a data set anew."""
+    which = f"--dataset {dataset}" if dataset in DATASETS else f"--images FOLDER --name {dataset}"
+    return f"python train.py {which} --only projections"
+
+
 def read_gallery(root: Path, dataset: str) -> GalleryIndex:
     """Read which test images are the gallery.
 
@@ -490,8 +524,7 @@ def read_gallery(root: Path, dataset: str) -> GalleryIndex:
             raise ValueError("is damaged: indices, labels and names differ in length")
     except (OSError, ValueError) as error:
         reason = str(error) if type(error) is ValueError else f"cannot be read ({error})"
-        again = f"python train.py --dataset {dataset} --only projections"
-        raise BundleError(f"{path} {reason}. Make it anew with: {again}") from error
+        raise BundleError(f"{path} {reason}. Make it anew with: {anew(dataset)}") from error
     return GalleryIndex(torch.tensor(indices), torch.tensor(labels), tuple(names))
 
 

@@ -138,8 +138,9 @@ def gallery_indices(labels: torch.Tensor, size: int = 1000) -> torch.Tensor:
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     order = torch.randperm(len(labels), generator=generator)
     classes = labels.unique()
-    picked = [order[labels[order] == c][: size // len(classes)] for c in classes]
-    return torch.cat(picked).sort().values
+    each = max(1, size // len(classes))
+    picked = [order[labels[order] == c][:each] for c in classes]
+    return torch.cat(picked)[:size].sort().values
 
 
 def _mnist_like(name: str, folder: str, title: str, classes: tuple[str, ...], licence: str, megabytes: int) -> Dataset:

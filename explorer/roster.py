@@ -5,10 +5,11 @@ The command line, the app and the tests are driven by this one table. A model be
 whose images have the shape it is made for.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from explorer.datasets import DATASETS
+from explorer.datasets import DATASETS, Dataset
 from explorer.models import AutoencoderConfig, ClassifierConfig, ModelConfig
 from explorer.training import Recipe
 
@@ -33,6 +34,9 @@ class Entry:
         """Whether the model has a decoder."""
         return isinstance(self.config, AutoencoderConfig)
 
+
+IMAGES_SEEN = 30_000  # by a model in all its epochs: 50 s for photographs of 64 pixels on two cores
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
 
 _CONV = AutoencoderConfig(channels=(16, 32, 64), strides=(2, 2, 2))
 _FACE = AutoencoderConfig(
@@ -115,6 +119,36 @@ ROSTER: dict[str, Entry] = {
         ),
     )
 }
+
+
+def for_images(dataset: Dataset, n_train: int) -> dict[str, Entry]:
+    """Make a roster for images of any shape: plain, variational, a plane, a denoiser, and a classifier of classes.
+
+    The networks are those of the reports, with as many strided convolutions as it takes to come to 7 or 8 pixels. So
+    many epochs that each image, or each of few images, is seen often enough.
+    """
+    shape, home = dataset.image_shape, dataset.name
+    n = max(1, round(math.log2(min(shape[1:]) / 7.5)))
+    coder = AutoencoderConfig(shape, (32, 64, 128, 128)[:n], (2,) * n, code=64 if shape[0] == 1 else 128)
+    prior = {"variational": True} | ({} if shape[0] == 1 else {"likelihood": "gaussian", "sigma": 0.1})
+    recipe = Recipe(
+        epochs=min(MOST_EPOCHS, max(FEWEST_EPOCHS, IMAGES_SEEN // n_train)), batch_size=64, learning_rate=2e-3,
+        flip=shape[0] == 3,
+    )  # fmt: skip
+    cleaning = replace(recipe, noise="gaussian", noise_levels=(0.0, 0.7 if shape[0] == 1 else 0.4))
+    entries = [
+        Entry("ae", "Autoencoder", f"{coder.code} numbers for each image.", coder, recipe),
+        Entry("vae", "Variational AE", "Its code is a distribution, near a normal.", replace(coder, **prior), recipe),
+        Entry(
+            "vae-2d", "Variational AE, 2 numbers", "A code that is a plane.", replace(coder, code=2, **prior), recipe
+        ),
+        Entry("denoiser", "Denoising AE", "Shown noisy images and asked for the clean ones.", coder, cleaning),
+    ]
+    if len(dataset.classes) > 1:
+        judge = ClassifierConfig(shape, n_classes=len(dataset.classes))
+        training = replace(recipe, learning_rate=4e-3, weight_decay=0.05, label_smoothing=0.1, shift=2)
+        entries.append(Entry("classifier", "Classifier", "What is in the picture?", judge, training))
+    return {entry.name: replace(entry, home=home) for entry in entries}
 
 
 def models_for(dataset: str) -> tuple[str, ...]:

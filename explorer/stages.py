@@ -8,7 +8,7 @@ import torch
 from explorer import cards, celeba, checkpoints, metrics, projection, realism
 from explorer.cards import DataCard
 from explorer.checkpoints import Bundle
-from explorer.datasets import DATASETS, SPLITS, Dataset, ImageSet, gallery_indices
+from explorer.datasets import SPLITS, Dataset, ImageSet, gallery_indices
 from explorer.models import Autoencoder, Model
 
 NOISE_IMAGES = 1000  # of the gallery, for the curves of PSNR over noise
@@ -30,14 +30,14 @@ def measure(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) -> dic
     return figures
 
 
-def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) -> list[str]:
+def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet], dataset: Dataset) -> list[str]:
     """Store the codes of the gallery and their projections; return what had to be left out, in words.
 
     Codes of more than two numbers are stored in half precision: a relative error below 0.001 at half
     the size.
     """
     test = splits["test"]
-    indices = gallery_indices(test.labels, DATASETS[bundle.dataset].gallery_size)
+    indices = gallery_indices(test.labels, dataset.gallery_size)
     gallery = test[indices]
     codes = metrics.embed(model, gallery.images)
     made, left_out = projection.project(codes.numpy())
@@ -51,14 +51,17 @@ def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) 
     if gallery.attributes is not None:
         tensors["attributes"] = gallery.attributes
         tensors |= labelled_codes(model, splits)
-    keep_gallery(bundle.root, DATASETS[bundle.dataset], indices, gallery)
+    keep_gallery(bundle.root, dataset, indices, gallery)
     bundle.write_codes(tensors)
     return left_out
 
 
 def keep_gallery(root: Path, dataset: Dataset, indices: torch.Tensor, gallery: ImageSet) -> None:
-    """Keep what the images of a data set are, and which of its test images `(M,)` are the gallery."""
-    cards.write_dataset(root, DataCard.of(dataset))
+    """Keep what the images of a data set are, which of its test images `(M,)` are the gallery, and one's own images."""
+    card = DataCard.of(dataset)
+    cards.write_dataset(root, card)
+    if card.reader == cards.STORED:
+        checkpoints.write_gallery_images(root, dataset.name, gallery.images)
     checkpoints.write_gallery(root, dataset.name, indices, gallery)
 
 

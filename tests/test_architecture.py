@@ -35,6 +35,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "cards",
         "checkpoints",
         "figures",
+        "imagefolder",
         "latent",
         "metrics",
         "projection",

@@ -146,7 +146,7 @@ def test_a_description_of_images_that_there_cannot_be_is_refused_in_words(own_st
     change(own_stripes, "dataset.json", **values)
     with pytest.raises(BundleError, match=reason) as refused:
         read_dataset(own_stripes, "stripes")
-    assert "python train.py --dataset stripes --only projections" in str(refused.value)
+    assert "python train.py --images FOLDER --name stripes --only projections" in str(refused.value)
     app = open_page("reconstruct")
     assert reason in app.error[0].value.replace("\\", "")
     assert not app.exception

@@ -166,6 +166,8 @@ def test_a_drag_survives_a_rerun_from_another_control(plane):
     def rerun():
         plane.page.evaluate("[...document.querySelectorAll('button')].find(b => b.innerText === 'codes').click()")
         plane.page.get_by_text("T-shirt", exact=True).first.wait_for(timeout=15_000)
+        wait_until_finished(plane.page, PAGES["latent_plane"].title)  # the legend has moved the plane
+        plane.page.wait_for_timeout(200)
 
     drag(plane, (0.3, 0.5), (0.6, 0.3), rerun)
     assert plane.pins(1)[0] == pytest.approx((0.2 * EDGE, 0.4 * EDGE), abs=0.06)

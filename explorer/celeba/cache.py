@@ -166,7 +166,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"another process is decoding faces to {folder}; waiting for it", file=sys.stderr)
+        print(f"another process is decoding pictures to {folder}; waiting for it", file=sys.stderr)
         lock.acquire()
     try:
         yield
@@ -194,7 +194,7 @@ def _write(room: Path, names: Sequence[str], side: int, pixels: Path) -> None:
     """Decode every image with a progress bar, into files that appear when they are whole."""
     from tqdm import tqdm
 
-    bar = tqdm(names, "decoding faces once", unit=" images", dynamic_ncols=True)
+    bar = tqdm(names, "decoding pictures once", unit=" images", dynamic_ncols=True)
     read, digests, skipped = [], [], {}
     with _whole(pixels) as file:
         for name, (image, reason) in zip(bar, read_images([room / name for name in names], side), strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 import torch
 
-from explorer.figures import PALETTE
+from explorer.figures import class_colour
 from explorer.latent import Plane, lerp, plane
 from explorer.layers import Unsupported
 from explorer.sampling import nearest
@@ -108,7 +108,7 @@ def classifier_data(view: View) -> dict[str, Any]:
     return {
         "classifier": view.classifier and view.classifier.identity,
         "classes": view.gallery.classes,
-        "colours": PALETTE,
+        "colours": [class_colour(k) for k in range(len(view.gallery.classes))],
         "image": view.dataset.image_shape,
     }
 

@@ -20,7 +20,7 @@ import streamlit as st
 import torch
 
 from explorer import checkpoints, latent, layers, metrics, projection
-from explorer.cards import DataCard
+from explorer.cards import STORED, DataCard
 from explorer.checkpoints import Bundle, BundleError, GalleryIndex
 from explorer.datasets import DataError, data_folder
 from explorer.images import grid, to_float
@@ -56,6 +56,7 @@ class Gallery:
     names: tuple[str, ...] = ()
     notice: str = ""
     stand_in: str = ""
+    reader: str = ""
     reading: int = field(default_factory=readings.__next__)
 
     def __len__(self) -> int:
@@ -87,6 +88,10 @@ class Gallery:
 
     def python(self, picks: Sequence[int] | np.ndarray) -> str:
         """Write the Python that makes these images `x`; it needs `Bundle`, `root_folder`, `DATASETS` and `to_float`."""
+        if self.reader == STORED:
+            stored = f'read_gallery_images(root_folder(), "{self.dataset}")'
+            places = list(map(int, picks))
+            return f"from explorer.checkpoints import read_gallery_images\n\nx = to_float({stored}[{places}])"
         if self.stand_in:
             bundle = f'Bundle("{self.dataset}", "{self.stand_in}", root_folder())'
             return (
@@ -146,7 +151,8 @@ def gallery(there: Collection, root: Path) -> Gallery:
     """
     images = there.images
     index = gallery_index(images, root)
-    found = _originals(images, data_folder(), index)
+    stored = images.reader == STORED
+    found = _stored(images, root, index) if stored else _originals(images, data_folder(), index)
     if isinstance(found, Gallery):
         return found
     bundles = [opened(Bundle(images.name, name, root), images, len(index.labels)) for name in there.autoencoders]
@@ -175,6 +181,19 @@ def gallery_index(images: DataCard, root: Path) -> GalleryIndex:
     return index
 
 
+@from_files(lambda images, root, index: stamp([str(root / images.name / checkpoints.GALLERY_IMAGES)]),
+            max_entries=GALLERIES, hash_funcs=sources.BY_CONTENT)  # fmt: skip
+def _stored(images: DataCard, root: Path, index: GalleryIndex) -> Gallery | str:
+    """Read the gallery's images that lie beside the bundles, or say why they cannot be."""
+    try:
+        x = checkpoints.read_gallery_images(root, images.name)
+    except BundleError as error:
+        return sendable(str(error))
+    if x.shape != (len(index.labels), *images.image_shape):
+        return f"{checkpoints.GALLERY_IMAGES} holds images of the shape {tuple(x.shape)}, not those of gallery.json."
+    return _gallery(images, to_float(x).numpy(), index)
+
+
 @from_files(sources.of_gallery, max_entries=GALLERIES, show_spinner="Reading the gallery",
             hash_funcs=sources.BY_CONTENT)  # fmt: skip
 def _originals(images: DataCard, data_dir: Path, index: GalleryIndex) -> Gallery | str:
@@ -199,7 +218,8 @@ def _originals(images: DataCard, data_dir: Path, index: GalleryIndex) -> Gallery
 
 def _gallery(images: DataCard, x: np.ndarray, index: GalleryIndex, notice: str = "", stand_in: str = "") -> Gallery:
     labels, indices = index.labels.numpy(), index.indices.numpy()
-    return Gallery(images.name, x, labels, indices, images.classes, index.names, notice, stand_in)
+    reader = "" if stand_in else images.reader
+    return Gallery(images.name, x, labels, indices, images.classes, index.names, notice, stand_in, reader)
 
 
 @st.cache_resource(max_entries=GALLERIES, show_spinner="Decoding the gallery",

@@ -54,9 +54,12 @@ def read_picks(gallery: Gallery, n: int) -> list[int]:
 
 def completed(gallery: Gallery, picks: Sequence[int], n: int) -> list[int]:
     """Take `n` images: those that are chosen, and after them some of classes that differ."""
-    n_classes = len(gallery.classes)
-    start = [np.flatnonzero(gallery.labels == k % n_classes)[k // n_classes % len(gallery)] for k in (9, 1, 8, 3)]
-    return [*picks, *(int(i) for i in start[len(picks) :])][:n]
+    there = np.unique(gallery.labels)
+    start = []
+    for k in (9, 1, 8, 3):
+        alike = np.flatnonzero(gallery.labels == there[k % len(there)])
+        start.append(int(alike[k // len(there) % len(alike)]))
+    return [*picks, *start[len(picks) :]][:n]
 
 
 def pick_images(gallery: Gallery, n: int, expanded: bool = True) -> list[int]:

@@ -1,0 +1,177 @@
+"""A folder of anybody's pictures as a data set: subfolders are classes, parts come from a hash of each picture.
+
+Every kind of picture that `decoding` reads; what cannot be read is named and passed over. Decoded once, see
+`celeba.cache`.
+"""
+
+import functools
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from explorer.celeba import FacesError, part_of
+from explorer.celeba.cache import decoded, read_images, reasons
+from explorer.celeba.folder import listed
+from explorer.datasets import SPLIT_SEED, SPLITS, DataError, Dataset, ImageSet, Split
+from explorer.decoding import extensions
+
+FEWEST = 30  # images of which a tenth can be kept for tests
+MOST_CLASSES = 100  # a matrix of more cannot be read
+FEWEST_OF_A_CLASS = 10  # on average; of fewer nothing could be said about a class
+LOOKED_AT = 200  # pictures, to see whether they are in colour
+GREY = 3.0  # levels by which the colours of a grey picture may differ: JPEG tints a little
+SIDES = {1: 28, 3: 64}  # by the number of colours
+LARGEST = 128
+GALLERY = 1000
+LICENCE = "your own images"
+BLOCK = 10_000  # images at a time, as numbers of four bytes
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's
+
+
+@dataclass(frozen=True)
+class Found:
+    """The pictures below a folder.
+
+    names: their paths in it, with `/`, sorted. labels: the class of each `(N,)`. notes: what was passed over.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def look(folder: Path) -> Found:
+    """List the pictures of a folder and all below it, known by their endings; hidden files are none.
+
+    Subfolders are classes where every picture lies in one, there are two or more, and enough pictures for each.
+
+    Raises:
+        DataError: the folder cannot be read, or holds too few pictures.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder. Name one that holds pictures with --images.")
+    endings = {f".{ending}" for ending in extensions()}
+    names, others, seen = [], Counter[str](), set()
+    for room, rooms, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        rooms[:] = sorted(name for name in rooms if not name.startswith("."))
+        if (real := os.path.realpath(room)) in seen:  # links may run in a circle
+            rooms.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            ending = os.path.splitext(name)[1].casefold()
+            if name.startswith("."):
+                continue
+            if ending in endings:
+                names.append(os.path.relpath(os.path.join(room, name), folder).replace(os.sep, "/"))
+            else:
+                others[ending or name] += 1
+    if len(names) < FEWEST:
+        also = f" Files of other kinds are there: {_counted(others)}." if others else ""
+        raise DataError(f"{folder} holds {len(names)} pictures, and at least {FEWEST} are needed.{also}")
+    names.sort()
+    classes, labels, notes = _classes(names)
+    if others:
+        notes.append(f"{sum(others.values()):,} files are no pictures: {_counted(others)}.")
+    return Found(folder, tuple(names), labels, classes, tuple(notes))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be read ({error.strerror}). Mend or remove it.") from error
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return listed([f"{n:,} {kind}" for kind, n in kinds.most_common()], 5)
+
+
+def _classes(names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
+    rooms = [name.partition("/")[0] if "/" in name else "" for name in names]
+    kinds = sorted(set(rooms))
+    one = ("Image",), np.zeros(len(names), dtype=np.int64)
+    if len(kinds) < 2:
+        return *one, []
+    if "" in kinds:
+        return *one, ["Some pictures lie in no subfolder, so subfolders are not taken for classes."]
+    if len(kinds) > MOST_CLASSES or len(names) < FEWEST_OF_A_CLASS * len(kinds):
+        reason = f"{len(kinds):,} subfolders are too many for {len(names):,} pictures to be taken for classes"
+        return *one, [f"{reason}: {MOST_CLASSES} are the most, and each would need {FEWEST_OF_A_CLASS}."]
+    places = {kind: place for place, kind in enumerate(kinds)}
+    return tuple(map(_shown, kinds)), np.array([places[room] for room in rooms], dtype=np.int64), []
+
+
+def _shown(name: str) -> str:
+    """Write a folder's name so that it can be shown: composed letters, nothing unprintable, not too long."""
+    text = unicodedata.normalize("NFC", name.encode("utf-8", "backslashreplace").decode())
+    return "".join(letter for letter in text if letter.isprintable())[:100] or "?"
+
+
+def is_grey(found: Found) -> bool:
+    """Look at some of the pictures, evenly spread: whether all of them are without colour."""
+    some = found.names[:: max(1, len(found.names) // LOOKED_AT)]
+    images = (image for image, _ in read_images([found.folder / name for name in some], SIDES[1]) if image is not None)
+    spreads = [np.ptp(image.astype(np.int16), axis=0).mean() for image in images]
+    return not spreads or bool(max(spreads) <= GREY)
+
+
+def slug(folder: Path) -> str:
+    """Make the name of a data set from that of a folder: small letters, digits and hyphens."""
+    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "images"
+
+
+def dataset(found: Found, name: str, image_shape: tuple[int, int, int]) -> Dataset:
+    """Describe a folder as a data set with images of a shape `(C, S, S)`, C 1 or 3."""
+    splits = functools.cache(lambda: _read(found, image_shape))
+
+    def read(data_dir: Path, split: Split) -> ImageSet:
+        return splits()[split]
+
+    title = _shown(found.folder.resolve().name)
+    return Dataset(name, title, found.classes, image_shape, LICENCE, read, gallery_size=GALLERY)
+
+
+def _read(found: Found, image_shape: tuple[int, int, int]) -> dict[Split, ImageSet]:
+    channels, side, _ = image_shape
+    try:
+        pictures = decoded(found.folder, found.names, side)
+    except FacesError as error:
+        raise DataError(str(error)) from error
+    label_of = dict(zip(found.names, found.labels.tolist(), strict=True))
+    labels = torch.tensor([label_of[name] for name in pictures.names])
+    parts = np.array([part_of(digest, SPLIT_SEED) for digest in pictures.digests])
+    notes = list(found.notes)
+    if pictures.skipped:
+        notes.append(f"{len(pictures.skipped):,} pictures were skipped: {reasons(pictures.skipped)}.")
+    counts = np.bincount(parts, minlength=len(SPLITS))
+    shares = ", ".join(f"{n:,} to {name}" for n, name in zip(counts, SPLITS, strict=True))
+    notes.append(f"{len(parts):,} pictures were parted by a hash of their pixels: {shares}.")
+    if not counts.all():
+        raise DataError(
+            f"{found.folder} has too few pictures that differ: of {len(parts):,} belong {shares}. Add some."
+        )
+    made = {}
+    for part, name in enumerate(SPLITS):
+        index = np.flatnonzero(parts == part)
+        images = torch.from_numpy(_coloured(pictures.images[index], channels))
+        made[name] = ImageSet(images, labels[index], found.classes, notes=tuple(notes))
+    return made
+
+
+def _coloured(images: np.ndarray, channels: int) -> np.ndarray:
+    """Give uint8 `(N, 3, S, S)` the wanted number of colours."""
+    if channels == 3:
+        return images
+    grey = np.empty((len(images), 1, *images.shape[2:]), np.uint8)
+    for start in range(0, len(images), BLOCK):
+        part = images[start : start + BLOCK].astype(np.float32)
+        grey[start : start + BLOCK, 0] = np.rint(np.tensordot(part, np.float32(LUMINANCE), (1, 0)))
+    return grey

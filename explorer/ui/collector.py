@@ -2,8 +2,8 @@
 
 torch, scikit-learn, umap and plotly leave half a million objects that never become garbage. A full collection walks
 over all of them with Python's lock held, so that nobody is served in the meantime: 0.1 s when the server starts, 0.2 s
-with all libraries in. Streamlit makes one after every run (`runner.postScriptGC`). Frozen, they are passed over, and one
-now and then is enough for what sessions leave behind.
+with all libraries in. Streamlit makes one after every run (`runner.postScriptGC`). Frozen, they are passed over, and
+one now and then is enough for what sessions leave behind.
 """
 
 import ctypes

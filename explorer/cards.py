@@ -84,6 +84,11 @@ class DataCard:
         return cls(**{name: getattr(dataset, name) for name in names}, reader=reader)
 
     @property
+    def has_faces(self) -> bool:
+        """Whether these are the aligned faces, with eyes where every image has them."""
+        return self.reader == "celeba"
+
+    @property
     def source(self) -> Dataset | None:
         """How the originals are read, where that is known."""
         return DATASETS.get(self.reader)

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from explorer.celeba import FacesError, part_of
+from explorer.celeba import UNKNOWN, FacesError, part_of, tables
 from explorer.celeba.cache import decoded, read_images, reasons
 from explorer.celeba.folder import listed
+from explorer.celeba.tables import Table
 from explorer.datasets import SPLIT_SEED, SPLITS, DataError, Dataset, ImageSet, Split
 from explorer.decoding import extensions
 
@@ -29,6 +30,7 @@ LOOKED_AT = 200  # pictures, to see whether they are in colour
 GREY = 3.0  # levels by which the colours of a grey picture may differ: JPEG tints a little
 SIDES = {1: 28, 3: 64}  # by the number of colours
 LARGEST = 128
+TABLE = "attributes.csv"
 GALLERY = 1000
 LICENCE = "your own images"
 BLOCK = 10_000  # images at a time, as numbers of four bytes
@@ -39,7 +41,8 @@ LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's
 class Found:
     """The pictures below a folder.
 
-    names: their paths in it, with `/`, sorted. labels: the class of each `(N,)`. notes: what was passed over.
+    names: their paths in it, with `/`, sorted. labels: the class of each `(N,)`. notes: what was passed over. table: of
+    attributes, from `attributes.csv` in the folder.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class Found:
     labels: np.ndarray
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    table: Table | None = None
 
 
 def look(folder: Path) -> Found:
@@ -55,7 +59,7 @@ def look(folder: Path) -> Found:
     Subfolders are classes where every picture lies in one, there are two or more, and enough pictures for each.
 
     Raises:
-        DataError: the folder cannot be read, or holds too few pictures.
+        DataError: the folder or its table cannot be read, or it holds too few pictures.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Name one that holds pictures with --images.")
@@ -69,7 +73,7 @@ def look(folder: Path) -> Found:
         seen.add(real)
         for name in files:
             ending = os.path.splitext(name)[1].casefold()
-            if name.startswith("."):
+            if name.startswith(".") or (name.casefold() == TABLE and room == str(folder)):
                 continue
             if ending in endings:
                 names.append(os.path.relpath(os.path.join(room, name), folder).replace(os.sep, "/"))
@@ -82,7 +86,15 @@ def look(folder: Path) -> Found:
     classes, labels, notes = _classes(names)
     if others:
         notes.append(f"{sum(others.values()):,} files are no pictures: {_counted(others)}.")
-    return Found(folder, tuple(names), labels, classes, tuple(notes))
+    return Found(folder, tuple(names), labels, classes, tuple(notes), _table(folder))
+
+
+def _table(folder: Path) -> Table | None:
+    path = next((path for path in folder.iterdir() if path.name.casefold() == TABLE), None)
+    try:
+        return path and tables.own(path)
+    except FacesError as error:
+        raise DataError(str(error)) from error
 
 
 def _refuse(error: OSError) -> None:
@@ -136,13 +148,17 @@ def dataset(found: Found, name: str, image_shape: tuple[int, int, int]) -> Datas
         return splits()[split]
 
     title = _shown(found.folder.resolve().name)
-    return Dataset(name, title, found.classes, image_shape, LICENCE, read, gallery_size=GALLERY)
+    attributes = found.table.columns if found.table else ()
+    return Dataset(
+        name, title, found.classes, image_shape, LICENCE, read, attributes=attributes, gallery_size=GALLERY
+    )  # fmt: skip
 
 
 def _read(found: Found, image_shape: tuple[int, int, int]) -> dict[Split, ImageSet]:
     channels, side, _ = image_shape
     try:
         pictures = decoded(found.folder, found.names, side)
+        attributes = _attributes(found.table, pictures.names)
     except FacesError as error:
         raise DataError(str(error)) from error
     label_of = dict(zip(found.names, found.labels.tolist(), strict=True))
@@ -162,8 +178,19 @@ def _read(found: Found, image_shape: tuple[int, int, int]) -> dict[Split, ImageS
     for part, name in enumerate(SPLITS):
         index = np.flatnonzero(parts == part)
         images = torch.from_numpy(_coloured(pictures.images[index], channels))
-        made[name] = ImageSet(images, labels[index], found.classes, notes=tuple(notes))
+        known = None if attributes is None else torch.from_numpy(attributes[index])
+        made[name] = ImageSet(images, labels[index], found.classes, known, notes=tuple(notes))
     return made
+
+
+def _attributes(table: Table | None, names: Sequence[str]) -> np.ndarray | None:
+    """Bring the rows of a table to the order of images, by file name: int8 `(N, A)`, 1, 0 or -1 where it is unknown."""
+    if table is None:
+        return None
+    rows = table.rows_of([name.rpartition("/")[2] for name in names])
+    values = table.values[rows].astype(np.int8)
+    values[rows < 0] = UNKNOWN
+    return values
 
 
 def _coloured(images: np.ndarray, channels: int) -> np.ndarray:

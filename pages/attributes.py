@@ -17,12 +17,15 @@ CAPTION = (
     "code. Scores are linear, so the bars are exact for them; the marks show what of it arrives in the picture."
 )
 BIAS = (
-    "**What the meter is about.** A direction is no cause. Labels were given by people to photographs of celebrities, "
-    "and what goes together there (make-up with women, glasses with age) goes together in the direction. "
-    "*Attractive* is the opinion of those who labelled, *Male* what they took for a person's sex. Orthogonalising "
-    "takes a score out of a direction, not the bias out of the data: what no label names stays in. "
-    "Nothing here is fit for judging a person."
+    "**What the meter is about.** A direction is no cause. {labels}Orthogonalising takes a score out of a direction, "
+    "not the bias out of the data: what no label names stays in. Nothing here is fit for judging a person."
 )
+OF_FACES = (
+    "Labels were given by people to photographs of celebrities, and what goes together there (make-up with women, "
+    "glasses with age) goes together in the direction. *Attractive* is the opinion of those who labelled, *Male* what "
+    "they took for a person's sex. "
+)
+OF_OTHERS = "What goes together in the labelled images goes together in the direction. "
 
 
 @fragment
@@ -43,7 +46,7 @@ def editor(view: View, model: str, source: str, method: str) -> None:
     if face:
         own = source == "upload"
         taking.button(view, "attributes", model, face=face, edit=edit, moves=moves, own=own)
-    st.markdown(BIAS)
+    st.markdown(BIAS.format(labels=OF_FACES if view.dataset.has_faces else OF_OTHERS))
     st.caption(as_text(f"The images of {view.dataset.title}: {view.dataset.licence}."))
     show_table(found)
     if face:
@@ -52,8 +55,10 @@ def editor(view: View, model: str, source: str, method: str) -> None:
 
 def how_to_label(view: View, model: str) -> str:
     """Say what makes labelled codes."""
-    command = f"python train.py {model} --dataset {view.dataset.name} --only projections"
-    return f"Put `list_attr_celeba.txt` beside the folder of images, then run `{command}`."
+    table = (
+        "list_attr_celeba.txt` beside the folder of images" if view.dataset.has_faces else "attributes.csv` among them"
+    )
+    return f"Put `{table}, then run `{view.bundle(model).command('projections')}`."
 
 
 def show_table(found: dict[str, Directions]) -> None:

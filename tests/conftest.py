@@ -169,11 +169,16 @@ def pca_for_umap(codes, n_components, n_neighbors=None, seed=0):
     return projection.pca(codes, n_components)[0]
 
 
+def pca_for_tsne(codes, perplexity=None, seed=0):
+    return projection.pca(codes, 2)[0]
+
+
 @pytest.fixture(scope="session")
 def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
     """Fill a folder that all test processes of this run share; the first one that asks does, the others wait.
 
-    PCA stands in for the UMAP of bundles: sixteen maps take most of a minute, and tests of projections make real ones.
+    PCA stands in for the UMAP and t-SNE of bundles: their maps take most of two minutes, and tests of projections make
+    real ones.
     """
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent
@@ -185,6 +190,7 @@ def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], N
                 unfinished = shared / f"{name}.new"
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(projection, "umap", pca_for_umap)
+                    patch.setattr(projection, "tsne", pca_for_tsne)
                     build(unfinished)
                 unfinished.rename(folder)
         return folder

@@ -204,7 +204,7 @@ def test_a_long_computation_holds_no_other_page_up(address):
 
 
 def test_the_memory_of_a_closed_session_comes_back():
-    n, side = 12, 1700
+    n, side = 8, 1700
 
     async def upload(address, seed):
         visitor = await Visitor.arrive(address)

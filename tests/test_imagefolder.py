@@ -114,6 +114,35 @@ def test_a_folder_that_cannot_be_a_data_set_is_refused_in_words_with_code_1(tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_a_table_beside_the_pictures_says_what_is_in_each(folder):
+    rows = [f"Bild {i} é;{'yes' if i % 2 else 'no'};{i % 3 // 2}" for i in range(50)]
+    (folder / "Attributes.csv").write_text("\n".join(["Bild;Has wings;Flies at night", *rows]), encoding="utf-8")
+    found = look(folder)
+    assert not any("no pictures" in note for note in found.notes)
+    row = dataset(found, "mine", (3, 16, 16))
+    assert row.attributes == ("Has wings", "Flies at night")
+    values = torch.cat([row.load(split).attributes for split in SPLITS])
+    assert values.shape == (N, 2)
+    assert [int((values[:, 0] == k).sum()) for k in (1, 0, -1)] == [25, 25, 10]
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("", "names no attribute"),
+        ("name\nBild 0 é\n", "names no attribute"),
+        ("name,wings\n", "no row follows"),
+        ("name,wings\nBild 0 é,perhaps\n", "line 2, cannot be read: 'perhaps'"),
+        ("name,wings\nnobody,yes\n", "names one of the 60 images"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_with_file_and_line(folder, table, reason):
+    (folder / "attributes.csv").write_text(table, encoding="utf-8")
+    with pytest.raises(DataError, match=reason) as refused:
+        splits_of(look(folder))
+    assert "attributes.csv" in str(refused.value)
+
+
 def test_one_picture_again_and_again_cannot_be_parted(tmp_path):
     for i in range(40):
         save(tmp_path / "same" / f"{i}.png", 0)

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -193,6 +193,27 @@ def read(paths: Sequence[Path], kind: Kind) -> Table | None:
     return whole[0] if whole else None
 
 
+def own(path: Path) -> Table:
+    """Read a table of attributes with any names: a header, names of images first, then yes or no in each column.
+
+    Raises:
+        FacesError: what is wrong in which line, and what was expected.
+    """
+    content = _content(path)
+    expected = Kind("attributes", {}, _answer, "a header, then the name of an image and yes or no for each column")
+    lines, _ = _lines(_text(content, path, expected))
+    first = next((line for line in lines if line.strip(BETWEEN)), "")
+    header = next(_csv([first], max("\t;|,", key=first.count)), [])
+    cells = [cell.strip() for cell in header if cell.strip()]
+    columns = {_plain(cell): cell for cell in cells[1:] if _plain(cell) not in NAMES}
+    if not columns:
+        raise _wrong(path, 1, "it names no attribute", expected)
+    table = parse(content, path, replace(expected, columns=columns))
+    if not table.names:
+        raise _wrong(path, 1, "no row follows", expected)
+    return table
+
+
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -231,7 +252,7 @@ def parse(content: bytes, path: Path, kind: Kind) -> Table:
             first = numbers[names[name]]
             raise _wrong(path, line, f"it contradicts line {first}, which is of {listed([name])}, too", kind)
     table = np.array(values, dtype=np.int64).reshape(len(values), len(columns))
-    if kind is ATTRIBUTE:
+    if kind.number is _answer:
         table = _answers(table, columns, numbers, path)
     return Table(path, columns, tuple(names), tuple(numbers), table, count)
 
@@ -401,7 +422,7 @@ def _layout_of_text(first: str, kind: Kind) -> _Layout:
 
 
 def _headless(named: int, kind: Kind) -> _Layout:
-    if kind is ATTRIBUTE:
+    if kind.number is _answer:
         raise LookupError("no header names the columns")
     return _Layout(None, named, {named + 1: next(iter(kind.columns.values()))}, named + 2)
 

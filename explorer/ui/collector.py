@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-EVERY_SECONDS = 3.0  # it takes 1 to 20 ms, and as long again to give memory back, with 40 sessions there
+EVERY_SECONDS = 2.0  # it takes 1 to 20 ms, and as long again to give memory back, with 40 sessions there
 
 _lock = threading.Lock()
 _n_frozen = 0  # modules that were there when all objects were frozen last

@@ -106,7 +106,8 @@ def own_picture(view: View) -> np.ndarray | None:
     st.session_state["upload_options"] = f", invert={invert}"
     if file is None:
         st.session_state.pop("upload", None)
-        st.info(f"Upload {'a photo of a face' if is_photo else 'a picture: one thing on an even background'}.")
+        photo = "a photo of a face" if view.dataset.has_faces else "a photo"
+        st.info(f"Upload {photo if is_photo else 'a picture: one thing on an even background'}.")
         return None
     if st.session_state.get("upload", (None,))[0] != file.file_id:
         st.session_state["upload"] = (file.file_id, *_read(file.getvalue()))
@@ -118,7 +119,8 @@ def own_picture(view: View) -> np.ndarray | None:
         st.caption(as_text(note))
     crop = None
     if is_photo:
-        crop = crop_square(picture, middle_square(picture), view.dataset.image_shape, EYES, key=f"crop-{file.file_id}")
+        eyes = EYES if view.dataset.has_faces else ()
+        crop = crop_square(picture, middle_square(picture), view.dataset.image_shape, eyes, key=f"crop-{file.file_id}")
         st.session_state["upload_options"] = f", crop={crop}"
     return fit_picture(picture, view.dataset.image_shape, invert, crop)[None]
 

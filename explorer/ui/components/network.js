@@ -7,7 +7,7 @@
 const LANES = 4;
 const padded = (n) => Math.ceil(n / LANES) * LANES;
 
-const WAITS_MS = [500, 2000, 8000]; // before weights that did not arrive are asked for again
+const WAITS_MS = [500, 1500, 4000]; // before weights that did not arrive are asked for again
 
 /** What the components of one page share: the networks by model, how far others are, and the memory they work in. */
 export function sharedPage() {

@@ -19,7 +19,7 @@ from explorer.checkpoints import FITTED, STAGES, Bundle, read_gallery
 from explorer.datasets import DATASETS, DataError
 from explorer.noise import NOISES
 from explorer.roster import ROSTER
-from tests.conftest import pca_for_umap
+from tests.conftest import pca_for_tsne, pca_for_umap
 
 ROOT = Path(train.__file__).parent
 DIGITS = ("--dataset", "digits", "--device", "cpu", "--threads", "1")
@@ -103,6 +103,7 @@ def test_the_stored_logits_give_the_stored_accuracy(digits_root):
 @pytest.mark.parametrize(("stage", "file"), [("metrics", "metrics.json"), ("projections", "codes.safetensors")])
 def test_a_later_stage_runs_alone_and_gives_the_same_again(digits_copy, stage, file, monkeypatch):
     monkeypatch.setattr(projection, "umap", pca_for_umap)
+    monkeypatch.setattr(projection, "tsne", pca_for_tsne)
     before = contents(digits_copy)
     (digits_copy / "digits" / "fc-ae" / file).unlink()
     assert run("fc-ae", "--only", stage) == 0

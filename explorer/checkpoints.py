@@ -128,10 +128,7 @@ class Bundle:
 
     def command(self, stage: str = "fit") -> str:
         """Give the command that makes the files of a stage anew."""
-        only = "" if stage == "fit" else f" --only {stage}"
-        if self.dataset not in DATASETS:
-            return f"python train.py --images FOLDER --name {self.dataset}{only}"
-        return f"python train.py {self.model} --dataset {self.dataset}{only}"
+        return _command(self.dataset, self.model) + ("" if stage == "fit" else f" --only {stage}")
 
     @whole
     def config(self) -> dict[str, Any]:
@@ -502,8 +499,14 @@ def read_gallery_images(root: Path, dataset: str) -> torch.Tensor:
 
 def anew(dataset: str) -> str:
     """Give the command that makes the gallery of a data set anew."""
-    which = f"--dataset {dataset}" if dataset in DATASETS else f"--images FOLDER --name {dataset}"
-    return f"python train.py {which} --only projections"
+    return f"{_command(dataset)} --only projections"
+
+
+def _command(dataset: str, *model: str) -> str:
+    """Give the command of a data set, or of one of its models; one's own images are fitted all together."""
+    if dataset not in DATASETS:
+        return f"python train.py --images FOLDER --name {dataset}"
+    return " ".join(("python train.py", *model, f"--dataset {dataset}"))
 
 
 def read_gallery(root: Path, dataset: str) -> GalleryIndex:

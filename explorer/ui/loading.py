@@ -176,7 +176,7 @@ def gallery_index(images: DataCard, root: Path) -> GalleryIndex:
     if not good:
         raise BundleError(
             f"{root / images.name / 'gallery.json'} names images that there cannot be. Make it anew with: "
-            f"python train.py --dataset {images.name} --only projections"
+            f"{checkpoints.anew(images.name)}"
         )
     return index
 

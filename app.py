@@ -7,7 +7,6 @@ import math
 
 import pandas as pd
 import streamlit as st
-import torch
 from starlette.middleware import Middleware
 
 from explorer import latent
@@ -78,11 +77,9 @@ def hero(view: View, model: str) -> None:
             st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
     if usable(view, [model]):
         with picture:
-            axis = latent.axis(planes.cells(view, 15), REACH, "quantiles")
-            codes = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
-            where = latent.Plane.native() if native else latent.Plane.principal(codes)
-            names = ("z₁", "z₂") if native else ("direction 1", "direction 2")
-            live.live_plane(view, model, where, axis, names, ["sheet"], "hero")
+            reach = planes.cells(view, 15), REACH, "quantiles"
+            laid = planes.native(*reach) if native else planes.principal(view, model, latent.axis(*reach))
+            live.live_plane(view, model, *laid, ["sheet"], "hero")
 
 
 def home() -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +69,10 @@ def collection(root: Path, name: str) -> Collection:
     return Collection(dataset(root, name), models(root, name))
 
 
-def collections(root: Path) -> dict[str, Collection]:
-    """Read all of them that can be read, by name."""
+def collections(root: Path, names: Sequence[str] | None = None) -> dict[str, Collection]:
+    """Read those of some data sets that can be read, by name; of all that there are where none are named."""
     found = {}
-    for name in datasets(root):
+    for name in datasets(root) if names is None else names:
         with contextlib.suppress(BundleError):  # who chooses this one is told what is wrong with it
             found[name] = collection(root, name)
     return found

@@ -206,8 +206,7 @@ def begin(key: str) -> View:
     st.session_state["page"] = key
     with st.sidebar:
         st.markdown("### Latent-space explorer")
-        name = pick_dataset(root, page)
-        there = read(root, name)
+        there = pick_collection(root, page)
         st.caption(f"Licence of the images: {as_text(there.images.licence)}")
         navigation(there)
     st.title(page.title)
@@ -227,15 +226,6 @@ def begin(key: str) -> View:
     if gallery.notice:
         stand_in_notice(there.images.source, gallery)
     return View(there, root, gallery)
-
-
-def read(root: Path, name: str) -> Collection:
-    """Read a data set and its models; the page stops where the file that describes the images cannot be used."""
-    try:
-        return catalog.collection(root, name)
-    except BundleError as error:
-        st.error(as_text(str(error)))
-        st.stop()
 
 
 def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
@@ -260,17 +250,24 @@ def carry(key: str, options: list[str], default: str | list[str]) -> None:
         st.query_params[key] = kept
 
 
-def pick_dataset(root: Path, page: Page) -> str:
-    """Offer the data sets that have bundles, at first one on which the page makes sense.
+def pick_collection(root: Path, page: Page) -> Collection:
+    """Offer the data sets that have bundles, at first one on which the page makes sense, and give the chosen one.
 
-    The first of the standard ones where none has bundles.
+    The first of the standard ones where none has bundles. The page stops where the description of the chosen one cannot
+    be used.
     """
     names = catalog.datasets(root) or [next(iter(DATASETS))]
-    fitting = {name for name, there in catalog.collections(root).items() if page.fits(there)}
-    default = next((i for i, name in enumerate(names) if name in fitting), 0)
+    readable = catalog.collections(root, names)
+    default = next((i for i, name in enumerate(names) if name in readable and page.fits(readable[name])), 0)
     carry("dataset", names, names[default])
-    st.session_state["kept_dataset"] = st.selectbox("Data set", names, default, key="dataset", **BOUND)
-    return st.session_state["kept_dataset"]
+    name = st.session_state["kept_dataset"] = st.selectbox("Data set", names, default, key="dataset", **BOUND)
+    if name in readable:
+        return readable[name]
+    try:
+        return catalog.collection(root, name)
+    except BundleError as error:
+        st.error(as_text(str(error)))
+        st.stop()
 
 
 def point_elsewhere(page: Page, here: Collection, root: Path) -> None:

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 
 from explorer import latent
 from explorer.models import n_parameters
-from explorer.ui import live, loading, planes, serving
+from explorer.ui import learning, live, loading, planes, serving
 from explorer.ui.frame import View, begin, finish, pages_for, shared_choices, usable
 from explorer.ui.reconnecting import WholePageFirst
 
@@ -84,7 +84,8 @@ def hero(view: View, model: str) -> None:
 
 def home() -> None:
     """Draw the page: a plane to move over, and what each model costs and keeps."""
-    view = begin("overview")
+    view = begin("overview", learning.first_images)
+    learning.learning(view.root)
     best = best_to_show(view)
     if best:
         hero(view, best)
@@ -102,6 +103,7 @@ def home() -> None:
             "Accuracy": st.column_config.NumberColumn(format="%.4f"),
         },
     )  # fmt: skip
+    learning.own_images(view.root)
     pixels = math.prod(view.dataset.image_shape)
     longer = [name for name in names if loading.model(view.bundle(name)).code_length > pixels]
     finish(

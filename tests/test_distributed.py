@@ -17,6 +17,7 @@ from explorer.datasets import DATASETS
 from explorer.processes import Processes
 from explorer.roster import ROSTER
 from explorer.training import Fitting, Recipe, TooFew
+from explorer.watching import RUN
 
 ROOT = Path(train.__file__).parent
 NAMES = ("fc-ae", "conv-ae-128", "conv-dae", "ffnn")
@@ -185,7 +186,7 @@ def test_a_sharded_model_that_fails_does_not_stop_the_others(several):
     assert "diverging: code 1" in ended.stdout and "diverging: code 0" in ended.stdout
     assert "conv-ae: failed: the loss became nan" in ended.stderr
     there = {path.name for path in (folder / "diverging" / "digits").iterdir() if path.suffix != ".lock"}
-    assert there == {"fc-ae", "dataset.json", "gallery.json"}
+    assert there == {"fc-ae", "dataset.json", "gallery.json", RUN}
 
 
 def test_too_few_images_for_so_many_processes_are_refused_before_training():

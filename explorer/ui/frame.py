@@ -193,8 +193,11 @@ def fragment(draw: Callable[Concatenate[View, P], Any]) -> Callable[Concatenate[
     return functools.wraps(draw)(lambda view, *args, **kwargs: again([], view, *args, **kwargs))
 
 
-def begin(key: str) -> View:
-    """Set the page up and draw everything above its own controls; stop where there is nothing to show."""
+def begin(key: str, empty: Callable[[Path], None] = lambda root: None) -> View:
+    """Set the page up and draw everything above its own controls; stop where there is nothing to show.
+
+    empty: draws what there is to do about it, where no model was fitted.
+    """
     collector.settle()
     page = PAGES[key]
     st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
@@ -214,6 +217,7 @@ def begin(key: str) -> View:
     if not there.models:
         command = f"python train.py --dataset {there.images.name}"
         st.info(f"No model has been fitted on {as_text(there.images.title)} yet. Fit them all with `{command}`.")
+        empty(root)
         st.stop()
     if not page.fits(there):
         point_elsewhere(page, there, root)

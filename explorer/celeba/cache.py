@@ -8,6 +8,7 @@ leaves what it had decoded, and the next one goes on from there.
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -29,6 +30,9 @@ CROP, ALIGNED = 148, (178, 218)  # the usual crop: the face without most of the 
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million, what Pillow takes for a picture rather than a bomb
 VERSION = 3  # to be raised when the same file gives other pixels
 
+BLOCK = 10_000  # images at a time
+
+Converter = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 3, S, S) to uint8 (N, C, S, S)
 Watcher = Callable[[int, int, np.ndarray | None], None]  # how many of how many were read, and the last, uint8 (3, S, S)
 
 
@@ -112,6 +116,26 @@ def decoded(room: Path, names: Sequence[str], side: int, watch: Watcher | None =
     if not found.names:
         raise FacesError(f"none of the {len(names):,} images in {room} can be read: {reasons(found.skipped)}.")
     return found
+
+
+def rearranged(pictures: Decoded, order: np.ndarray, name: str, convert: Converter) -> np.ndarray:
+    """Map the images of the cache in another order, so that parts of them lie together and none has to be in memory.
+
+    They lie in a file beside the cache's, which is written where there is none. order: places `(N,)`; name: tells it
+    and `convert` from others.
+
+    Raises:
+        FacesError: the file cannot be written.
+    """
+    pixels = Path(pictures.images.filename)
+    path = pixels.with_name(f"{pixels.stem}-{name}.uint8")
+    shape = (len(order), *convert(pictures.images[:1]).shape[1:])
+    with _writing(path.parent, math.prod(shape)), _alone(path.parent):
+        if not path.is_file() or path.stat().st_size != math.prod(shape):
+            with _whole(path) as file:
+                for start in range(0, len(order), BLOCK):
+                    file.write(convert(pictures.images[order[start : start + BLOCK]]).tobytes())
+    return np.memmap(path, np.uint8, "c", shape=shape)
 
 
 def reasons(skipped: dict[str, str]) -> str:

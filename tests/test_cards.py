@@ -170,7 +170,7 @@ def test_a_damaged_description_is_refused_in_words(own_stripes, content):
         ("small/config.json", "[" * 10**5, "not JSON"),
         ("small/metrics.json", '{"mse": ' * 10**5, "not JSON"),
         ("small/config.json", {"image_shape": [3, 10**6, 10**6]}, "has the shape|have the shape"),
-        ("small/config.json", {"code": 10**12}, "no model that can be built|does not fit config"),
+        ("small/config.json", {"code": 10**12}, "does not follow from its architecture"),
         ("small/config.json", {"channels": [10**9], "strides": [2]}, "no model that can be built|does not fit config"),
     ],
 )

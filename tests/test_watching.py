@@ -214,13 +214,12 @@ def test_a_run_is_begun_ended_and_gone_on_with_on_the_overview(tmp_path, monkeyp
     home = root.resolve() / "noise"
 
     def status():
-        return next((s for s in map(watching.status, watching.runs(root)) if s), None)
+        return next(filter(None, map(watching.status, watching.runs(root))), None)
 
     for button in ("stop-noise", "on-noise", "stop-noise"):
         if button == "stop-noise":
-            until(lambda: status() and status().doing == "fitting" and status().done)
+            until(lambda: status() and status().doing not in watching.ENDED)
             app.run()
-            assert "epoch" in text(app)
         app.button(key=button).click().run()
         assert not app.exception
         if button == "stop-noise":

@@ -248,3 +248,20 @@ def kl_bars(kl: np.ndarray, active: np.ndarray) -> go.Figure:
     figure.update_xaxes(title="latent numbers, most informative first", dtick=1 if len(kl) <= 16 else None)
     figure.update_yaxes(title="KL (nats)")
     return _finish(figure, 420, bargap=0.1, showlegend=True)
+
+
+def bounds(draws: Sequence[int], values: Sequence[float], errors: Sequence[float]) -> go.Figure:
+    """Draw bounds on -log p(x) in nats over the draws in each, with their standard errors."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=list(draws), y=list(values), mode="lines+markers", line={"color": PALETTE[0], "width": 3},
+        marker={"size": 10},
+        error_y={"array": [error if np.isfinite(error) else 0 for error in errors], "thickness": 2, "width": 8},
+        customdata=[f"{error:.2f}" for error in errors],
+        hovertemplate="K = %{x:,}: %{y:,.2f} ± %{customdata} nats<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(
+        title="draws K in one bound", type="log", tickvals=list(draws), ticktext=[f"{k:,}" for k in draws]
+    )
+    figure.update_yaxes(title="−L<sub>K</sub>(x), nats", tickformat=",")
+    return _finish(figure, 330, showlegend=False)

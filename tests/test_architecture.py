@@ -34,6 +34,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "attributes",
         "cards",
         "checkpoints",
+        "elbo",
         "figures",
         "imagefolder",
         "latent",

@@ -57,6 +57,7 @@ _plane = _component("plane", "network", "drawing")
 _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
 _crop = _component("crop", "drawing")
+_ledger = _component("ledger", "network", "drawing")
 
 
 def picker(
@@ -122,6 +123,11 @@ def drawing_pad(data: Mapping[str, Any], key: str) -> None:
 def face_editor(data: Mapping[str, Any], key: str) -> None:
     """Show a face under sliders with a meter; `data` as edit.js says. Its session state `key` has "moves"."""
     _edit(data=dict(data), key=key, on_moves_change=lambda: None)
+
+
+def ledger(data: Mapping[str, Any], key: str) -> float | None:
+    """Show the sum behind an ELBO; `data` as ledger.js says. Returns the sigma of its dial, None before any move."""
+    return _ledger(data=dict(data), key=key, on_sigma_change=lambda: None).sigma
 
 
 def crop_square(

@@ -8,8 +8,10 @@
 //   flat: one row of cells instead, v is 0, names: [u, v], image: [C, H, W],
 //   points: [[u, v, class, squared distance from the plane]...], typical: usual distance between codes,
 //   layers: any of "sheet", "codes", "density", "prior", "posterior", ellipse: [u, v, sigma u, sigma v] or null,
-//   pins: [[u, v]...], at most two, to begin with; group: planes of one group share the cursor, or null
+//   pins: [[u, v]...], at most two, to begin with; group: planes of one group share the cursor, or null,
+//   bare: nothing beside the plane, whose code something else shows, and one pin
 // }
+// An event "lx-cursor" { group, from: the plane, place } says where the cursor is, or with place null that it is gone.
 // An event "lx-code" { group, code, sigma } on the document puts the cursor and an ellipse at a code; an event
 // "lx-joined" with the plane's group asks for it when the plane has come.
 // State for Python: pins.
@@ -100,6 +102,7 @@ class LivePlane {
     this.pins ??= data.pins.map((pin) => [...pin]);
     if (this.active < 0) this.active = this.pins.length - 1;
     this.layout.classList.toggle("flat", data.flat);
+    this.layout.classList.toggle("bare", data.bare === true);
     this.back.parentElement.style.aspectRatio = `${data.axis.length} / ${this.nRows}`;
     const step = (i) => data.axis[i + 1] - data.axis[i];
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
@@ -182,11 +185,14 @@ class LivePlane {
   point(place) {
     this.cursor = place && this.valueAt(place);
     this.ellipse = null;
-    if (this.data.group) {
-      const detail = { group: this.data.group, from: this, place };
-      document.dispatchEvent(new CustomEvent("lx-cursor", { detail }));
-    }
+    this.tell(place);
     this.schedule();
+  }
+
+  /** Tell whoever is linked to this plane where its cursor is, or the pin that keys move. */
+  tell(place) {
+    if (!this.data.group) return;
+    document.dispatchEvent(new CustomEvent("lx-cursor", { detail: { group: this.data.group, from: this, place } }));
   }
 
   onMove(event) {
@@ -207,7 +213,7 @@ class LivePlane {
     });
     const nearest = distances.indexOf(Math.min(...distances));
     const grabbed = nearest >= 0 && distances[nearest] <= GRAB_PIXELS;
-    if (grabbed || this.pins.length === MAX_PINS) this.active = nearest;
+    if (grabbed || this.pins.length === (this.data.bare ? 1 : MAX_PINS)) this.active = nearest;
     else this.active = this.pins.push(null) - 1;
     this.dragging = true;
     if (!grabbed) this.pins[this.active] = this.valueAt(place);
@@ -226,12 +232,14 @@ class LivePlane {
     if (event.key === "Escape" && this.pins.length) {
       this.pins.splice(this.active, 1);
       this.active = this.pins.length - 1;
+      this.tell(null);
     } else if (event.key in moves) {
       if (this.active < 0) this.active = this.pins.push(this.valueAt([0.5, 0.5])) - 1;
       const step = NUDGE * (event.shiftKey ? 10 : 1);
       const place = this.placeOf(this.pins[this.active]);
       this.pins[this.active] = this.valueAt(place.map((p, i) => p + step * moves[event.key][i]));
       this.cursor = null;
+      this.tell(this.placeOf(this.pins[this.active]));
     } else return;
     event.preventDefault();
     this.schedule();
@@ -254,7 +262,7 @@ class LivePlane {
 
   draw() {
     this.paintFront();
-    if (!this.networks) return;
+    if (!this.networks || this.data.bare) return;
     this.spot = this.cursor ?? this.pins[this.active] ?? this.spot ?? this.valueAt([0.5, 0.5]);
     const image = this.networks.decode(codeOn(this.data, this.spot));
     paintImage(this.picture, image, this.data.image);

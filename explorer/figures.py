@@ -143,7 +143,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
     figure.update_xaxes(title="predicted", range=[-0.5, n - 0.5], side="top", **ticks)
     figure.update_yaxes(title="true", range=[n - 0.5, -0.5], **ticks)
-    return _finish(figure, 640, dragmode=False)
+    return _finish(figure, 520, dragmode=False)
 
 
 def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray) -> go.Figure:
@@ -254,9 +254,8 @@ def bounds(draws: Sequence[int], values: Sequence[float], errors: Sequence[float
     """Draw bounds on -log p(x) in nats over the draws in each, with their standard errors."""
     figure = go.Figure()
     figure.add_scatter(
-        x=list(draws), y=list(values), mode="lines+markers", line={"color": PALETTE[0], "width": 3},
-        marker={"size": 10},
-        error_y={"array": [error if np.isfinite(error) else 0 for error in errors], "thickness": 2, "width": 8},
+        x=list(draws), y=np.round(values, 1), mode="lines+markers", line={"color": PALETTE[0], "width": 3},
+        marker={"size": 10}, error_y={"array": np.nan_to_num(np.round(errors, 1)), "thickness": 2, "width": 8},
         customdata=[f"{error:.2f}" for error in errors],
         hovertemplate="K = %{x:,}: %{y:,.2f} ± %{customdata} nats<extra></extra>",
     )  # fmt: skip

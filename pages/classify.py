@@ -1,23 +1,22 @@
 """Classify: what gets confused with what?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 import torch
 
 from explorer import figures, metrics
-from explorer.images import to_float
-from explorer.ui import address, loading
+from explorer.images import grid
+from explorer.ui import address, components, following, live, loading, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
-from explorer.ui.pictures import Strip, show_strips
+from explorer.ui.pictures import Strip, data_uri, show_strips
 
 PAGE = Page(
     "Classify", ":material/rule:", "Scores and curves", place=90,
     question="What gets confused with what?",
-    look_for=(
-        "Pairs of classes that are confused both ways: open a cell and see whether you would do better. Then ask "
-        "whether the model knows when it is guessing."
-    ),
+    look_for="Click a cell, then an image of it: where does it lie, and how far is it to one that is taken rightly?",
     fits=lambda there: there.classifier is not None,
     needs="a classifier",
 )  # fmt: skip
@@ -25,52 +24,121 @@ PAGE = Page(
 SHOWN = 10
 
 
-def pictures_of(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Get images of test-split numbers `index` that can be shown: all with the data, else gallery stand-ins."""
-    images = loading.test_images(view.dataset)
-    if images is not None:
-        return to_float(torch.from_numpy(images[index])).numpy(), index
-    places = {int(t): i for i, t in enumerate(view.gallery.indices)}
-    index = np.array([i for i in index if int(i) in places], dtype=int)
-    return view.gallery.images[[places[int(i)] for i in index]], index
+@dataclass(frozen=True)
+class Judged:
+    """What the classifier says of each test image: probabilities `(N, K)`, beside the true classes `(N,)`."""
+
+    probabilities: torch.Tensor
+    labels: torch.Tensor
+
+    @property
+    def predicted(self) -> torch.Tensor:
+        """The most probable class of each `(N,)`."""
+        return self.probabilities.argmax(1)
+
+    def surest(self, index: torch.Tensor) -> np.ndarray:
+        """Order test images `(M,)` by the probability of the class that they are taken for."""
+        return index[self.probabilities[index].max(1).values.argsort(descending=True)].numpy()
 
 
-def show_images(view: View, index: np.ndarray, probabilities: torch.Tensor, labels: torch.Tensor, what: str) -> None:
-    """Draw test images, surest first, with the two most probable classes under each."""
-    total = len(index)
-    x, index = pictures_of(view, index)
-    missing = "" if len(index) == total else f", {total - len(index)} of them only in the original data"
-    st.markdown(f"**{what}**: {total} images{missing}" + (f", the first {SHOWN} shown" if len(index) > SHOWN else ""))
-    if not len(index):
-        return
-    x, index = x[:SHOWN], index[:SHOWN]
-    classes = view.gallery.classes
-    captions = []
+def pictures_of(view: View, index: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Say how many images there are, and get the first of them that can be shown, with their numbers."""
+    x, found = following.pictures_of(view, index)
+    missing = "" if len(found) == len(index) else f", {len(index) - len(found)} of them only in the original data"
+    st.markdown(f"**{what}**: {len(index)} images{missing}" + (f", {SHOWN} shown" if len(found) > SHOWN else ""))
+    return x[:SHOWN], found[:SHOWN]
+
+
+def show_surest(view: View, judged: Judged) -> None:
+    """Draw the mistakes that the classifier is surest of, with the two most probable classes under each."""
+    wrong = (judged.predicted != judged.labels).nonzero().flatten()
+    x, index = pictures_of(view, judged.surest(wrong), "Wrong and sure")
+    classes, captions = view.gallery.classes, []
     for i in index:
-        top = probabilities[i].topk(2)
-        guesses = "\n".join(f"{classes[k]} {100 * p:.0f} %" for p, k in zip(*(v.tolist() for v in top), strict=True))
-        captions.append(f"true: {classes[labels[i]]}\n{guesses}")
-    show_strips([Strip("", x, captions)])
+        top = zip(*(v.tolist() for v in judged.probabilities[i].topk(2)), strict=True)
+        guesses = "\n".join(f"{classes[k]} {100 * p:.0f} %" for p, k in top)
+        captions.append(f"true: {classes[judged.labels[i]]}\n{guesses}")
+    if len(index):
+        show_strips([Strip("", x, captions)])
 
 
-@fragment
-def matrix_and_cell(
-    view: View, probabilities: torch.Tensor, labels: torch.Tensor, matrix: np.ndarray, percent: bool
-) -> None:
-    """Draw the confusion matrix, and under it the images of the cell that was clicked."""
+def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: bool, model: str) -> str:
+    """Draw the confusion matrix, and beside it the images of the cell that was clicked, and one of them followed.
+
+    Returns the Python that follows it.
+    """
     classes = view.gallery.classes
-    event = st.plotly_chart(
-        figures.confusion(matrix, classes, percent),
-        key="confusion", on_select="rerun", selection_mode="points", config={"displayModeBar": False},
-    )  # fmt: skip
+    left, right = st.columns([8, 9])
+    with left:
+        event = st.plotly_chart(
+            figures.confusion(matrix, classes, percent),
+            key="confusion", on_select="rerun", selection_mode="points", config={"displayModeBar": False},
+        )  # fmt: skip
     points = event["selection"]["points"]
-    if points:
+    if points and st.session_state.get("clicked") != points:
         st.query_params["cell"] = f"{points[0]['y']}-{points[0]['x']}"
+        forget("image", "pin")
+    st.session_state["clicked"] = points
     true, predicted = read_cell(len(classes), matrix)
-    inside = (labels == true) & (probabilities.argmax(1) == predicted)
-    index = inside.nonzero().flatten()
-    index = index[probabilities[index, predicted].argsort(descending=True)].numpy()
-    show_images(view, index, probabilities, labels, f"{classes[true]} taken for {classes[predicted]}")
+    inside = ((judged.labels == true) & (judged.predicted == predicted)).nonzero().flatten()
+    with right:
+        x, index = pictures_of(view, judged.surest(inside), f"{classes[true]} taken for {classes[predicted]}")
+        if not len(index):
+            return ""
+        chosen = pick_image(x, index, f"{true}-{predicted}")
+        return follow(view, model, x[chosen], int(index[chosen]), true, predicted) if model else ""
+
+
+def forget(*names: str) -> None:
+    """Take what belongs to another image out of the address."""
+    for name in names:
+        address.keep(name, [])
+
+
+def pick_image(x: np.ndarray, index: np.ndarray, cell: str) -> int:
+    """Choose one of some images by clicking it, the first to begin with; kept in the address as `image`."""
+    clicked = (st.session_state.get("images") or {}).get("chosen")
+    if clicked and clicked[0] == cell and clicked != st.session_state.get("followed") and 0 <= clicked[1] < len(index):
+        address.keep("image", [str(index[clicked[1]])])
+        forget("pin")
+    st.session_state["followed"] = clicked
+    wanted = [*address.wholes("image", 10**9), index[0]]
+    chosen = next((list(index).index(i) for i in wanted if i in index), 0)
+    row = {"key": cell, "label": "", "note": "", "sheet": data_uri(grid(x, len(x), gap=0)), "n": len(x)}
+    components.sample_rows({"rows": [row], "columns": len(x), "chosen": [cell, chosen]}, key="images")
+    return chosen
+
+
+def follow(view: View, model: str, x: np.ndarray, number: int, true: int, predicted: int) -> str:
+    """Show an image among the classifier's regions, and the way to one that is taken rightly; return the Python."""
+    classes, layers = view.gallery.classes, ["sheet" if live.unsupported(view.classifier) else "regions"]
+    try:
+        followed = following.follow(view, model, x, number, true, predicted)
+    except ValueError as error:
+        st.info(f"It cannot be followed: {error}.")
+        return ""
+    kept = live.read_pins()
+    where = {"pins": kept if len(kept) == 2 else followed.pins, "small": True}
+    pins = live.live_plane(view, model, *followed.laid, layers, f"follow-{model}-{number}-{true}", **where)
+    is_moved = len(pins) == 2 and pins != followed.pins
+    address.keep("pin", [f"{u:g},{v:g}" for u, v in pins] if is_moved else [])
+    ends = followed.laid.where.codes(torch.tensor(pins)) if is_moved else (followed.code, followed.target)
+    path = following.path(view.bundle(model), view.classifier, *ends)
+    show_strips([path.strip(true)])
+    b = "one that is taken rightly" if followed.is_right else "though none is taken rightly"
+    st.markdown(
+        f"{path.told(classes, predicted)} Under each picture the probability of {classes[true]}, from A, the image, to "
+        f"B, the nearest {classes[true]} of the gallery, {b}."
+    )
+    return f"""
+model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
+{followed.python(view)}
+a, b = model.embed(x)
+way = model.decode(latent.lerp(a, b, torch.linspace(0, 1, {following.STEPS})))
+guesses = judge(way).argmax(1).tolist()
+change = next((i for i, guess in enumerate(guesses) if guess != guesses[0]), None)
+to_pil(grid(way[sorted({{*range(0, {following.STEPS}, 12), change or 0}})].numpy(), 10), scale=3).save("way.png")
+"""
 
 
 def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
@@ -83,52 +151,68 @@ def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
     return tuple(int(k) for k in np.unravel_index(off_diagonal.argmax(), matrix.shape))
 
 
-view = begin(PAGE)
-model = view.shown.classifier
-if not usable(view, [model]):
-    st.stop()
-stored = loading.codes(view.bundle(model))
-probabilities = torch.from_numpy(stored["test_logits"]).softmax(1)
-labels = torch.from_numpy(stored["test_labels"])
-predicted = probabilities.argmax(1)
-matrix = metrics.confusion(predicted, labels, len(view.gallery.classes))
-accuracy = (predicted == labels).double().mean().item()
-st.markdown(f"{len(labels):,} test images, **{100 * accuracy:.2f} %** right. Click a cell to open its images.")
-cells = st.segmented_control("Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND)
-percent = cells == "row percent"
-matrix_and_cell(view, probabilities, labels, matrix.numpy(), percent)
-left, right = st.columns(2)
-with left:
-    st.subheader("Per class")
-    table = pd.DataFrame(
-        metrics.precision_recall_f1(matrix).numpy(), view.gallery.classes, ["precision", "recall", "F1"]
-    )
-    st.dataframe(table.style.format("{:.3f}"), height="content")
-with right:
-    st.subheader("Does it know when it guesses?")
-    bins = metrics.calibration(probabilities, labels)
-    chart = figures.calibration(*(bins[k].numpy() for k in ("confidence", "accuracy", "count")))
-    st.plotly_chart(chart, key="calibration")
-    st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
-st.subheader("Most confident mistakes")
-wrong = (predicted != labels).nonzero().flatten()
-surest = wrong[probabilities[wrong].max(1).values.argsort(descending=True)].numpy()
-show_images(view, surest, probabilities, labels, "Wrong and sure")
-finish(
-    "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "
-    "Precision: how often a class it names is right. Recall: how much of a class it finds.",
-    f"""
-from explorer import figures, metrics
+def scores(judged: Judged, matrix: torch.Tensor, classes: tuple[str, ...]) -> None:
+    """Draw the figures of each class, and how right the classifier is where it is sure."""
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Per class")
+        table = pd.DataFrame(metrics.precision_recall_f1(matrix).numpy(), classes, ["precision", "recall", "F1"])
+        st.dataframe(table.style.format("{:.3f}"), height="content")
+    with right:
+        st.subheader("Does it know when it guesses?")
+        bins = metrics.calibration(judged.probabilities, judged.labels)
+        chart = figures.calibration(*(bins[k].numpy() for k in ("confidence", "accuracy", "count")))
+        st.plotly_chart(chart, key="calibration")
+        st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
+
+
+@fragment
+def opened(view: View, classifier: str, judged: Judged, percent: bool, model: str) -> None:
+    """Draw all that follows the controls."""
+    classes = view.gallery.classes
+    matrix = metrics.confusion(judged.predicted, judged.labels, len(classes))
+    python = matrix_and_cell(view, judged, matrix.numpy(), percent, model)
+    scores(judged, matrix, classes)
+    st.subheader("Most confident mistakes")
+    show_surest(view, judged)
+    finish(
+        "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "
+        "Beside it an image of the cell on a model's plane, coloured by what the classifier takes each point for. "
+        "Precision: how often a class it names is right. Recall: how much of a class it finds.",
+        f"""
+import torch
+from explorer import figures, latent, metrics
 from explorer.cards import read_dataset
 from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
 
 classes = read_dataset(root_folder(), "{view.dataset.name}").classes
-stored = Bundle("{view.dataset.name}", "{model}", root_folder()).codes()
+bundle = Bundle("{view.dataset.name}", "{classifier}", root_folder())
+judge, stored = bundle.load(), bundle.codes()
 labels, probabilities = stored["test_labels"].long(), stored["test_logits"].softmax(1)
 matrix = metrics.confusion(probabilities.argmax(1), labels, len(classes))
 figures.confusion(matrix.numpy(), classes, percent={percent}).write_html("confusion.html")
 bins = metrics.calibration(probabilities, labels)
 chart = figures.calibration(*(bins[name].numpy() for name in ("confidence", "accuracy", "count")))
 chart.write_html("calibration.html")
-""",
-)
+{python}""",
+    )
+
+
+view = begin(PAGE)
+name = view.shown.classifier
+if not usable(view, [name]):
+    st.stop()
+stored = loading.codes(view.bundle(name))
+judged = Judged(torch.from_numpy(stored["test_logits"]).softmax(1), torch.from_numpy(stored["test_labels"]))
+accuracy = (judged.predicted == judged.labels).double().mean().item()
+left, middle, right = st.columns([4, 3, 4], vertical_alignment="bottom")
+left.markdown(f"{len(judged.labels):,} test images, **{100 * accuracy:.2f} %** right.")
+cells = middle.segmented_control(
+    "Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND
+)  # fmt: skip
+models = sorted(view.autoencoders, key=lambda model: not view.card(model).is_native)
+with right:
+    model = widgets.pick_model(view, tuple(models), "Followed on the plane of") if models else ""
+opened(view, name, judged, cells == "row percent", model)

@@ -7,7 +7,7 @@ import torch
 
 from explorer import elbo, figures
 from explorer.elbo import BOUNDS
-from explorer.ui import components, ledger, live, loading, widgets
+from explorer.ui import address, components, ledger, live, loading, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.ledger import Priced
 
@@ -37,17 +37,34 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
     sigma = ledger.read_sigma(key, config.sigma if gaussian else None)
     priced = ledger.price(bundle, x, sigma)
     laid, ellipse = ledger.laid(view, model, priced.posterior)
-    best = elbo.calibration(bundle.metrics()["reconstruction"], config.sigma, math.prod(x.shape)) if gaussian else None
+    cost = bundle.metrics().get("reconstruction")
+    best = elbo.calibration(cost, config.sigma, math.prod(x.shape)) if gaussian and cost is not None else None
     left, right = st.columns([4, 7])
     with left:
         more = {"ellipse": ellipse, "group": ledger.GROUP, "bare": True, "pins": live.read_pins()[:1]}
         pins = live.live_plane(view, model, *laid, layers, f"elbo-{model}-{i}", **more)
-    live.address.keep("pin", [f"{u:g},{v:g}" for u, v in pins])
+    address.keep("pin", [f"{u:g},{v:g}" for u, v in pins])
     code = laid.where.codes(torch.tensor(pins[:1]))[0] if pins else priced.posterior.mu[0]
     if not live.unsupported(bundle):
         with right:
             components.ledger(ledger.ledger_data(view, model, priced, code, best and best[0]), key=key)
     below(priced, best, config.sigma)
+    finish(
+        CAPTION.format(draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
+        f"""
+from explorer import elbo, figures
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import to_float
+
+model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
+{view.gallery.python([i])}
+draws = elbo.draw(model, x[0], {BOUNDS[-1]})
+found = [elbo.bound(draws.log_weights({sigma}), k) for k in elbo.BOUNDS]
+values, errors = [-value for value, _ in found], [error for _, error in found]
+figures.bounds(elbo.BOUNDS, values, errors).write_html("bounds.html")
+""",
+    )
 
 
 def below(priced: Priced, best: tuple[float, float] | None, sigma: float) -> None:
@@ -77,19 +94,3 @@ layers = middle.pills("Layers", LAYERS, selection_mode="multi", default=["sheet"
 with right:
     i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
 sum_of(view, model, i, layers)
-finish(
-    CAPTION.format(draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
-    f"""
-from explorer import elbo
-from explorer.checkpoints import Bundle, root_folder
-from explorer.datasets import DATASETS
-from explorer.images import to_float
-
-model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
-{view.gallery.python([i])}
-draws = elbo.draw(model, x[0], {BOUNDS[-1]})
-for k in elbo.BOUNDS:
-    value, error = elbo.bound(draws.log_weights(), k)
-    print(f"K = {{k}}: {{-value:.2f}} nats ± {{error:.2f}}")
-""",
-)

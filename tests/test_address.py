@@ -25,7 +25,8 @@ PARAMETERS = {
     "interpolate": "model between steps side pick show shuffle",
     "generate": "makers sources temperature truncation samples components seed sample",
     "draw": "model brush soft pick show shuffle",
-    "classify": "cells cell",
+    "classify": "cells cell image pin model",
+    "elbo": "dataset model layers pick show sigma pin",
     "training": "models scale sets",
     "attributes": "dataset model face method attributes against move pick",
 }

@@ -7,7 +7,7 @@
 //   axis[n]: coordinates of the centres of the sheet's n x n cells, ascending, for both directions,
 //   flat: one row of cells instead, v is 0, names: [u, v], image: [C, H, W],
 //   points: [[u, v, class, squared distance from the plane]...], typical: usual distance between codes,
-//   layers: any of "sheet", "codes", "density", "prior", "posterior", ellipse: [u, v, sigma u, sigma v] or null,
+//   small: for half a page, layers: any of "sheet", "regions" (of the classifier), "codes", "density", "prior", "posterior", ellipse: [u, v, sigma u, sigma v] or null,
 //   pins: [[u, v]...], at most two, to begin with; group: planes of one group share the cursor, or null,
 //   bare: nothing beside the plane, whose code something else shows, and one pin
 // }
@@ -23,6 +23,7 @@ const TOP = 3;
 const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
 const SMOOTH_FROM = 64; // pixels of a side: so many read as a photograph
+const REGIONS = { from: 6, to: 48, alpha: 0.75 }; // cells beside each other, coarse at first
 const DENSITY_CELLS = 72;
 const DENSITY_WIDTH = 0.025; // of the plane's side
 
@@ -103,6 +104,7 @@ class LivePlane {
     if (this.active < 0) this.active = this.pins.length - 1;
     this.layout.classList.toggle("flat", data.flat);
     this.layout.classList.toggle("bare", data.bare === true);
+    this.layout.classList.toggle("small", data.small === true);
     this.back.parentElement.style.aspectRatio = `${data.axis.length} / ${this.nRows}`;
     const step = (i) => data.axis[i + 1] - data.axis[i];
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
@@ -118,6 +120,11 @@ class LivePlane {
   /** The model's networks, once they are here. */
   get networks() {
     return sharedPage().models.get(this.data.model);
+  }
+
+  /** The classifier's network, once it is here. */
+  get classify() {
+    return sharedPage().models.get(this.data.classifier)?.classify;
   }
 
   get nRows() {
@@ -272,11 +279,10 @@ class LivePlane {
   }
 
   describe(spot, image) {
-    const { names, classes, colours, classifier, points, typical } = this.data;
+    const { names, classes, colours, points, typical } = this.data;
     const shown = this.data.flat ? names.slice(0, 1) : names;
     write(this.where, shown.map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   "));
-    const classify = sharedPage().models.get(classifier)?.classify;
-    if (classify) showGuesses(this.guesses, softmax(classify(image)), classes, colours, TOP);
+    if (this.classify) showGuesses(this.guesses, softmax(this.classify(image)), classes, colours, TOP);
     if (points.length) {
       const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
       write(this.note, `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`);
@@ -326,7 +332,7 @@ class LivePlane {
     const { model, origin, right, up, twist, axis, layers, points, ellipse, colours } = this.data;
     const { width, height } = this.back;
     const signature = JSON.stringify(
-      [model, origin, right, up, twist, axis, layers, ellipse, width, height, this.accent, !this.networks],
+      [model, origin, right, up, twist, axis, layers, ellipse, width, height, this.accent, !this.networks, !this.classify],
     );
     if (signature === this.painted) return; // a rerun changed nothing here
     this.painted = signature;
@@ -339,7 +345,8 @@ class LivePlane {
       if (layers.includes("posterior") && ellipse) this.paintEllipse(context, ellipse);
     };
     cancelAnimationFrame(this.painting);
-    if (layers.includes("sheet") && this.networks) this.paintSheet(context, () => this.finishBack(above));
+    if (layers.includes("regions") && this.networks && this.classify) this.paintRegions(context, () => this.finishBack(above));
+    else if (layers.includes("sheet") && this.networks) this.paintSheet(context, () => this.finishBack(above));
     else this.finishBack(above);
   }
 
@@ -381,6 +388,45 @@ class LivePlane {
       }
       if (next < n * nRows) this.painting = requestAnimationFrame(slice);
       else done();
+    };
+    slice();
+  }
+
+  /** Colour each place by the class that its picture is taken for: coarsely at once, then finer at the borders. */
+  paintRegions(context, done) {
+    const { width, height } = this.back;
+    const small = document.createElement("canvas");
+    const pen = small.getContext("2d");
+    let [n, coarse, fine] = [REGIONS.from, null, []];
+    const classAt = (i) => {
+      const [column, row] = [i % n, Math.floor(i / n)];
+      const known = coarse && agreed(coarse, n / 2, Math.floor(column / 2), Math.floor(row / 2));
+      if (known !== null) return known;
+      const spot = this.valueAt([(column + 0.5) / n, 1 - (row + 0.5) / n]);
+      const logits = this.classify(this.networks.decode(codeOn(this.data, spot)));
+      return logits.indexOf(Math.max(...logits));
+    };
+    const slice = () => {
+      const start = performance.now();
+      const end = start + (start - this.moved < POINTING_MS ? SLICE_MS.pointing : SLICE_MS.idle);
+      while (fine.length < n * n && performance.now() < end) fine.push(classAt(fine.length));
+      if (fine.length === n * n) {
+        fitCanvas(small, n, n);
+        fine.forEach((k, i) => {
+          pen.fillStyle = this.data.colours[k];
+          pen.fillRect(i % n, Math.floor(i / n), 1, 1);
+        });
+        context.clearRect(0, 0, width, height);
+        context.imageSmoothingEnabled = false;
+        context.globalAlpha = REGIONS.alpha;
+        context.drawImage(small, 0, 0, width, height);
+        context.globalAlpha = 1;
+        this.root.dataset.regions = n;
+        if (n === REGIONS.to) return done();
+        [n, coarse, fine] = [2 * n, fine, []];
+      }
+      this.painting = requestAnimationFrame(slice);
+      return undefined;
     };
     slice();
   }
@@ -432,6 +478,17 @@ class LivePlane {
     }
     outlined(context, this.accent, 2 * devicePixelRatio);
   }
+}
+
+/** Give the class of a cell of n x n whose neighbours, across corners too, are all of it; else null. */
+function agreed(cells, n, column, row) {
+  const own = cells[row * n + column];
+  for (let y = Math.max(0, row - 1); y <= Math.min(n - 1, row + 1); y += 1) {
+    for (let x = Math.max(0, column - 1); x <= Math.min(n - 1, column + 1); x += 1) {
+      if (cells[y * n + x] !== own) return null;
+    }
+  }
+  return own;
 }
 
 /** Stroke the current path so that it shows on dark and on light. */

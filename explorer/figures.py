@@ -264,3 +264,23 @@ def bounds(draws: Sequence[int], values: Sequence[float], errors: Sequence[float
     )
     figure.update_yaxes(title="−L<sub>K</sub>(x), nats", tickformat=",")
     return _finish(figure, 330, showlegend=False)
+
+
+def accuracies(curves: Mapping[str, np.ndarray]) -> go.Figure:
+    """Draw accuracy over the number of labels: `name -> (3, S)`, labels, mean and standard deviation."""
+    figure = go.Figure()
+    for k, (name, (labels, mean, deviation)) in enumerate(curves.items()):
+        colour = class_colour(k)
+        figure.add_scatter(
+            x=np.r_[labels, labels[::-1]], y=np.r_[mean + deviation, (mean - deviation)[::-1]], fill="toself",
+            mode="lines",
+            fillcolor=colour, opacity=0.15, line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=name,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=labels, y=mean, name=name, legendgroup=name, mode="lines+markers", marker={"size": 8},
+            line={"color": colour, "width": 3}, customdata=deviation,
+            hovertemplate=f"{name}, %{{x:,}} labels: %{{y:.3f}} ± %{{customdata:.3f}}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="labels", type="log", dtick=1)
+    figure.update_yaxes(title="accuracy")
+    return _finish(figure, 400)

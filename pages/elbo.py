@@ -10,6 +10,8 @@ from explorer.elbo import BOUNDS
 from explorer.ui import address, components, ledger, live, loading, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.ledger import Priced
+from explorer.ui.opening import Opened
+from explorer.ui.text import as_text
 
 PAGE = Page(
     "ELBO", ":material/receipt_long:", "Scores and curves", place=92,
@@ -48,7 +50,7 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
     if not live.unsupported(bundle):
         with right:
             components.ledger(ledger.ledger_data(view, model, priced, code, best and best[0]), key=key)
-    below(priced, best, config.sigma)
+    below(bundle, priced, best, config.sigma)
     finish(
         CAPTION.format(draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
         f"""
@@ -67,7 +69,7 @@ figures.bounds(elbo.BOUNDS, values, errors).write_html("bounds.html")
     )
 
 
-def below(priced: Priced, best: tuple[float, float] | None, sigma: float) -> None:
+def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigma: float) -> None:
     """Show the bounds over their draws, the equations with their numbers, and what a calibrated sigma is worth."""
     if best:
         st.markdown(
@@ -83,6 +85,7 @@ def below(priced: Priced, best: tuple[float, float] | None, sigma: float) -> Non
         f"The weight lies on {carried:,.1f} of {BOUNDS[-1]:,} draws. Where these are few, the last bounds are still on "
         "their way, and their error bars are too short."
     )
+    left.markdown(as_text(ledger.over_test_images(bundle)))
     right.latex(ledger.equations(priced))
 
 

@@ -27,6 +27,7 @@ PARAMETERS = {
     "draw": "model brush soft pick show shuffle",
     "classify": "cells cell image pin model",
     "elbo": "dataset model layers pick show sigma pin",
+    "use_it": "use models probe model score who at",
     "training": "models scale sets",
     "attributes": "dataset model face method attributes against move pick",
 }

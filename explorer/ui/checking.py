@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from explorer import anomalies, elbo, probes, uses
 from explorer.cards import DataCard, wrong_card
 from explorer.models import Autoencoder, Model
 from explorer.noise import NOISES
@@ -71,6 +72,27 @@ def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, images: DataCar
         return f"holds log_var beyond {LARGEST_LOG_VAR:g}"
     if "test_labels" in codes and not codes["test_labels"].float().lt(k).all():
         return f"holds test_labels that are none of {k} classes"
+    return ""
+
+
+def wrong_uses(found: Mapping[str, torch.Tensor], n_gallery: int) -> str:
+    """Say which tensor holds what it cannot hold, or is not as long as those that it goes with."""
+    n = len(uses.usual_places(n_gallery))
+    sizes: dict[str, int] = {"N": n}
+    for name, tensor in found.items():
+        what, _, whose = name.partition("/")
+        shape: Shape = ("N",) if whose == anomalies.USUAL else (name,)
+        if what in probes.PROBES or name == "labels":
+            shape = ("S",) if name == "labels" else ("S", 2)
+        elif name == "bounds":
+            shape = (name, len(elbo.BOUNDS))
+        elif what not in anomalies.SCORES:
+            return f"holds {name[:40]}, which is unknown"
+        if wrong := _wrong_tensor(name, tensor, shape, sizes):
+            return wrong
+    split = [len(v) for k, v in found.items() if k.startswith((f"error/{anomalies.LEFT_OUT}", f"error/{uses.OTHERS}"))]
+    if split and (len(split) != 2 or sum(split) != n):
+        return "holds scores of a class that was left out, and not of all the other images"
     return ""
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 import torch
 
 from explorer import elbo, latent, losses
+from explorer.checkpoints import BundleError
 from explorer.elbo import BOUNDS, Draws
 from explorer.latent import Plane
 from explorer.models import Posterior
@@ -121,6 +122,21 @@ def ledger_data(view: View, model: str, priced: Priced, code: torch.Tensor, best
         "bound": {"nats": nats, "error": error if np.isfinite(error) else None, "sigma": priced.sigma},
         "equations": EQUATIONS,
     }
+
+
+def over_test_images(bundle: Opened) -> str:
+    """Say how far the bounds rise on average over test images, or how to find it out."""
+    try:
+        bounds = -bundle.uses()["bounds"]
+    except (BundleError, KeyError) as error:
+        return f"Over test images it was not measured. {error}" if isinstance(error, BundleError) else ""
+    gap = bounds[:, :1] - bounds
+    told = ", ".join(f"{value:,.1f} by K = {k:,}" for k, value in zip(BOUNDS, bounds.mean(0).tolist(), strict=True))
+    error = gap[:, -1].std().item() / len(bounds) ** 0.5
+    return (
+        f"Over {len(bounds)} test images: {told} nats. The ELBO is {gap[:, -1].mean():,.1f} ± {error:.1f} nats above "
+        "the last, and at least that far from the likelihood."
+    )
 
 
 def equations(priced: Priced) -> str:

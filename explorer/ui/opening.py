@@ -51,6 +51,12 @@ class Opened(Bundle):
         """Give the codes of the gallery and what was made from them; see `Bundle.codes`."""
         return self._part("codes")
 
+    def uses(self) -> dict[str, torch.Tensor]:
+        """Give what the model is good for; see `uses`. Where it was not found out, the error says how to."""
+        if "unused" in self.parts:
+            raise BundleError(self.parts["unused"])
+        return self._part("uses")
+
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """The codes and what was made from them as arrays of float32 or int64."""
@@ -85,5 +91,21 @@ def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
         if reason:
             problem = f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
             return Opened(*whose, problem=problem)
+    parts |= _uses(bundle, n_gallery)
     parts["load"].to(memory_format=torch.channels_last)
     return Opened(*whose, parts=parts)
+
+
+def _uses(bundle: Bundle, n_gallery: int) -> dict[str, Any]:
+    """Read what not every bundle has, or why it cannot be used; the bundle can be shown without."""
+    try:
+        found = bundle.uses()
+        reason = checking.wrong_uses(found, n_gallery)
+    except BundleError as error:
+        return {"unused": str(error)}
+    except Exception:  # as above
+        reason = "cannot be used"
+    if reason:
+        path, command = bundle.folder / "uses.safetensors", bundle.command("uses")
+        return {"unused": f"{path} {reason}. Make it anew with: {command}"}
+    return {"uses": found}

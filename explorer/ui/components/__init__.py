@@ -58,6 +58,7 @@ _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
 _crop = _component("crop", "drawing")
 _ledger = _component("ledger", "network", "drawing")
+_threshold = _component("threshold", "drawing", "row")
 
 
 def picker(
@@ -128,6 +129,11 @@ def face_editor(data: Mapping[str, Any], key: str) -> None:
 def ledger(data: Mapping[str, Any], key: str) -> float | None:
     """Show the sum behind an ELBO; `data` as ledger.js says. Returns the sigma of its dial, None before any move."""
     return _ledger(data=dict(data), key=key, on_sigma_change=lambda: None).sigma
+
+
+def threshold(data: Mapping[str, Any], key: str) -> float | None:
+    """Show two sets of scores around a threshold; `data` as threshold.js says. Returns it, None before any move."""
+    return _threshold(data=dict(data), key=key, on_at_change=lambda: None).at
 
 
 def crop_square(

@@ -293,15 +293,6 @@ function entropy(pixels) {
   return sum(pixels.map((x) => part(x) + part(1 - x)));
 }
 
-/** Make a canvas as large as it is shown, empty: [context, width, height]. */
-function fitted(canvas) {
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((n) => Math.max(1, Math.round(n * devicePixelRatio)));
-  fitCanvas(canvas, width, height);
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, width, height);
-  return [context, width, height];
-}
-
 /** Paint costs from black over orange to white, white being the dearest hundredth. */
 function paintHeat(canvas, costs) {
   const context = canvas.getContext("2d");

@@ -40,7 +40,8 @@ def labels(view: View) -> None:
     found = using.used(view, models)
     curves = using.accuracies(found, chosen)
     if not curves:
-        st.info("Nothing to read off: these images are of one class, or nothing was measured yet.")
+        one = "These images are of one class: there is nothing to read off. " * (len(view.gallery.classes) < 2)
+        st.info(f"{one}Strangers are told without labels.")
     else:
         st.plotly_chart(figures.accuracies(curves), key="accuracies")
     finish(

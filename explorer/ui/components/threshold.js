@@ -90,7 +90,7 @@ class Threshold {
     const { scores, names } = this.data;
     const caught = scores.map((values) => values.filter((value) => value >= this.at).length);
     const share = (kind) => `${Math.round((100 * caught[kind]) / Math.max(1, scores[kind].length))} %`;
-    write(this.words, `Threshold ${this.at.toPrecision(4)}: ${share(1)} of ${names[1]} caught, ${share(0)} of ${names[0]} with them.`);
+    write(this.words, `Threshold ${digits(this.at, 4)}: ${share(1)} of ${names[1]} caught, ${share(0)} of ${names[0]} with them.`);
     this.input.setAttribute("aria-valuetext", this.words.textContent);
     this.paintHistogram();
     this.paintRoc(caught.map((n, kind) => n / Math.max(1, scores[kind].length)));
@@ -106,7 +106,7 @@ class Threshold {
     const { image, names, scores, hidden, columns } = this.data;
     const grey = new Float32Array(image[0] * image[1] * image[2]).fill(0.5);
     const pictures = found.map(({ kind, i }) => (kind === 1 && hidden ? grey : kind * scores[0].length + i));
-    row.show(pictures, found.map(({ kind, value }) => `${names[kind]}\n${value.toPrecision(3)}`), image, { picture: this.sheet, columns });
+    row.show(pictures, found.map(({ kind, value }) => `${names[kind]}\n${digits(value, 3)}`), image, { picture: this.sheet, columns });
   }
 
   paintHistogram() {
@@ -154,4 +154,9 @@ class Threshold {
     context.fill();
     this.roc.setAttribute("aria-label", `ROC curve, ${this.data.area}`);
   }
+}
+
+/** Write a number with so many digits that count. */
+function digits(value, n) {
+  return value.toLocaleString("en", { maximumSignificantDigits: n }).replace("-", "−");
 }

@@ -351,7 +351,7 @@ def good_for(bundle: Bundle, model: Model, test: ImageSet, data_dir: str | None)
     splits = {name: dataset.load(name, data_dir) for name in ("train", "validation")} | {"test": test}
     found = uses.measure(bundle, model, splits, dataset, data_dir)
     figures: dict[str, Any] = {"auc": uses.areas({name: tensor.numpy() for name, tensor in found.items()})}
-    for probe, whose in itertools.product(probes.PROBES, ("code", "pixels", "pca")):
+    for probe, whose in itertools.product(probes.PROBES, ("code", *uses.BASELINES)):
         if f"{probe}/{whose}" in found:
             curve = zip(found["labels"].int().tolist(), found[f"{probe}/{whose}"][:, 0].tolist(), strict=True)
             figures[probe if whose == "code" else f"{probe}_{whose}"] = {str(n): value for n, value in curve}

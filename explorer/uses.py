@@ -29,6 +29,7 @@ COMPONENTS = 64  # of the principal components that probes are compared with
 LEFT_OUT_EPOCHS = 3
 BOUND_IMAGES = 100
 OTHERS = "the others"
+BASELINES = {"pixels": "raw pixels", "pca": f"PCA, {COMPONENTS} numbers"}
 
 _pixel_curves: dict[str, dict[str, torch.Tensor]] = {}  # of one data set, by the digest of its training images
 

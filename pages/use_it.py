@@ -55,7 +55,7 @@ curves = {{}}
 for name in {list(found)}:
     uses = Bundle("{view.dataset.name}", name, root_folder()).uses()
     curves[name] = np.vstack([uses["labels"], uses["{chosen}/code"].T])
-for key, title in {using.BASELINES}.items():
+for key, title in {uses.BASELINES}.items():
     curves[title] = np.vstack([uses["labels"], uses[f"{chosen}/{{key}}"].T])
 figures.accuracies(curves).write_html("accuracies.html")
 """ if curves else "# nothing was measured yet",

@@ -162,6 +162,7 @@ TWO_SETTINGS = [
     ("draw", {"model": "conv-ae"}, {"model": "conv-ae", "pick": "11"}),
     ("classify", {}, {"cells": "row percent"}),
     ("elbo", {}, {"pick": "120"}),
+    ("use_it", {}, {"probe": "nearest neighbours", "models": ["fc-ae", "ffnn"]}),
     ("training", {"scale": "linear"}, {"models": ["conv-vae", "ffnn"], "sets": "train"}),
 ]
 
@@ -177,7 +178,7 @@ def test_the_python_makes_what_the_page_shows_and_other_settings_show_another(pa
         assert not same(first, second)
 
 
-FIGURES = ("latent_map", "classify", "elbo", "training")
+FIGURES = ("latent_map", "classify", "elbo", "use_it", "training")
 
 
 def only(key, shown):

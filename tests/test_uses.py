@@ -9,13 +9,16 @@ import torch
 import train
 from benchmarks.browser import visit, wait_until_finished
 from explorer import anomalies, probes, uses
+from explorer.cards import DataCard
 from explorer.checkpoints import Bundle, BundleError
+from explorer.datasets import DATASETS
 from explorer.ui import checking, using
 from explorer.ui.frame import PAGES
 from tests.test_app import open_page, words
 
 RNG = np.random.default_rng(0)
 N_GALLERY = 360  # of digits
+IMAGES = DataCard.of(DATASETS["digits"])
 
 
 def two_heaps(n, distance=6.0):
@@ -122,7 +125,7 @@ def test_the_stage_measures_curves_scores_and_bounds(used_root):
     assert len(found["error/test images"]) == len(found["elbo/noise"]) == n
     assert len(found["distance/left out: 9"]) + len(found["distance/the others"]) == n
     assert found["bounds"].shape == (2, 4) and (found["bounds"].diff() > -1).all()
-    assert checking.wrong_uses(found, N_GALLERY) == ""
+    assert checking.wrong_uses(found, IMAGES, N_GALLERY) == ""
     assert not any(name.startswith(("error", "elbo")) for name in Bundle("digits", "ffnn", used_root).uses())
 
 
@@ -140,13 +143,21 @@ def test_the_stage_is_not_run_unless_it_is_asked_for(digits_root):
         ({"error/test images": torch.zeros(3)}, "instead of"),
         ({"linear/code": torch.zeros(2, 2)}, "instead of"),
         ({"magic/noise": torch.zeros(3)}, "unknown"),
-        ({"error/left out: 9": torch.zeros(3)}, "left out"),
+        ({"distance/left out: 9": torch.zeros(3)}, "left out"),
+        ({"elbo/strangers": torch.zeros(3)}, "each score"),
         ({"bounds": torch.zeros(5, 3)}, "instead of"),
     ],
 )
 def test_what_does_not_fit_together_is_told(used_root, change, reason):
     found = Bundle("digits", "conv-vae", used_root).uses()
-    assert reason in checking.wrong_uses(found | change, N_GALLERY)
+    assert reason in checking.wrong_uses(found | change, IMAGES, N_GALLERY)
+
+
+@pytest.mark.parametrize("lost", ["labels", "knn/pca", "distance/test images", "elbo/noise", "error/the others"])
+def test_what_is_missing_is_told(used_root, lost):
+    found = Bundle("digits", "conv-vae", used_root).uses()
+    del found[lost]
+    assert checking.wrong_uses(found, IMAGES, N_GALLERY)
 
 
 def test_the_page_draws_what_was_measured_and_says_how_to_measure_the_rest(used):

@@ -75,24 +75,38 @@ def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, images: DataCar
     return ""
 
 
-def wrong_uses(found: Mapping[str, torch.Tensor], n_gallery: int) -> str:
-    """Say which tensor holds what it cannot hold, or is not as long as those that it goes with."""
+def wrong_uses(found: Mapping[str, torch.Tensor], images: DataCard, n_gallery: int) -> str:
+    """Say which tensor holds what it cannot hold, is missing, or is not as long as those that it goes with."""
     n = len(uses.usual_places(n_gallery))
     sizes: dict[str, int] = {"N": n}
+    curves, sets = set(), dict[str, set[str]]()
     for name, tensor in found.items():
         what, _, whose = name.partition("/")
         shape: Shape = ("N",) if whose == anomalies.USUAL else (name,)
         if what in probes.PROBES or name == "labels":
+            curves.add(name)
             shape = ("S",) if name == "labels" else ("S", 2)
         elif name == "bounds":
             shape = (name, len(elbo.BOUNDS))
-        elif what not in anomalies.SCORES:
+        elif what in anomalies.SCORES:
+            sets.setdefault(what, set()).add(whose)
+        else:
             return f"holds {name[:40]}, which is unknown"
         if wrong := _wrong_tensor(name, tensor, shape, sizes):
             return wrong
-    split = [len(v) for k, v in found.items() if k.startswith((f"error/{anomalies.LEFT_OUT}", f"error/{uses.OTHERS}"))]
-    if split and (len(split) != 2 or sum(split) != n):
-        return "holds scores of a class that was left out, and not of all the other images"
+    wanted = {"labels", *(f"{probe}/{whose}" for probe in probes.PROBES for whose in ("code", *uses.BASELINES))}
+    if curves not in (set(), wanted):
+        return "does not hold a curve of each probe"
+    scored = sets.get("distance", set())
+    if any(whose != scored for whose in sets.values()) or not scored - {uses.OTHERS} > {anomalies.USUAL}:
+        return "does not hold each score of test images and of the same strangers"
+    left_out = {name for name in scored if name.startswith(anomalies.LEFT_OUT)}
+    if bool(left_out) != (uses.OTHERS in scored) or len(left_out) > 1:
+        return "holds scores of a class that was left out, and not of all the others"
+    for name in left_out:
+        both = len(found[f"distance/{name}"]) + len(found[f"distance/{uses.OTHERS}"])
+        if name.removeprefix(anomalies.LEFT_OUT) not in images.classes or both != n:
+            return "holds scores of a class that was left out, and not of all the others"
     return ""
 
 

@@ -91,16 +91,16 @@ def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
         if reason:
             problem = f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
             return Opened(*whose, problem=problem)
-    parts |= _uses(bundle, n_gallery)
+    parts |= _uses(bundle, images, n_gallery)
     parts["load"].to(memory_format=torch.channels_last)
     return Opened(*whose, parts=parts)
 
 
-def _uses(bundle: Bundle, n_gallery: int) -> dict[str, Any]:
+def _uses(bundle: Bundle, images: DataCard, n_gallery: int) -> dict[str, Any]:
     """Read what not every bundle has, or why it cannot be used; the bundle can be shown without."""
     try:
         found = bundle.uses()
-        reason = checking.wrong_uses(found, n_gallery)
+        reason = checking.wrong_uses(found, images, n_gallery)
     except BundleError as error:
         return {"unused": str(error)}
     except Exception:  # as above

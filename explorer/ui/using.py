@@ -18,9 +18,8 @@ from explorer.ui.frame import View
 from explorer.ui.loading import BY_READING
 from explorer.ui.pictures import SHEET_COLUMNS, data_uri
 from explorer.ui.text import as_text
-from explorer.uses import COMPONENTS, usual_for, usual_places
+from explorer.uses import BASELINES, usual_for, usual_places
 
-BASELINES = {"pixels": "raw pixels", "pca": f"PCA, {COMPONENTS} numbers"}
 CAUGHT = 0.95  # of the usual images lie below the threshold to begin with
 
 

@@ -8,10 +8,9 @@ import streamlit as st
 import torch
 
 from explorer import figures, metrics
-from explorer.images import grid
-from explorer.ui import address, components, following, live, loading, widgets
+from explorer.ui import address, following, loading, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
-from explorer.ui.pictures import Strip, data_uri, show_strips
+from explorer.ui.pictures import Strip, show_strips
 
 PAGE = Page(
     "Classify", ":material/rule:", "Scores and curves", place=90,
@@ -77,7 +76,7 @@ def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: boo
     points = event["selection"]["points"]
     if points and st.session_state.get("clicked") != points:
         st.query_params["cell"] = f"{points[0]['y']}-{points[0]['x']}"
-        forget("image", "pin")
+        following.forget("image", "pin")
     st.session_state["clicked"] = points
     true, predicted = read_cell(len(classes), matrix)
     inside = ((judged.labels == true) & (judged.predicted == predicted)).nonzero().flatten()
@@ -85,60 +84,8 @@ def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: boo
         x, index = pictures_of(view, judged.surest(inside), f"{classes[true]} taken for {classes[predicted]}")
         if not len(index):
             return ""
-        chosen = pick_image(x, index, f"{true}-{predicted}")
-        return follow(view, model, x[chosen], int(index[chosen]), true, predicted) if model else ""
-
-
-def forget(*names: str) -> None:
-    """Take what belongs to another image out of the address."""
-    for name in names:
-        address.keep(name, [])
-
-
-def pick_image(x: np.ndarray, index: np.ndarray, cell: str) -> int:
-    """Choose one of some images by clicking it, the first to begin with; kept in the address as `image`."""
-    clicked = (st.session_state.get("images") or {}).get("chosen")
-    if clicked and clicked[0] == cell and clicked != st.session_state.get("followed") and 0 <= clicked[1] < len(index):
-        address.keep("image", [str(index[clicked[1]])])
-        forget("pin")
-    st.session_state["followed"] = clicked
-    wanted = [*address.wholes("image", 10**9), index[0]]
-    chosen = next((list(index).index(i) for i in wanted if i in index), 0)
-    row = {"key": cell, "label": "", "note": "", "sheet": data_uri(grid(x, len(x), gap=0)), "n": len(x)}
-    components.sample_rows({"rows": [row], "columns": len(x), "chosen": [cell, chosen]}, key="images")
-    return chosen
-
-
-def follow(view: View, model: str, x: np.ndarray, number: int, true: int, predicted: int) -> str:
-    """Show an image among the classifier's regions, and the way to one that is taken rightly; return the Python."""
-    classes, layers = view.gallery.classes, ["sheet" if live.unsupported(view.classifier) else "regions"]
-    try:
-        followed = following.follow(view, model, x, number, true, predicted)
-    except ValueError as error:
-        st.info(f"It cannot be followed: {error}.")
-        return ""
-    kept = live.read_pins()
-    where = {"pins": kept if len(kept) == 2 else followed.pins, "small": True}
-    pins = live.live_plane(view, model, *followed.laid, layers, f"follow-{model}-{number}-{true}", **where)
-    is_moved = len(pins) == 2 and pins != followed.pins
-    address.keep("pin", [f"{u:g},{v:g}" for u, v in pins] if is_moved else [])
-    ends = followed.laid.where.codes(torch.tensor(pins)) if is_moved else (followed.code, followed.target)
-    path = following.path(view.bundle(model), view.classifier, *ends)
-    show_strips([path.strip(true)])
-    b = "one that is taken rightly" if followed.is_right else "though none is taken rightly"
-    st.markdown(
-        f"{path.told(classes, predicted)} Under each picture the probability of {classes[true]}, from A, the image, to "
-        f"B, the nearest {classes[true]} of the gallery, {b}."
-    )
-    return f"""
-model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
-{followed.python(view)}
-a, b = model.embed(x)
-way = model.decode(latent.lerp(a, b, torch.linspace(0, 1, {following.STEPS})))
-guesses = judge(way).argmax(1).tolist()
-change = next((i for i, guess in enumerate(guesses) if guess != guesses[0]), None)
-to_pil(grid(way[sorted({{*range(0, {following.STEPS}, 12), change or 0}})].numpy(), 10), scale=3).save("way.png")
-"""
+        chosen = following.pick(x, index, f"{true}-{predicted}")
+        return following.show(view, model, x[chosen], int(index[chosen]), true, predicted) if model else ""
 
 
 def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import streamlit as st
 import torch
 
 from explorer import latent
-from explorer.images import to_float
+from explorer.images import grid, to_float
 from explorer.sampling import nearest
-from explorer.ui import loading, planes
+from explorer.ui import address, components, live, loading, planes
 from explorer.ui.frame import View
 from explorer.ui.opening import Opened
-from explorer.ui.pictures import Strip
+from explorer.ui.pictures import Strip, data_uri, show_strips
 from explorer.ui.planes import Laid
 
 STEPS = 97  # of a path, ends included: as many as are decoded at once
@@ -152,3 +153,55 @@ def path(bundle: Opened, classifier: Opened, start: torch.Tensor, end: torch.Ten
 def first_change(guesses: Sequence[int]) -> int | None:
     """Find the first of some guesses that is another than the first, or None."""
     return next((i for i, guess in enumerate(guesses) if guess != guesses[0]), None)
+
+
+def forget(*names: str) -> None:
+    """Take what belongs to another image out of the address."""
+    for name in names:
+        address.keep(name, [])
+
+
+def pick(x: np.ndarray, index: np.ndarray, cell: str) -> int:
+    """Choose one of some images by clicking it, the first to begin with; kept in the address as `image`."""
+    clicked = (st.session_state.get("images") or {}).get("chosen")
+    if clicked and clicked[0] == cell and clicked != st.session_state.get("followed") and 0 <= clicked[1] < len(index):
+        address.keep("image", [str(index[clicked[1]])])
+        forget("pin")
+    st.session_state["followed"] = clicked
+    wanted = [*address.wholes("image", 10**9), index[0]]
+    chosen = next((list(index).index(i) for i in wanted if i in index), 0)
+    row = {"key": cell, "label": "", "note": "", "sheet": data_uri(grid(x, len(x), gap=0)), "n": len(x)}
+    components.sample_rows({"rows": [row], "columns": len(x), "chosen": [cell, chosen]}, key="images")
+    return chosen
+
+
+def show(view: View, model: str, x: np.ndarray, number: int, true: int, predicted: int) -> str:
+    """Show an image among the classifier's regions, and the way to one that is taken rightly; return the Python."""
+    classes, layers = view.gallery.classes, ["sheet" if live.unsupported(view.classifier) else "regions"]
+    try:
+        found = follow(view, model, x, number, true, predicted)
+    except ValueError as error:
+        st.info(f"It cannot be followed: {error}.")
+        return ""
+    kept = live.read_pins()
+    where = {"pins": kept if len(kept) == 2 else found.pins, "small": True}
+    pins = live.live_plane(view, model, *found.laid, layers, f"follow-{model}-{number}-{true}", **where)
+    is_moved = len(pins) == 2 and pins != found.pins
+    address.keep("pin", [f"{u:g},{v:g}" for u, v in pins] if is_moved else [])
+    ends = found.laid.where.codes(torch.tensor(pins)) if is_moved else (found.code, found.target)
+    way = path(view.bundle(model), view.classifier, *ends)
+    show_strips([way.strip(true)])
+    b = "one that is taken rightly" if found.is_right else "though none is taken rightly"
+    st.markdown(
+        f"{way.told(classes, predicted)} Under each picture the probability of {classes[true]}, from A, the image, to "
+        f"B, the nearest {classes[true]} of the gallery, {b}."
+    )
+    return f"""
+model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
+{found.python(view)}
+a, b = model.embed(x)
+way = model.decode(latent.lerp(a, b, torch.linspace(0, 1, {STEPS})))
+guesses = judge(way).argmax(1).tolist()
+change = next((i for i, guess in enumerate(guesses) if guess != guesses[0]), None)
+to_pil(grid(way[sorted({{*range(0, {STEPS}, 12), change or 0}})].numpy(), 10), scale=3).save("way.png")
+"""

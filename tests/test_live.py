@@ -178,14 +178,14 @@ def test_a_drag_survives_a_resized_window(plane):
     assert plane.pins(1)[0] == pytest.approx((0.2 * EDGE, 0.4 * EDGE), abs=0.06)
 
 
-def test_arrow_keys_nudge_a_pin_and_escape_lets_it_go(plane):
+def test_arrow_keys_nudge_a_pin_and_delete_lets_it_go(plane):
     plane.page.mouse.click(*plane.at(0.5, 0.5))
     [(before, _)] = plane.pins(1)
     for _ in range(3):
         plane.front.press("Shift+ArrowRight")
     plane.page.wait_for_function("() => location.search.includes('pin=0.')", timeout=15_000)
     assert plane.pins(1)[0][0] == pytest.approx(before + 3 * 0.05 * 2 * EDGE, abs=0.06)
-    plane.front.press("Escape")
+    plane.front.press("Delete")
     assert plane.pins(0) == []
 
 

@@ -53,6 +53,8 @@ export default function (component) {
     if (found === chart || !found?.on) return;
     onUnhover();
     chart = found;
+    chart.setAttribute("role", "figure");
+    chart.setAttribute("aria-label", `Map of the codes of ${data.titles.length} images, a mark for each`);
     for (const [name, listener] of Object.entries(events)) chart.on(name, listener);
   };
   document.addEventListener("pointermove", onMove, { passive: true });

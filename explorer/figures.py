@@ -13,6 +13,7 @@ from plotly.colors import sample_colorscale
 from explorer.palette import BLUE, DASHES, GREEN, GREY, ORANGE, RED, class_colour, class_shape, readable_on
 
 FONT = 16
+ROUND = "circle-open"  # for "x" in three dimensions, where shapes are letters and that one is in few fonts
 MOST_MARKERS = 12  # on a line, which tell it from others
 HIGHEST_PSNR = 45  # dB; at noise level 0 the untouched image has 100
 MOST_BARS = 500  # of a histogram: ten a unit as far as 25 standard deviations of the prior, wider ones beyond
@@ -69,6 +70,7 @@ def latent_map(
         figure.update_xaxes(title=titles[0], zeroline=False)
         figure.update_yaxes(title=titles[1], zeroline=False, scaleanchor="x")
     else:
+        figure.update_traces(marker_symbol=ROUND, selector={"marker.symbol": "x"})
         axes = ("xaxis", "yaxis", "zaxis")
         figure.update_scenes({axis: {"title": title} for axis, title in zip(axes, titles, strict=True)})
     return _finish(figure, 680, dragmode="pan" if flat else "orbit", uirevision="map", modebar={"orientation": "v"})
@@ -100,7 +102,7 @@ def psnr_curves(
     figure = go.Figure()
     if trained:
         figure.add_vrect(
-            *trained, fillcolor=GREEN, opacity=0.18, line_width=0,
+            *trained, fillcolor=GREEN, opacity=0.18, line_width=0, layer="below",
             annotation_text=trained_label, annotation_position="top left", annotation_font_size=FONT - 2,
         )  # fmt: skip
     for k, (name, values) in enumerate(curves.items()):

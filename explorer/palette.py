@@ -27,7 +27,7 @@ _CROSS = (
     (-0.45, -1.2), (0.45, -1.2), (0.45, -0.45), (1.2, -0.45), (1.2, 0.45), (0.45, 0.45),
     (0.45, 1.2), (-0.45, 1.2), (-0.45, 0.45), (-1.2, 0.45), (-1.2, -0.45), (-0.45, -0.45),
 )  # fmt: skip
-SHAPES: dict[str, Outline] = {  # by the names that Plotly has for them, in two dimensions and in three
+SHAPES: dict[str, Outline] = {  # by the names that Plotly has for them
     "circle": tuple(_turned(((1.0, 0.0),), 15 * i)[0] for i in range(24)),
     "square": _SQUARE,
     "diamond": _turned(_SQUARE, 45),

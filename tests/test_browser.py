@@ -117,6 +117,18 @@ def test_a_page_loads_in_either_theme_without_an_exception_or_a_barrier_and_fetc
     assert {request.url.split("/")[2] for request in requests if "://" in request.url} == {address.split("/")[2]}
 
 
+def test_what_forced_colours_would_take_away_stays_and_nothing_moves_for_who_wants_no_motion(page, address):
+    visit(page, address, "classify")
+    number = page.locator(".st-key-confusion .textpoint text").first
+    before = number.evaluate("node => getComputedStyle(node).fill")
+    page.emulate_media(color_scheme="light", forced_colors="active")
+    assert number.evaluate("node => getComputedStyle(node).fill") == before
+    chosen = page.get_by_test_id("stMain").get_by_role("radio", name="counts")
+    assert chosen.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+    seconds = "[...document.querySelectorAll('*')].map(node => parseFloat(getComputedStyle(node).transitionDuration))"
+    assert page.evaluate(f"Math.max(...{seconds})") < 0.001
+
+
 @contextlib.contextmanager
 def heard(page, event):
     found = []

@@ -20,6 +20,14 @@ def test_a_map_has_every_point_once_in_the_look_of_its_class(dimensions):
     assert sum(len(trace.x) for trace in figure.data) == 5
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_any_two_of_twenty_classes_on_a_map_differ_in_colour_or_shape(dimensions):
+    classes = [str(k) for k in range(20)]
+    traces = figures.latent_map(np.zeros((20, dimensions)), np.arange(20), classes, "PCA").data
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in traces}) == 20
+    assert dimensions == 2 or not any(trace.marker.symbol == "x" for trace in traces)
+
+
 @pytest.mark.parametrize("percent", [False, True])
 def test_a_confusion_matrix_can_be_clicked_in_every_cell(percent):
     matrix = np.array([[8, 2, 0], [0, 5, 5], [0, 0, 4]])

@@ -20,6 +20,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "datasets",
         "decoding",
         "devices",
+        "graph",
         "images",
         "layers",
         "losses",

@@ -141,16 +141,22 @@ class Bundle:
         command = f"{_command(self.dataset)} --import {self.model}"
         if stage != "fit":
             return f"{command} --only {stage}"
-        return " ".join([command, *(f"--{part} {shlex.quote(file)}" for part, file in files.items())])
+        if not all(file["sha256"] for file in files.values()):
+            return f'explorer.save(model, "{self.model}", "{self.dataset}") in Python'
+        return " ".join([command, *(f"--{part} {shlex.quote(file['name'])}" for part, file in files.items())])
 
-    def _imported(self) -> dict[str, str] | None:
+    def is_imported(self) -> bool:
+        """Whether the model was made elsewhere, as far as can be read."""
+        return self._imported() is not None
+
+    def _imported(self) -> dict[str, dict[str, str]] | None:
         """Name the files that an imported model was made of, by part; None of one that was fitted, or unreadable."""
         try:
             files = json.loads(self._at("config.json").read_text(encoding="utf-8"))["imported"]["files"]
-            named = {part: files[part]["name"] for part in ("encoder", "decoder", "classifier") if part in files}
+            known = {part: files[part] for part in ("encoder", "decoder", "classifier") if part in files}
+            return known if all(_is_name(file["name"]) and "sha256" in file for file in known.values()) else None
         except (OSError, ValueError, RecursionError, LookupError, TypeError):
             return None
-        return named if all(map(_is_name, named.values())) else None
 
     @whole
     def config(self) -> dict[str, Any]:
@@ -459,11 +465,11 @@ def _digest(path: str, *_stamp: int) -> str:
 def fitted_files(model: Model, description: Mapping[str, Any], history: Sequence[Epoch]) -> dict[str, bytes]:
     """Serialise what fitting made, the files of stage "fit"; see `describe`. An imported model has no history.
 
-    Weights of a large model are stored in half precision: half the download, and every figure of the bundle
-    is measured on what was stored.
+    Weights of a large model that was fitted here are stored in half precision: half the download, and every figure of
+    the bundle is measured on what was stored. Those of an imported one stay as they are.
     """
     state = model.state_dict()
-    if sum(p.numel() for p in model.parameters()) > HALF_FROM:
+    if history and sum(p.numel() for p in model.parameters()) > HALF_FROM:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     weights = to_safetensors(state)
     config = {

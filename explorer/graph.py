@@ -89,54 +89,69 @@ class Concat(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
+class Log(nn.Module):
+    """Take the natural logarithm of probabilities, of none that is below 1e-12."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map probabilities of any shape to logits of the same."""
+        return x.clamp(min=1e-12).log()
+
+
 class Foreign(nn.Module):
     """A graph that is not in our layers, kept as the bytes of its ONNX file and run by onnxruntime, on the CPU.
 
-    content: uint8 `(size,)`. shape, result: of one input and of what becomes of it, without the batch. batch: the
-    number of inputs that it takes at a time, 0 for any.
+    content: uint8 `(size,)`. shape: of one input, without the batch. n_out: the numbers of all its outputs, one after
+    another. batch: how many inputs it takes at a time, 0 for any.
     """
 
-    def __init__(self, size: int, shape: Sequence[int], result: Sequence[int], batch: int, n_parameters: int) -> None:
+    def __init__(self, size: int, shape: Sequence[int], n_out: int, batch: int, n_parameters: int) -> None:
         super().__init__()
-        self.size, self.shape, self.result, self.batch = size, tuple(shape), tuple(result), batch
+        self.size, self.shape, self.n_out, self.batch = size, tuple(shape), n_out, batch
         self.n_parameters = n_parameters
         self.register_buffer("content", torch.zeros(size, dtype=torch.uint8))
 
     @cached_property
     def session(self) -> Any:
-        """Start onnxruntime on the graph, with a single thread.
-
-        Raises:
-            NotInstalled: there is no onnxruntime.
-            ValueError: the graph names files outside itself, or is none that onnxruntime takes.
-        """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise NotInstalled(
-                "This model has operators that are not in our layers, and is run by onnxruntime, which is not "
-                "installed: pip install onnxruntime"
-            ) from error
-        content = self.content.cpu().numpy().tobytes()
-        if OUTSIDE in content:
-            raise ValueError("the graph names files outside itself")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what fails is said by an exception
-        try:
-            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a class of its own for each reason
-            raise ValueError(f"onnxruntime does not take the graph: {str(error)[:300]}") from error
+        """Start onnxruntime on the graph; raises as `session`."""
+        return session(self.content.cpu().numpy().tobytes())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map `(B, *shape)` to `(B, *result)`; on the device "meta" by shape alone."""
+        """Map `(B, *shape)` to `(B, n_out)`; on the device "meta" by shape alone."""
         if x.device.type == "meta":
-            return x.new_empty(len(x), *self.result)
+            if x.shape[1:] != self.shape:
+                raise ValueError(f"a graph takes {self.shape}, not {tuple(x.shape[1:])}")
+            return x.new_empty(len(x), self.n_out)
         n, size = len(x), self.batch or len(x)
-        name = self.session.get_inputs()[0].name
         padded = torch.cat([x, x.new_zeros(-n % size, *self.shape)]).cpu().float()
-        parts = [torch.from_numpy(self.session.run(None, {name: part.numpy()})[0]) for part in padded.split(size)]
-        return torch.cat(parts)[:n].view(n, *self.result).to(x.device)
+        name = self.session.get_inputs()[0].name
+        parts = [self.session.run(None, {name: part.numpy()}) for part in padded.split(size)]
+        flat = [torch.cat([torch.from_numpy(y).float().reshape(size, -1) for y in part], 1) for part in parts]
+        return torch.cat(flat)[:n].to(x.device)
+
+
+def session(content: bytes) -> Any:
+    """Start onnxruntime on the bytes of an ONNX file that holds all its weights, with a single thread.
+
+    Raises:
+        NotInstalled: there is no onnxruntime.
+        ValueError: the graph names files outside itself, or is none that onnxruntime takes.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise NotInstalled(
+            "This model has operators that are not among our layers, and is run by onnxruntime, which is not "
+            "installed: pip install onnxruntime"
+        ) from error
+    if OUTSIDE in content:
+        raise ValueError("the graph names files outside itself")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what fails is said by an exception
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for each reason
+        raise ValueError(f"onnxruntime does not take the graph: {str(error)[:300]}") from error
 
 
 _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
@@ -168,7 +183,8 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     "Upsample": (nn.Upsample, ("size", "scale_factor", "mode", "align_corners")),
     "Permute": (Permute, ("order",)),
     "Scale": (lambda channels: Scale(torch.ones(channels), torch.zeros(channels)), ("channels",)),
-    "Foreign": (Foreign, ("size", "shape", "result", "batch", "n_parameters")),
+    "Log": (Log, ()),
+    "Foreign": (Foreign, ("size", "shape", "n_out", "batch", "n_parameters")),
 }
 BRANCHED: dict[str, Callable[..., nn.Module]] = {"Residual": Residual, "Sum": Sum, "Concat": Concat}
 

@@ -6,6 +6,7 @@ import pytest
 
 from explorer import checkpoints, stages
 from explorer.checkpoints import Bundle
+from explorer.roster import ROSTER
 from tests.test_train_cli import contents, run
 
 FIGURES = dict.fromkeys(checkpoints.required_figures(ROSTER["fc-ae"].config), 0.1)

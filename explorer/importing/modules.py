@@ -59,26 +59,21 @@ def _takes_flat(module: nn.Module, example: torch.Tensor) -> bool:
 
 
 def _exported(module: nn.Module, example: torch.Tensor) -> bytes:
-    """Export a module to ONNX, for a batch of any size.
+    """Export a module to ONNX, for a batch of any size, by the exporter that needs no further package.
 
     Raises:
-        ImportFault: torch cannot, or onnxscript is missing, which it needs for it.
+        ImportFault: torch cannot.
     """
     reading.onnx()
     content = io.BytesIO()
-    batch = torch.export.Dim("batch", min=1)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of its deprecation, and of shapes that it takes for constants
             torch.onnx.export(
-                module, (example,), content, dynamo=True, dynamic_shapes=({0: batch},), opset_version=OPSET,
-                verbose=False,
+                module, (example,), content, dynamo=False, opset_version=OPSET, input_names=["x"],
+                dynamic_axes={"x": {0: "batch"}},
             )  # fmt: skip
-    except ImportError as error:
-        raise ImportFault(
-            f"{type(module).__name__} is more than a plain stack of layers: pip install onnxscript"
-        ) from error
-    except Exception as error:  # torch.export and the exporter have dozens
+    except Exception as error:  # the exporter has dozens
         reason = str(error).strip().partition("\n")[0][:300]
         raise ImportFault(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
     return content.getvalue()

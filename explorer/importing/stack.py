@@ -93,7 +93,7 @@ def made(name: str, weights: Mapping[str, np.ndarray | torch.Tensor] = {}, **arg
     try:
         with torch.device("meta"):
             layer = graph.build([{"layer": name, **arguments}])[0]
-        state = {k: torch.as_tensor(np.ascontiguousarray(v)).float() for k, v in weights.items()}
+        state = {k: torch.tensor(np.asarray(v, dtype=np.float32)) for k, v in weights.items()}
         state |= {k: torch.zeros_like(v, device="cpu") for k, v in layer.state_dict().items() if k not in state}
         layer.load_state_dict(state, strict=True, assign=True)
     except (RuntimeError, TypeError, ValueError) as error:

@@ -237,7 +237,9 @@ class Bundle:
         try:
             table = csv.DictReader(io.StringIO(text))
             rows = list(table)
-            columns = {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else table.fieldnames or ())}
+            columns = {
+                name: [float(row[name]) for row in rows] for name in (rows[0] if rows else table.fieldnames or ())
+            }
         except (csv.Error, TypeError, ValueError) as error:
             reason = "is damaged: not every row holds a number for each column"
             raise self._broken("history.csv", "fit", reason) from error

@@ -205,7 +205,7 @@ def classifier(piece: Piece, images: torch.Tensor, n_classes: int) -> tuple[Clas
         value = then(value, Log())
     stack = merged(value.stack())
     last = len(stack) - isinstance(stack[-1], nn.Linear) if len(stack) else 0
-    body, head = stack[:last], stack[last:]
+    body, head = (nn.Sequential(*part) for part in (stack[:last], stack[last:]))
     features = head[0].in_features if len(head) else n_classes
     config = ImportedClassifierConfig(shape, *(tuple(describe(part)) for part in (body, head)), n_classes=n_classes)
     return Classifier(config, body, head, features).eval(), {

@@ -33,7 +33,7 @@ def outputs(graph: Graph, start: Value) -> dict[str, Value | None]:
     found = {name: known.get(name) for name in graph.outputs}
     if missing := {str(x): None for x in found.values() if isinstance(x, Uncovered)}:
         raise Missing("; ".join(missing))
-    if wrong := [name for name, x in found.items() if not isinstance(x, Value) and x != DRAWN]:
+    if wrong := [name for name, x in found.items() if not isinstance(x, Value | str)]:
         raise graph.fault(f"has an output {wrong[0]!r} that does not depend on its input")
     return {name: x if isinstance(x, Value) else None for name, x in found.items()}
 

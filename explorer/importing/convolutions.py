@@ -62,7 +62,7 @@ def convolved(
     if transposed:
         full = [(sizes[i] - 1) * stride[i] + reach[i] for i in AXES]
         padded = _transposed_pads(auto, pads, sizes, stride, full, output_padding, output_shape)
-        zeros = [_zeros_transposed(*padded[i], output_padding[i], stride[i]) for i in AXES]
+        zeros = [_zeros_transposed(*padded[i], stride[i]) for i in AXES]
         symmetric, extra = [z[2] for z in zeros], [z[3] for z in zeros]
     else:
         padded = _pads(auto, pads, sizes, stride, reach)
@@ -92,23 +92,24 @@ def _transposed_pads(
     output_padding: Sequence[int],
     output_shape: Sequence[int] | None,
 ) -> list[tuple[int, int]]:
-    """List what a transposed convolution cuts off before and behind, for both directions."""
+    """List what a transposed convolution cuts off before and behind, for both directions; below zero, adds."""
     if output_shape is None and auto in ("NOTSET", "VALID", ""):
-        return _pads(auto, pads, sizes, stride, full)
+        return [(pads[i], pads[i + 2] - output_padding[i]) for i in AXES]
     wanted = [n * s for n, s in zip(sizes, stride, strict=True)] if output_shape is None else output_shape[-2:]
     totals = [full[i] + output_padding[i] - wanted[i] for i in AXES]
-    if any(total < 0 for total in totals):
-        raise Uncovered("it asks for more than the kernel reaches")
-    return [_halves(total, auto) for total in totals]
+    halves = [_halves(max(0, total), auto) for total in totals]
+    return [
+        (before, behind + min(0, total) - extra)
+        for (before, behind), total, extra in zip(halves, totals, output_padding, strict=True)
+    ]
 
 
-def _zeros_transposed(before: int, behind: int, extra: int, stride: int) -> tuple[int, int, int, int]:
+def _zeros_transposed(before: int, behind: int, stride: int) -> tuple[int, int, int, int]:
     """Say how many zeros go before and behind a transposed kernel, what is cut off both sides, and what is added."""
-    first = max(0, behind - extra - before)
+    first = max(0, behind - before)
     cut = before + first
-    more = cut - behind + extra
-    last = max(0, more - stride + 1)  # torch adds less than a stride
-    return first, last, cut, more - last
+    last = max(0, cut - behind - stride + 1)  # torch adds less than a stride
+    return first, last, cut, cut - behind - last
 
 
 def cropped(value: Value, axis: int, start: int, stop: int, node: str) -> Value:

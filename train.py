@@ -3,6 +3,7 @@
     python train.py                                    every model: Fashion-MNIST, then faces
     python train.py conv-vae fc-ae --dataset digits --epochs 5 --device cpu --seed 1
     python train.py face-vae face-resvae               the face models, on CelebA
+    python train.py --images FOLDER                    a set of models, on your own pictures
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
     python train.py --resume                           go on where a run was stopped
     python train.py --import my-ae --encoder enc.onnx --decoder dec.onnx --dataset fashion-mnist
@@ -25,26 +26,35 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import get_args
 
 import torch
 from tqdm import tqdm
 
-from explorer import arguments, cards, checkpoints, imagefolder, importing, metrics, processes, stages, training
+from explorer import (
+    arguments,
+    cards,
+    checkpoints,
+    imagefolder,
+    importing,
+    metrics,
+    processes,
+    stages,
+    training,
+    watching,
+)
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
 from explorer.devices import default_precision, free_memory, usable_device
 from explorer.graph import NotInstalled
-from explorer.importing import ImportFault, Output
+from explorer.importing import ImportFault
 from explorer.models import multiply_adds, n_parameters
 from explorer.processes import ALONE, NoGroup, Processes
 from explorer.roster import ROSTER, Entry, choose_models, for_images
 
 DRY_RUN_IMAGES = 64
-PARTS = ("encoder", "decoder", "classifier")
 KEPT = "Finished stages are kept."
 GONE = ("peer", "onnection", "imed out", "rendezvous")  # in what gloo and NCCL say when a process does not answer
 STATE_EVERY = 30.0  # seconds: writing the state after each epoch would take longer than an epoch of a small model
@@ -69,14 +79,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--images", type=arguments.path, metavar="FOLDER",
-        help="fit a set of models to your own pictures; subfolders are classes",
+        help="fit a set of models to your own pictures, in a folder or a zip; subfolders are classes",
     )  # fmt: skip
     parser.add_argument(
         "--size", type=at_least(8, imagefolder.LARGEST), help="of your own images (default: 28 grey, 64 colour)"
     )
     parser.add_argument("--grey", action="store_true", help="without colours (default: as they are)")
     parser.add_argument("--name", help="of the data set that your own images make (default: the folder's)")
-    add_import(parser)
+    importing.add_arguments(parser)
     parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
     parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
@@ -120,15 +130,17 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--download", action="store_true", help="fetch and check the data set and stop")
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     args = parser.parse_args(argv)
-    check_import(parser, args)
+    importing.check_arguments(parser, args)
     args.only = args.only or list(checkpoints.STAGES)
-    args.datasets, args.roster = DATASETS, ROSTER
+    args.roster = ROSTER
     if args.images and (args.models or args.dataset):
         parser.error("--images fits models of its own to a data set of its own: leave out MODEL and --dataset")
-    if args.name and (args.name in DATASETS or args.name != imagefolder.slug(Path(args.name))):
-        parser.error(f"--name {args.name!r} is a standard data set, or not of small letters, digits and hyphens")
     try:
-        args.work = {args.dataset: [args.imported]} if args.imported else choose_models(args.models, args.dataset)
+        names = [args.imported] if args.imported else []
+        if args.images:
+            args.work = {own_name(args): names}
+        else:
+            args.work = {args.dataset: names} if names else choose_models(args.models, args.dataset)
         if not (args.list or args.download):  # neither needs a device, and CUDA takes seconds to start
             args.device = usable_device(args.device)
         args.data_dir, args.checkpoints = data_folder(args.data_dir), checkpoints.root_folder(args.checkpoints)
@@ -139,78 +151,42 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def add_import(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of a model that was made elsewhere."""
-    group = parser.add_argument_group("a model of your own, from ONNX files (pip install onnx)")
-    group.add_argument("--import", dest="imported", metavar="NAME", help="of the model in the app")
-    for part in PARTS:
-        group.add_argument(f"--{part}", type=arguments.path, metavar="FILE", help=f"its {part}, an .onnx file")
-    group.add_argument(
-        "--range", nargs=2, type=float, default=(0.0, 1.0), metavar=("BLACK", "WHITE"),
-        help="of the pixels that it takes (default: 0 1)",
-    )  # fmt: skip
-    for name, default in (("mean", 0.0), ("std", 1.0)):
-        group.add_argument(
-            f"--{name}", nargs="+", type=float, default=(default,), metavar="X",
-            help=f"{name} that its pixels are normalised with, one or one for each channel",
-        )  # fmt: skip
-    group.add_argument(
-        "--output", choices=get_args(Output),
-        help="what its decoder makes: pixels in [0, 1], their logits, or pixels scaled as the encoder takes them "
-        "(default: what looks most like the images)",
-    )  # fmt: skip
-    group.add_argument(
-        "--variational", action=argparse.BooleanOptionalAction,
-        help="whether the encoder gives mean and log-variance (default: seen from what the decoder takes)",
-    )  # fmt: skip
-
-
-def check_import(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuse arguments of an import that do not go together."""
-    given = {part for part in PARTS if getattr(args, part)}
-    if args.imported is None:
-        if given:
-            parser.error(f"--{min(given)} goes with --import NAME, the name of the model")
-        return
-    if args.models or not (args.dataset or args.images):
-        parser.error("--import goes with --dataset or --images, and without MODEL")
-    wanted = args.only is None or "fit" in args.only
-    if wanted and given not in ({"encoder", "decoder"}, {"classifier"}):
-        parser.error("--import needs --encoder FILE and --decoder FILE, or --classifier FILE")
-    try:
-        importing.check_name(args.imported)
-        args.pixels = importing.Pixels(*args.range, tuple(args.mean), tuple(args.std), args.output)
-    except ImportFault as error:
-        parser.error(str(error))
-    args.files = {part: getattr(args, part) for part in PARTS if part in given}
-
-
-def own_images(args: argparse.Namespace) -> None:
-    """Look at a folder of pictures, say what was found, and make it the data set, with a roster, of this run.
+def own_name(args: argparse.Namespace) -> str:
+    """Name the data set that one's own pictures make.
 
     Raises:
-        DataError: it is no folder, or has too few pictures.
+        ValueError: it is that of a standard one, or of other signs than small letters, digits and hyphens.
     """
-    found = imagefolder.look(args.images)
-    name = args.name or imagefolder.slug(args.images)
+    name = args.name or imagefolder.name_of(args.images)
     if name in DATASETS:
-        raise DataError(
-            f"{args.images} would make the data set {name}, which is a standard one. Choose another --name."
-        )
+        raise ValueError(f"{name!r} is a standard data set: choose another --name for the pictures in {args.images}")
+    if name != imagefolder.slug(Path(name)):
+        raise ValueError(f"--name {name!r} is not of small letters, digits and hyphens")
+    return name
+
+
+def own_images(args: argparse.Namespace, name: str) -> Dataset:
+    """Look at the pictures that were found, say what they are, and make them the data set, with a roster, of this run.
+
+    Raises:
+        BundleError: there is a data set of this name whose description cannot be read.
+    """
+    found = args.found
     if (args.checkpoints / name / cards.DATASET_FILE).is_file():  # what was decided stays: a part hangs on the pixels
         channels, side, _ = cards.read_dataset(args.checkpoints, name).image_shape
     else:
-        channels = 1 if imagefolder.is_grey(found) else 3
+        channels = 1 if args.grey or imagefolder.is_grey(found, args.watch.read) else 3
         side = imagefolder.SIDES[channels]
     if args.grey and channels == 3:
         channels, side = 1, imagefolder.SIDES[1]
     side = args.size or side
-    dataset = imagefolder.dataset(found, name, (channels, side, side))
+    dataset = imagefolder.dataset(found, name, (channels, side, side), args.watch.read)
     args.roster = for_images(dataset, max(1, len(found.names) * 8 // 10))
-    args.datasets, args.work = {name: dataset}, {name: [args.imported] if args.imported else list(args.roster)}
+    args.work = {name: args.work[name] or list(args.roster)}
     kinds = f"{len(found.classes)} classes" if len(found.classes) > 1 else "no classes"
     colours = "in colour" if channels == 3 else "grey"
     print(f"{dataset.title}: {len(found.names):,} pictures, {kinds}, {colours}, made {side} × {side}", flush=True)
+    return dataset
 
 
 def print_roster() -> None:
@@ -275,6 +251,9 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             print(f"{entry.name}: {note}", file=sys.stderr)
     seconds = training.expected_seconds(fitting)
     print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {duration(seconds)}", flush=True)
+    painter = watching.Painter(args.watch, model, splits["validation"])
+    args.watch.say(doing="fitting", model=entry.name, done=fitting.epoch, total=recipe.epochs, left=seconds)
+    painter.paint(fitting.epoch, history)
     with tqdm(
         total=recipe.epochs * len(splits["train"]), initial=fitting.epoch * len(splits["train"]),
         desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True,
@@ -284,6 +263,8 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
         def progress(n_images: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
             bar.update(n_images)
+            if together.first:
+                painter.paint(bar.n / len(splits["train"]), history)
 
         for epoch in fitting.epochs(progress):
             if not together.first:
@@ -291,6 +272,9 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             if curve:
                 epoch = dataclasses.replace(epoch, test={"psnr": metrics.mean_psnr(model, splits["test"].images)})
             history.append(epoch)
+            seconds -= epoch.seconds
+            args.watch.say(done=epoch.epoch, left=max(0.0, seconds))
+            painter.paint(epoch.epoch, history, last=epoch.epoch == recipe.epochs)
             keep(fitting.state(), history)
     if together.first:
         bundle.write(
@@ -374,12 +358,12 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     start = time.perf_counter()
     with bundle.lock(lambda: say_busy(bundle)) if args.together.first else nullcontext():
         args.together.wait()  # for the lock: before it is held, what lies there is another run's
-        if "fit" in args.only and args.imported:
+        if "fit" in args.only and not args.imported:
+            fit(bundle, args.roster[name], dataset, splits, args)
+        elif "fit" in args.only and args.together.first:
             found = importing.from_files(args.files, splits["test"], args.pixels, args.variational)
             importing.keep(bundle, found, dataset, splits)
             print(f"{name}: {found.summary}", flush=True)
-        elif "fit" in args.only:
-            fit(bundle, args.roster[name], dataset, splits, args)
         args.together.wait()  # for whole files, also before the next model's state is looked for
         if not args.together.first:
             return
@@ -409,8 +393,12 @@ def later_stages(bundle: Bundle, dataset: Dataset, splits: dict[str, ImageSet], 
     if measuring or projecting:
         bundle.check_test_images(splits["test"])
     if measuring:
+        args.watch.say(doing="measuring", model=bundle.model)
         stages.measure(bundle, model, splits)
-    return stages.embed_gallery(bundle, model, splits, dataset) if projecting else []
+    if not projecting:
+        return []
+    args.watch.say(doing="projecting", model=bundle.model)
+    return stages.embed_gallery(bundle, model, splits, dataset)
 
 
 def check_writable(folder: Path) -> None:
@@ -432,37 +420,50 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
 
     Of several processes that fit one model together none goes on alone: they end at the first failure.
     """
-    failed = []
-    for dataset in map(args.datasets.get, args.work):
-        check_writable(root / dataset.name)
-        names = args.work[dataset.name]
-        try:
-            with in_turn(args.group):
-                splits = load_splits(dataset, args.data_dir, args.dry_run)
-                if args.shard_roster and args.group.first:  # one file of all models, so that one process writes it
-                    index = gallery_indices(splits["test"].labels, dataset.gallery_size)
-                    stages.keep_gallery(root, dataset, index, splits["test"][index])
-        except (DataError, OSError) as error:
-            print(f"train.py: {error}", file=sys.stderr, flush=True)
-            failed += names
-            with suppress(OSError):  # there are bundles in it
-                (root / dataset.name).rmdir()
-            continue
-        if args.group.first:
-            for note in splits["train"].notes:
-                print(f"{dataset.title}: {note}", file=sys.stderr)
-        print(f"{dataset.title} on {args.device} ({effort(args)}): {', '.join(names)}", flush=True)
-        if args.shard_roster:
-            names = names[args.group.rank :: args.group.count]
-        for name in names:
-            if not ran(name, dataset, splits, root, args):
-                failed.append(name)
-                if args.together.count > 1:
-                    return 1
+    failed: list[str] = []
+    for name in list(args.work):
+        check_writable(root / name)
+        with watching.Watch(root / name, args.together.first) as args.watch:
+            failures, go_on = run_dataset(name, root, args)
+            failed += failures
+            if failures:
+                args.watch.say(doing="failed", reason=f"{', '.join(failures)}: see what train.py printed")
+        if not go_on:
+            return 1
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     args.group.wait()  # torchrun would end the others when one ends with code 1
     return 1 if failed else 0
+
+
+def run_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[str], bool]:
+    """Run the chosen models of a data set; give the names of those that failed, and whether others may go on."""
+    try:
+        dataset = own_images(args, name) if args.images else DATASETS[name]
+        args.watch.say(title=dataset.title, models=tuple(args.work[name]))
+        with in_turn(args.group):
+            splits = load_splits(dataset, args.data_dir, args.dry_run)
+            if args.shard_roster and args.group.first:  # one file of all models, so that one process writes it
+                index = gallery_indices(splits["test"].labels, dataset.gallery_size)
+                stages.keep_gallery(root, dataset, index, splits["test"][index])
+    except (DataError, OSError) as error:
+        print(f"train.py: {error}", file=sys.stderr, flush=True)
+        args.watch.withdraw()
+        return args.work[name], True
+    if args.group.first:
+        for note in splits["train"].notes:
+            print(f"{dataset.title}: {note}", file=sys.stderr)
+    models = args.work[name]
+    print(f"{dataset.title} on {args.device} ({effort(args)}): {', '.join(models)}", flush=True)
+    failed = []
+    for model in models[args.group.rank :: args.group.count] if args.shard_roster else models:
+        if ran(model, dataset, splits, root, args):
+            args.watch.say(fitted=(*args.watch.status.fitted, model))
+            continue
+        failed.append(model)
+        if args.together.count > 1:
+            return failed, False
+    return failed, True
 
 
 def effort(args: argparse.Namespace) -> str:
@@ -543,7 +544,7 @@ def work(args: argparse.Namespace) -> int:
             download(DATASETS[dataset], args.data_dir)
         return 0
     if args.images:
-        own_images(args)
+        args.found = imagefolder.look(imagefolder.unpacked(args.images))
     processes.settle(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
     args.group = processes.start(args.device)
     args.together = ALONE if args.shard_roster else args.group

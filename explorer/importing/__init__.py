@@ -5,8 +5,18 @@ stack of our layers (`stack`), and `modules` a module; `parts` compares an encod
 it was made of; `assembly` makes the model, with its code and the range of its pixels; `saving` its bundle.
 """
 
-from explorer.importing.assembly import Output, Pixels
+from explorer.importing.assembly import Pixels
+from explorer.importing.command import add_arguments, check_arguments
 from explorer.importing.reading import ImportFault
-from explorer.importing.saving import check_name, from_files, from_modules, keep, save
+from explorer.importing.saving import from_files, from_modules, keep, save
 
-__all__ = ["ImportFault", "Output", "Pixels", "check_name", "from_files", "from_modules", "keep", "save"]
+__all__ = [
+    "ImportFault",
+    "Pixels",
+    "add_arguments",
+    "check_arguments",
+    "from_files",
+    "from_modules",
+    "keep",
+    "save",
+]

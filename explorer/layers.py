@@ -129,10 +129,10 @@ class _Stack:
             self.add("to_channels_last", shape=list(self.shape))
         self.channels_last = True
 
-    def require(self, module: nn.Module, rank: int) -> None:
-        """Refuse a module that needs so many axes where there are others; torch would take some for a batch."""
-        if len(self.shape) != rank:
-            raise Unsupported(f"a layer of type {type(module).__name__} is described for {rank} axes, not {self.shape}")
+    def require(self, module: nn.Module, rank: int | None = None, channels: int | None = None) -> None:
+        """Refuse a module for so many axes or channels where there are others: torch may take an image for a batch."""
+        if rank not in (None, len(self.shape)) or channels not in (None, *self.shape[:1]):
+            raise Unsupported(f"a layer of type {type(module).__name__} cannot be described for the shape {self.shape}")
 
     def shape_after(self, module: nn.Module) -> tuple[int, ...]:
         """Say which shape a module makes of this one."""
@@ -246,8 +246,7 @@ def _(module: Scale, stack: _Stack) -> None:
 def _scale_by_statistics(module: nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm2d, stack: _Stack) -> None:
     if module.running_mean is None:
         raise Unsupported(f"a layer of type {type(module).__name__} without statistics depends on the batch")
-    if len(module.running_mean) != stack.shape[0]:
-        raise Unsupported(f"a layer of type {type(module).__name__} does not fit the shape {stack.shape}")
+    stack.require(module, channels=module.num_features)
     scale = (module.running_var + module.eps).rsqrt()
     shift = -module.running_mean * scale
     if module.weight is not None:
@@ -262,7 +261,7 @@ def _normalise(stack: _Stack, size: int, module: nn.GroupNorm | nn.InstanceNorm2
 
 @_describe.register
 def _(module: nn.InstanceNorm2d, stack: _Stack) -> None:
-    stack.require(module, rank=3)
+    stack.require(module, rank=3, channels=module.num_features)
     if module.running_mean is not None:
         _scale_by_statistics(module, stack)
         return
@@ -273,7 +272,7 @@ def _(module: nn.InstanceNorm2d, stack: _Stack) -> None:
 
 @_describe.register
 def _(module: nn.GroupNorm, stack: _Stack) -> None:
-    stack.shape_after(module)
+    stack.require(module, channels=module.num_channels)
     _normalise(stack, math.prod(stack.shape) // module.num_groups, module)
     if module.weight is not None:
         stack.scale(module.weight, module.bias)

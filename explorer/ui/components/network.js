@@ -188,7 +188,7 @@ function network(layers, base, runtime) {
 }
 
 // What a layer's op compiles to: (layer, base, runtime) => step, and a step maps a tensor { address, n } to the next.
-const STEPS = {
+const OPERATORS = {
   dense: matrixStep,
   conv: matrixStep,
   resample: resampleStep,
@@ -242,8 +242,8 @@ function scale(x, { size, repeat, weight, bias }, weights) {
 
 function stepsOf(layers, base, runtime) {
   return layers.map((layer) => {
-    if (!Object.hasOwn(STEPS, layer.op)) throw new Error(`unsupported layer ${layer.op}`);
-    return STEPS[layer.op](layer, base, runtime);
+    if (!Object.hasOwn(OPERATORS, layer.op)) throw new Error(`unsupported layer ${layer.op}`);
+    return OPERATORS[layer.op](layer, base, runtime);
   });
 }
 

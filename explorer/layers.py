@@ -155,7 +155,7 @@ class _Stack:
         matrix = "conv" if self.channels_last else "dense" if len(self.shape) == 1 else ""
         if last.get("op") == matrix and not last["relu"]:
             groups = last.get("groups", 1)
-            weight, bias = (F.pad(v.view(groups, -1), (0, -(len(v) // groups) % LANES)) for v in (weight, bias))
+            weight, bias = (F.pad(v.reshape(groups, -1), (0, -(len(v) // groups) % LANES)) for v in (weight, bias))
             taps, shift = self.weights[-2:]
             self.weights[-2] = (taps.view(groups, -1, weight.shape[1]) * weight[:, None]).flatten()
             self.weights[-1] = shift * weight.flatten() + bias.flatten()
@@ -243,7 +243,8 @@ def _(module: Scale, stack: _Stack) -> None:
     stack.scale(*(numbers.expand(stack.shape[0]) for numbers in (module.scale, module.shift)))
 
 
-def _scale_by_statistics(module: nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm2d, stack: _Stack) -> None:
+def _scale_by_statistics(module: nn.Module, stack: _Stack) -> None:
+    """Describe a batch norm, or an instance norm that tracks running statistics, in evaluation mode."""
     if module.running_mean is None:
         raise Unsupported(f"a layer of type {type(module).__name__} without statistics depends on the batch")
     stack.require(module, channels=module.num_features)
@@ -254,18 +255,18 @@ def _scale_by_statistics(module: nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNo
     stack.scale(scale, shift)
 
 
-def _normalise(stack: _Stack, size: int, module: nn.GroupNorm | nn.InstanceNorm2d | nn.LayerNorm) -> None:
+def _normalise(module: nn.Module, stack: _Stack, size: int) -> None:
     stack.make_flat()
     stack.add("normalise", size=size, eps=module.eps)
 
 
 @_describe.register
-def _(module: nn.InstanceNorm2d, stack: _Stack) -> None:
-    stack.require(module, rank=3, channels=module.num_features)
+def _(module: nn.InstanceNorm1d | nn.InstanceNorm2d, stack: _Stack) -> None:
+    stack.require(module, rank=3 if isinstance(module, nn.InstanceNorm2d) else 2, channels=module.num_features)
     if module.running_mean is not None:
         _scale_by_statistics(module, stack)
         return
-    _normalise(stack, math.prod(stack.shape[1:]), module)
+    _normalise(module, stack, math.prod(stack.shape[1:]))
     if module.weight is not None:
         stack.scale(module.weight, module.bias)
 
@@ -273,7 +274,7 @@ def _(module: nn.InstanceNorm2d, stack: _Stack) -> None:
 @_describe.register
 def _(module: nn.GroupNorm, stack: _Stack) -> None:
     stack.require(module, channels=module.num_channels)
-    _normalise(stack, math.prod(stack.shape) // module.num_groups, module)
+    _normalise(module, stack, math.prod(stack.shape) // module.num_groups)
     if module.weight is not None:
         stack.scale(module.weight, module.bias)
 
@@ -282,7 +283,7 @@ def _(module: nn.GroupNorm, stack: _Stack) -> None:
 def _(module: nn.LayerNorm, stack: _Stack) -> None:
     stack.shape_after(module)
     size = math.prod(module.normalized_shape)
-    _normalise(stack, size, module)
+    _normalise(module, stack, size)
     if module.weight is not None:
         bias = torch.zeros(size) if module.bias is None else module.bias.flatten()
         stack.add("scale", size=size, repeat=1, **stack.store(module.weight.flatten(), bias))

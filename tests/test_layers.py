@@ -14,7 +14,7 @@ from explorer.layers import Unsupported, pack
 from explorer.models import AutoencoderConfig
 
 IMAGE = (2, 5, 5)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
 FACES = AutoencoderConfig(
     image_shape=(3, 64, 64), channels=(32, 64, 128), strides=(2, 2, 2), code=128, variational=True,
     likelihood="gaussian",
@@ -201,7 +201,7 @@ class Backwards(nn.Sequential):
         (nn.Conv2d(2, 2, 3), (5, 5), "Conv2d"),
         (nn.BatchNorm1d(2, track_running_stats=False), (2,), "BatchNorm1d"),
         (nn.BatchNorm2d(3), IMAGE, "BatchNorm2d"),
-        (nn.InstanceNorm2d(1), (5, 5), "InstanceNorm2d"),
+        (nn.InstanceNorm2d(5), (5, 5), "InstanceNorm2d"),
         (nn.Upsample(scale_factor=2, mode="bicubic"), IMAGE, "Upsample.*bicubic"),
         (nn.MaxPool2d(2, return_indices=True), IMAGE, "MaxPool2d"),
         (nn.AvgPool2d(2, divisor_override=3), IMAGE, "AvgPool2d.*divisor"),

@@ -1,7 +1,5 @@
 """Each layer that can be described, in a real browser: what it computes there is what torch computes."""
 
-import itertools
-
 import pytest
 import torch
 import torch.nn as nn
@@ -29,8 +27,9 @@ POOLS = [
 SIZES = [
     nn.Upsample(scale_factor=2), nn.Upsample((9, 13)), nn.Upsample(scale_factor=(1.5, 2.3), mode="bilinear"),
     nn.Upsample((4, 11), mode="bilinear", align_corners=True), nn.Upsample(9, mode="bilinear"),
-    nn.Upsample(scale_factor=1.7, mode="bilinear", recompute_scale_factor=True), nn.Upsample((9, 4), mode="nearest-exact"),
-    nn.UpsamplingBilinear2d(scale_factor=2), nn.ZeroPad2d((1, 2, 0, 3)), nn.ZeroPad2d((-1, 0, 2, -2)),
+    nn.Upsample(scale_factor=1.7, mode="bilinear", recompute_scale_factor=True),
+    nn.Upsample((9, 4), mode="nearest-exact"), nn.UpsamplingBilinear2d(scale_factor=2),
+    nn.ZeroPad2d((1, 2, 0, 3)), nn.ZeroPad2d((-1, 0, 2, -2)),
 ]  # fmt: skip
 ACTIVATIONS = [
     nn.ReLU(), nn.LeakyReLU(0.2), nn.ELU(), nn.ELU(0.5), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Sigmoid(), nn.Tanh(),
@@ -59,7 +58,8 @@ def images():
     yield [nn.Conv2d(6, 5, 1), Permute((1, 2, 0)), nn.LayerNorm(5), Permute((2, 0, 1)), nn.Conv2d(5, 2, 1)]
     yield [Permute((1, 2, 0)), nn.Flatten(), nn.Linear(210, 24), nn.Unflatten(1, (2, 3, 4)), Permute((2, 0, 1)),
            nn.ConvTranspose2d(4, 3, 3, 2), nn.Sigmoid()]  # fmt: skip
-    yield [nn.Flatten(2), nn.LayerNorm(35), nn.Unflatten(2, (7, 5)), nn.Conv2d(6, 2, 1)]
+    yield [nn.Flatten(2), nn.LayerNorm(35), nn.InstanceNorm1d(6, affine=True), nn.Unflatten(2, (7, 5)),
+           nn.Conv2d(6, 2, 1)]  # fmt: skip
     yield [nn.Flatten(), nn.Linear(210, 12), nn.Unflatten(1, (6, 2, 1)), nn.BatchNorm2d(6)]
     yield from branches()
 
@@ -70,7 +70,8 @@ def branches():
     yield [Sum([Sequential(nn.BatchNorm2d(6)), Sequential(nn.Conv2d(6, 6, 1)), Sequential(nn.GroupNorm(2, 6))])]
     yield [nn.Conv2d(6, 6, 1), Sum([Sequential(nn.InstanceNorm2d(6)), Sequential()]), nn.Tanh(), Sum([Sequential()])]
     yield [nn.Conv2d(6, 6, 1), Residual([nn.ReLU(), Residual([nn.ELU()]), nn.Conv2d(6, 6, 1)]), nn.ReLU()]
-    yield [Concat([Sequential(nn.Tanh()), Sequential(), Sequential(nn.Conv2d(6, 3, 1), nn.ReLU())]), nn.Conv2d(15, 2, 3)]
+    joined = Concat([Sequential(nn.Tanh()), Sequential(), Sequential(nn.Conv2d(6, 3, 1), nn.ReLU())])
+    yield [joined, nn.Conv2d(15, 2, 1)]
     yield [nn.Flatten(), Concat([Sequential(nn.Linear(210, 5)), Sequential(nn.Linear(210, 6), nn.Softplus())])]
     yield [nn.MaxPool2d(2), Concat([Sequential(), Sequential(Concat([Sequential(nn.ReLU()), Sequential()]))])]
 

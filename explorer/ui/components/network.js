@@ -223,6 +223,7 @@ function erf(x) {
   return Math.sign(x) * (1 - sum * Math.exp(-x * x));
 }
 
+/** Bring each `size` numbers in a row to mean 0 and variance 1. */
 function normalise(x, { size, eps }) {
   for (let start = 0; start < x.length; start += size) {
     let mean = 0;
@@ -234,6 +235,7 @@ function normalise(x, { size, eps }) {
   }
 }
 
+/** Multiply and add by a weight and a bias for each `repeat` numbers in a row, `size` of them in turn. */
 function scale(x, { size, repeat, weight, bias }, weights) {
   for (let i = 0, k = 0; i < x.length; i += repeat, k = (k + 1) % size) {
     for (let j = i; j < i + repeat; j += 1) x[j] = x[j] * weights[weight + k] + weights[bias + k];
@@ -305,21 +307,22 @@ function concatOf(branches, runtime) {
   };
 }
 
+/** Add what two branches or more make of a tensor, in the place of what the last one makes. */
 function sumStep(layer, base, runtime) {
   const branches = branchesOf(layer, base, runtime);
-  const room = roomIn(runtime);
+  if (branches.at(-1).length === 0) branches.at(-1).push(concatOf([[]], runtime));
   return (x) => {
-    const [first, ...others] = branches.map((steps) => run(steps, x));
-    const whole = { address: room(first.n), n: first.n };
+    const parts = branches.map((steps) => run(steps, x));
+    const whole = parts.pop();
     const sum = numbers(runtime, whole);
-    sum.set(numbers(runtime, first));
-    others.forEach((other, k) => {
-      const more = numbers(runtime, other);
-      const lowest = layer.relu && k === others.length - 1 ? 0 : -Infinity;
-      for (let i = 0; i < sum.length; i += 1) sum[i] = Math.max(lowest, sum[i] + more[i]);
-    });
+    parts.forEach((part, k) => add(numbers(runtime, part), sum, layer.relu && k === parts.length - 1));
     return whole;
   };
+}
+
+function add(more, sum, isRelu) {
+  if (isRelu) for (let i = 0; i < sum.length; i += 1) sum[i] = Math.max(0, sum[i] + more[i]);
+  else for (let i = 0; i < sum.length; i += 1) sum[i] += more[i];
 }
 
 /** A dense layer or a convolution: a tap table and one call of the kernel for each group of channels. */

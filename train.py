@@ -5,6 +5,8 @@
     python train.py face-vae face-resvae               the face models, on CelebA
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
     python train.py --resume                           go on where a run was stopped
+    python train.py --import my-ae --encoder enc.onnx --decoder dec.onnx --dataset fashion-mnist
+                                                       a model of your own, from ONNX files; nothing is fitted
     python train.py --list                             the roster
     torchrun --nproc-per-node=4 train.py face-vae      one model on four GPUs, or machines; see torchrun's manual
     torchrun --nproc-per-node=4 train.py --shard-roster   each GPU a model of its own, until all are fitted
@@ -25,20 +27,24 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import get_args
 
 import torch
 from tqdm import tqdm
 
-from explorer import arguments, cards, checkpoints, imagefolder, metrics, processes, stages, training
+from explorer import arguments, cards, checkpoints, imagefolder, importing, metrics, processes, stages, training
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
 from explorer.devices import default_precision, free_memory, usable_device
+from explorer.graph import NotInstalled
+from explorer.importing import ImportFault, Output
 from explorer.models import multiply_adds, n_parameters
 from explorer.processes import ALONE, NoGroup, Processes
 from explorer.roster import ROSTER, Entry, choose_models, for_images
 
 DRY_RUN_IMAGES = 64
+PARTS = ("encoder", "decoder", "classifier")
 KEPT = "Finished stages are kept."
 GONE = ("peer", "onnection", "imed out", "rendezvous")  # in what gloo and NCCL say when a process does not answer
 STATE_EVERY = 30.0  # seconds: writing the state after each epoch would take longer than an epoch of a small model
@@ -70,6 +76,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--grey", action="store_true", help="without colours (default: as they are)")
     parser.add_argument("--name", help="of the data set that your own images make (default: the folder's)")
+    add_import(parser)
     parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
     parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
@@ -113,6 +120,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--download", action="store_true", help="fetch and check the data set and stop")
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     args = parser.parse_args(argv)
+    check_import(parser, args)
     args.only = args.only or list(checkpoints.STAGES)
     args.datasets, args.roster = DATASETS, ROSTER
     if args.images and (args.models or args.dataset):
@@ -120,7 +128,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.name and (args.name in DATASETS or args.name != imagefolder.slug(Path(args.name))):
         parser.error(f"--name {args.name!r} is a standard data set, or not of small letters, digits and hyphens")
     try:
-        args.work = choose_models(args.models, args.dataset)
+        args.work = {args.dataset: [args.imported]} if args.imported else choose_models(args.models, args.dataset)
         if not (args.list or args.download):  # neither needs a device, and CUDA takes seconds to start
             args.device = usable_device(args.device)
         args.data_dir, args.checkpoints = data_folder(args.data_dir), checkpoints.root_folder(args.checkpoints)
@@ -129,6 +137,52 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     except RuntimeError as error:
         parser.error(f"a variable names a path with ~, and there is no home folder: {error}")
     return args
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a model that was made elsewhere."""
+    group = parser.add_argument_group("a model of your own, from ONNX files (pip install onnx)")
+    group.add_argument("--import", dest="imported", metavar="NAME", help="of the model in the app")
+    for part in PARTS:
+        group.add_argument(f"--{part}", type=arguments.path, metavar="FILE", help=f"its {part}, an .onnx file")
+    group.add_argument(
+        "--range", nargs=2, type=float, default=(0.0, 1.0), metavar=("BLACK", "WHITE"),
+        help="of the pixels that it takes (default: 0 1)",
+    )  # fmt: skip
+    for name, default in (("mean", 0.0), ("std", 1.0)):
+        group.add_argument(
+            f"--{name}", nargs="+", type=float, default=(default,), metavar="X",
+            help=f"{name} that its pixels are normalised with, one or one for each channel",
+        )  # fmt: skip
+    group.add_argument(
+        "--output", choices=get_args(Output),
+        help="what its decoder makes: pixels in [0, 1], their logits, or pixels scaled as the encoder takes them "
+        "(default: what looks most like the images)",
+    )  # fmt: skip
+    group.add_argument(
+        "--variational", action=argparse.BooleanOptionalAction,
+        help="whether the encoder gives mean and log-variance (default: seen from what the decoder takes)",
+    )  # fmt: skip
+
+
+def check_import(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse arguments of an import that do not go together."""
+    given = {part for part in PARTS if getattr(args, part)}
+    if args.imported is None:
+        if given:
+            parser.error(f"--{min(given)} goes with --import NAME, the name of the model")
+        return
+    if args.models or not (args.dataset or args.images):
+        parser.error("--import goes with --dataset or --images, and without MODEL")
+    wanted = args.only is None or "fit" in args.only
+    if wanted and given not in ({"encoder", "decoder"}, {"classifier"}):
+        parser.error("--import needs --encoder FILE and --decoder FILE, or --classifier FILE")
+    try:
+        importing.check_name(args.imported)
+        args.pixels = importing.Pixels(*args.range, tuple(args.mean), tuple(args.std), args.output)
+    except ImportFault as error:
+        parser.error(str(error))
+    args.files = {part: getattr(args, part) for part in PARTS if part in given}
 
 
 def own_images(args: argparse.Namespace) -> None:
@@ -153,7 +207,7 @@ def own_images(args: argparse.Namespace) -> None:
     side = args.size or side
     dataset = imagefolder.dataset(found, name, (channels, side, side))
     args.roster = for_images(dataset, max(1, len(found.names) * 8 // 10))
-    args.datasets, args.work = {name: dataset}, {name: list(args.roster)}
+    args.datasets, args.work = {name: dataset}, {name: [args.imported] if args.imported else list(args.roster)}
     kinds = f"{len(found.classes)} classes" if len(found.classes) > 1 else "no classes"
     colours = "in colour" if channels == 3 else "grey"
     print(f"{dataset.title}: {len(found.names):,} pictures, {kinds}, {colours}, made {side} × {side}", flush=True)
@@ -299,13 +353,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def summary(bundle: Bundle, entry: Entry, figures: dict[str, object]) -> str:
+def summary(bundle: Bundle, figures: dict[str, object]) -> str:
     """Say a model's test figures in one line, beside the reported ones."""
     shown = {
         "mse": "MSE {:.5f}", "psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.3f}",
         "negative_elbo": "-ELBO {:.2f} nats", "accuracy": "accuracy {:.4f}",
     }  # fmt: skip
-    reported_figures = entry.reported if bundle.dataset == entry.home else {}
+    reported_figures = cards.model_card(bundle).reported
     parts = []
     for key, text in shown.items():
         if key in figures:
@@ -320,14 +374,18 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     start = time.perf_counter()
     with bundle.lock(lambda: say_busy(bundle)) if args.together.first else nullcontext():
         args.together.wait()  # for the lock: before it is held, what lies there is another run's
-        if "fit" in args.only:
+        if "fit" in args.only and args.imported:
+            found = importing.from_files(args.files, splits["test"], args.pixels, args.variational)
+            importing.keep(bundle, found, dataset, splits)
+            print(f"{name}: {found.summary}", flush=True)
+        elif "fit" in args.only:
             fit(bundle, args.roster[name], dataset, splits, args)
         args.together.wait()  # for whole files, also before the next model's state is looked for
         if not args.together.first:
             return
         notes = later_stages(bundle, dataset, splits, args)
     try:
-        line = summary(bundle, args.roster[name], bundle.metrics())
+        line = summary(bundle, bundle.metrics())
     except BundleError:
         line = f"{name}: fitted, not measured; next: {bundle.command('metrics')}"
     print(f"{line}, {time.perf_counter() - start:.0f} s", flush=True)
@@ -445,12 +503,12 @@ def ran(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
 def known_reason(error: Exception, name: str, folder: Path, args: argparse.Namespace) -> str:
     """Say what a model failed of and what can be done about it; empty for an error that nobody foresaw."""
     text = str(error).partition("\n")[0]
-    if isinstance(error, BundleError | DataError):
+    if isinstance(error, BundleError | DataError | ImportFault | NotInstalled):
         return f"{error}."
     if isinstance(error, training.Diverged | training.TooFew):
         return f"{error}. The bundle on disk is as it was."
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
-        batch = args.batch_size or args.roster[name].recipe.batch_size
+        batch = args.batch_size or (args.roster[name].recipe.batch_size if name in args.roster else 2)
         return f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({text}). {KEPT}"
     if args.together.count > 1 and any(word in text for word in GONE):
         return f"another process is gone or hangs, its message says why ({text}). {KEPT}"

@@ -37,6 +37,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "checkpoints",
         "figures",
         "imagefolder",
+        "importing",
         "latent",
         "metrics",
         "projection",

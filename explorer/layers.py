@@ -26,7 +26,7 @@ From one to the other, and from either to the same:
     {"op": "sum", "branches": [layers, ...], "relu": true}: an empty branch gives the input itself
     {"op": "scale", "size": n, "repeat": r, "weight": i, "bias": j}: times a weight, plus a bias, each of the n for r
      numbers in a row, over and over
-    {"op": "relu" | "sigmoid" | "tanh" | "silu" | "gelu" | "gelu_tanh"}
+    {"op": "relu" | "sigmoid" | "tanh" | "silu" | "gelu" | "gelu_tanh" | "log"}, log of what is not below 1e-12
     {"op": "leaky_relu", "slope": a}, {"op": "elu", "alpha": a}, {"op": "softplus", "beta": b, "threshold": t}
 
 Offsets count numbers from the first weight. Weights of matrices are stored `(groups, kh * kw, in, out)`, in and out
@@ -50,9 +50,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from explorer.blocks import Dropout, Residual
-from explorer.graph import Concat, Permute, Scale, Sum
+from explorer.graph import Concat, Log, Permute, Scale, Sum
 
 LANES = 4
+LONGEST_SIDE = 4096  # of an image, in pixels: what resizes it is a matrix on the way to its description
 
 
 class Unsupported(ValueError):
@@ -125,6 +126,8 @@ class _Stack:
     def make_channels_last(self, module: nn.Module) -> None:
         """Go on with an image channels last, for this module."""
         self.require(module, rank=3)
+        if max(self.shape[1:]) > LONGEST_SIDE:
+            raise Unsupported(f"a layer of type {type(module).__name__} is given an image of {self.shape}")
         if not self.channels_last:
             self.add("to_channels_last", shape=list(self.shape))
         self.channels_last = True
@@ -166,8 +169,7 @@ class _Stack:
 
     def resample(self, rows: torch.Tensor, columns: torch.Tensor, largest: bool = False) -> None:
         """Take rows and columns together by matrices `(before, after)`, of an image channels last."""
-        taps = [[[[i, w] for i, w in enumerate(column) if w] for column in m.T.tolist()] for m in (rows, columns)]
-        self.add("resample", **{"in": list(self.shape)}, rows=taps[0], columns=taps[1], max=largest)
+        self.add("resample", **{"in": list(self.shape)}, rows=_taps(rows), columns=_taps(columns), max=largest)
         self.shape = (self.shape[0], rows.shape[1], columns.shape[1])
 
     def branch(self, modules: Iterable[nn.Module]) -> "_Stack":
@@ -298,7 +300,7 @@ def _(module: nn.ReLU, stack: _Stack) -> None:
 
 
 @_describe.register
-def _(module: nn.Sigmoid | nn.Tanh | nn.SiLU, stack: _Stack) -> None:
+def _(module: nn.Sigmoid | nn.Tanh | nn.SiLU | Log, stack: _Stack) -> None:
     stack.add(type(module).__name__.lower())
 
 
@@ -397,6 +399,15 @@ def _(module: nn.MaxPool2d, stack: _Stack) -> None:
 def _axis(stack: _Stack, i: int) -> torch.Tensor:
     """Give the rows (i = 0) or columns (i = 1) of an image as a unit matrix, of which to make others."""
     return torch.eye(stack.shape[i + 1])
+
+
+def _taps(matrix: torch.Tensor) -> list[list[list[float]]]:
+    """List, for each column of a matrix, what is not zero: [[row, value], ...]."""
+    places = [column.nonzero()[:, 0] for column in matrix.T]
+    return [
+        [[i, w] for i, w in zip(at.tolist(), column[at].tolist(), strict=True)]
+        for at, column in zip(places, matrix.T, strict=True)
+    ]
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

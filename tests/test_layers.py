@@ -205,6 +205,7 @@ class Backwards(nn.Sequential):
         (nn.Upsample(scale_factor=2, mode="bicubic"), IMAGE, "Upsample.*bicubic"),
         (nn.MaxPool2d(2, return_indices=True), IMAGE, "MaxPool2d"),
         (nn.AvgPool2d(2, divisor_override=3), IMAGE, "AvgPool2d.*divisor"),
+        (nn.ZeroPad2d(1), (1, 5000, 1), "ZeroPad2d"),
         (nn.Flatten(0), IMAGE, "Flatten"),
         (Residual([nn.Conv2d(2, 1, 1)]), IMAGE, "Residual"),
         (Residual([nn.GRU(2, 2)]), (2,), "GRU"),

@@ -6,7 +6,7 @@ import torch.nn as nn
 from torch.nn import Sequential
 
 from explorer.blocks import Residual
-from explorer.graph import Concat, Permute, Scale, Sum
+from explorer.graph import Concat, Log, Permute, Scale, Sum
 from tests.test_layers import randomise_statistics
 from tests.test_live import errors_in_the_browser
 
@@ -33,7 +33,7 @@ SIZES = [
 ]  # fmt: skip
 ACTIVATIONS = [
     nn.ReLU(), nn.LeakyReLU(0.2), nn.ELU(), nn.ELU(0.5), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Sigmoid(), nn.Tanh(),
-    nn.Softplus(), nn.Softplus(3, 1.5),
+    nn.Softplus(), nn.Softplus(3, 1.5), Sequential(nn.Sigmoid(), Log()), Sequential(nn.ReLU(), Log()),
 ]  # fmt: skip
 NORMS = [
     nn.BatchNorm2d(6), nn.BatchNorm2d(6, affine=False), Scale(torch.randn(6), torch.randn(6)), nn.InstanceNorm2d(6),
@@ -98,4 +98,5 @@ def networks():
 def test_each_layer_computes_in_the_browser_what_it_computes_in_torch(page, kind):
     parts = {f"{i}: {network}": (network, shape) for i, (network, shape) in enumerate(networks())}
     errors = errors_in_the_browser(page, parts, kind, n=3)
+    assert len(parts) > 100
     assert {name: error for name, error in errors.items() if not error <= 1e-4} == {}

@@ -209,6 +209,7 @@ const OPERATORS = {
     const slope = Math.sqrt(2 / Math.PI);
     for (let i = 0; i < x.length; i += 1) x[i] *= 0.5 * (1 + Math.tanh(slope * (x[i] + 0.044715 * x[i] ** 3)));
   }),
+  log: inPlace((x) => { for (let i = 0; i < x.length; i += 1) x[i] = Math.log(Math.max(1e-12, x[i])); }),
   leaky_relu: inPlace((x, { slope }) => { for (let i = 0; i < x.length; i += 1) if (x[i] < 0) x[i] *= slope; }),
   elu: inPlace((x, { alpha }) => { for (let i = 0; i < x.length; i += 1) if (x[i] < 0) x[i] = alpha * Math.expm1(x[i]); }),
   softplus: inPlace((x, { beta, threshold }) => {

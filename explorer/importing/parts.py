@@ -101,7 +101,7 @@ def _evaluator(graph: Graph, names: Sequence[str], batch: int | None) -> Run:
 
     [source] = graph.inputs
 
-    proto = _without_statistics(graph)
+    proto = _for_reference(graph)
 
     def compute(x: np.ndarray) -> list[np.ndarray]:
         return ReferenceEvaluator(proto).run(list(names), {source: x})
@@ -109,7 +109,7 @@ def _evaluator(graph: Graph, names: Sequence[str], batch: int | None) -> Run:
     def reference(x: torch.Tensor) -> list[torch.Tensor]:
         try:
             return _in_batches(compute, x, batch)
-        except Exception as error:  # of many classes: groups of transposed convolutions are not in it, for one
+        except Exception as error:  # of many classes: transposed convolutions of a given output shape, for one
             try:
                 return _session_run(_with_outputs(graph, names), batch)(x)
             except layers.NotInstalled:
@@ -122,17 +122,41 @@ def _evaluator(graph: Graph, names: Sequence[str], batch: int | None) -> Run:
     return reference
 
 
-def _without_statistics(graph: Graph) -> Any:
-    """Keep ONNX's reference evaluator from mixing a batch's own mean into batch norm, as it does before opset 14."""
+def _for_reference(graph: Graph) -> Any:
+    """Write a graph so that ONNX's reference evaluator computes what ONNX says.
+
+    Before opset 14 it mixes the mean of a batch into batch norm, which a momentum of 1 undoes; of the groups of a
+    transposed convolution it takes wrong weights, which are written as one group here, zeros between them.
+    """
+    from onnx import helper, numpy_helper
+
     proto = type(graph.proto)()
     proto.CopyFrom(graph.proto)
-    for node in proto.graph.node if graph.opset < 14 else ():
-        if node.op_type == "BatchNormalization":
-            kept = [attribute for attribute in node.attribute if attribute.name != "momentum"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-            node.attribute.add(name="momentum", type=1, f=1.0)
+    weights = {tensor.name: tensor for tensor in graph.proto.graph.initializer}
+    for node in proto.graph.node:
+        changed = {}
+        if node.op_type == "BatchNormalization" and graph.opset < 14:
+            changed = {"momentum": 1.0}
+        groups = [a.i for a in node.attribute if a.name == "group" and a.i > 1]
+        if node.op_type == "ConvTranspose" and groups and node.input[1] in weights:
+            whole = _as_one_group(numpy_helper.to_array(weights[node.input[1]]), groups[0])
+            node.input[1] += " of all groups"
+            proto.graph.initializer.append(numpy_helper.from_array(whole, node.input[1]))
+            changed = {"group": 1}
+        kept = [attribute for attribute in node.attribute if attribute.name not in changed]
+        del node.attribute[:]
+        node.attribute.extend(kept + [helper.make_attribute(name, value) for name, value in changed.items()])
     return proto
+
+
+def _as_one_group(weight: np.ndarray, groups: int) -> np.ndarray:
+    """Write weights `(in, out / groups, h, w)` as `(in, out, h, w)`, with zeros between the groups."""
+    n_in, n_out = len(weight) // groups, weight.shape[1]
+    whole = np.zeros((len(weight), n_out * groups, *weight.shape[2:]), weight.dtype)
+    for g in range(groups):
+        rows = slice(g * n_in, (g + 1) * n_in)
+        whole[rows, g * n_out : (g + 1) * n_out] = weight[rows]
+    return whole
 
 
 def _in_batches(compute: Callable[[np.ndarray], list[Any]], x: torch.Tensor, batch: int | None) -> list[torch.Tensor]:

@@ -468,8 +468,10 @@ def test_images_of_another_shape_are_refused(images, tmp_path):
 
 
 def test_without_the_package_onnx_it_is_said_what_to_install(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx, "__version__", "1.22.9")
+    assert "of version 1.23 or newer: pip install -U onnx (1.22.9 is installed)" in refused(tmp_path, images)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "pip install onnx" in refused(tmp_path, images)
+    assert "pip install -U onnx" in refused(tmp_path, images)
 
 
 # --- pixels ---

@@ -11,7 +11,8 @@ from typing import Any
 MOST_BYTES = 1 << 30  # of a file, and of all weights: 250 million numbers
 MOST_NODES = 20_000
 OPSETS = range(9, 24)
-NEEDED = "ONNX files are read by the package onnx, which is not installed: pip install onnx"
+OLDEST = (1, 23)  # of the package: before, its reference evaluator pads convolutions wrongly
+NEEDED = "ONNX files are read by the package onnx, of version {}.{} or newer: pip install -U onnx".format(*OLDEST)
 
 
 class ImportFault(ValueError):
@@ -64,7 +65,7 @@ def onnx() -> Any:
     """Import the package onnx.
 
     Raises:
-        ImportFault: it is not installed.
+        ImportFault: it is not installed, or too old.
     """
     try:
         import onnx as package
@@ -74,6 +75,8 @@ def onnx() -> Any:
         import onnx.reference
     except ImportError as error:
         raise ImportFault(NEEDED) from error
+    if tuple(map(int, package.__version__.split(".")[:2])) < OLDEST:
+        raise ImportFault(f"{NEEDED} ({package.__version__} is installed)")
     return package
 
 

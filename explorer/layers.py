@@ -50,7 +50,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from explorer.blocks import Dropout, Residual
-from explorer.graph import Concat, Log, Permute, Scale, Sum
+from explorer.graph import Concat, Foreign, Log, Permute, Scale, Sum
 
 LANES = 4
 LONGEST_SIDE = 4096  # of an image, in pixels: what resizes it is a matrix on the way to its description
@@ -205,6 +205,11 @@ def _(module: nn.Sequential, stack: _Stack) -> None:
 @_describe.register
 def _(module: nn.Identity | nn.Dropout | nn.Dropout2d | Dropout, stack: _Stack) -> None:
     pass
+
+
+@_describe.register
+def _(module: Foreign, stack: _Stack) -> None:
+    raise Unsupported("it has operators that are not among our layers, and onnxruntime computes it")
 
 
 @_describe.register

@@ -3,16 +3,17 @@
 import io
 import itertools
 import json
+import re
 import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn as nn
 
-import explorer
 import train
 from explorer import graph, importing, layers, projection
 from explorer.cards import model_card
@@ -627,7 +628,7 @@ def test_a_bundle_is_read_without_onnx_and_one_that_needs_onnxruntime_says_so(ow
 
 @pytest.mark.parametrize("key", PAGES)
 def test_every_page_that_applies_opens_on_imported_models(own, key):
-    app = open_page(key, dataset="digits")
+    app = open_page(key, dataset="digits", model="odd")  # the one that does not run in a browser
     assert [e.value for e in (*app.exception, *app.error)] == []
     shown = words(app)
     if key == "training":
@@ -639,7 +640,7 @@ def test_every_page_that_applies_opens_on_imported_models(own, key):
 def test_what_does_not_run_in_the_browser_is_decoded_on_the_server(own):
     model = Bundle("digits", "odd", own).load()
     assert any(isinstance(layer, Foreign) for layer in model.decoder)
-    with pytest.raises(Unsupported):
+    with pytest.raises(Unsupported, match="onnxruntime computes it"):
         layers.pack("odd", model.networks())
     app = open_page("latent_plane", dataset="digits", model="odd")
     assert "decoded on the server" in words(app)
@@ -735,13 +736,16 @@ def test_an_operator_that_is_not_covered_is_named_with_its_node(tmp_path, capsys
     assert "pip install onnxruntime" in said
 
 
-def test_the_example_of_the_readme_saves_a_model(tmp_path, monkeypatch):
+def test_the_example_of_the_readme_saves_a_model(checkpoints_root, monkeypatch):
     monkeypatch.setattr(projection, "umap", pca_for_umap)
     monkeypatch.setattr(projection, "tsne", pca_for_tsne)
+    readme = (Path(train.__file__).parent / "README.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(import explorer\n.*?)```", readme, re.DOTALL)
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 4))
     decoder = nn.Sequential(nn.Linear(4, 784), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
-    bundle = explorer.save((encoder, decoder), "my-ae", "digits", checkpoints=tmp_path)
+    exec(example.replace("fashion-mnist", "digits"), {"encoder": encoder, "decoder": decoder})
+    bundle = Bundle("digits", "my-ae", checkpoints_root)
     assert bundle.is_measured() and bundle.is_projected()
     x = DATASETS["digits"].load("test").images[:3] / 255
     torch.testing.assert_close(bundle.load()(x), decoder(encoder(x)))

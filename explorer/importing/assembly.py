@@ -12,7 +12,7 @@ from explorer.graph import Log, Scale, Sum, describe
 from explorer.importing.convolutions import cropped
 from explorer.importing.parts import Piece, as_image, run
 from explorer.importing.reading import ImportFault
-from explorer.importing.stack import Part, Value, joined, merged, reshaped, scaled, then
+from explorer.importing.stack import POINTWISE, Part, Value, joined, merged, reshaped, scaled, then
 from explorer.models import Autoencoder, Classifier, ImportedAutoencoderConfig, ImportedClassifierConfig
 
 N_RANDOM = 64
@@ -156,7 +156,9 @@ def _candidates(value: Value, pixels: Pixels) -> Mapping[str, Value]:
     if isinstance(value.layer, nn.Sigmoid):
         found["logits"] = value.before
     else:
-        found |= {"logits": value, "pixels": _clamped(value)}
+        found["pixels"] = _clamped(value)
+        if not isinstance(value.layer, POINTWISE):  # logits have no bounds
+            found["logits"] = value
     if not pixels.plain:
         scale, shift = pixels.line(value.shape)
         found["scaled"] = _clamped(scaled(value, 1 / scale, -shift / scale))

@@ -1,5 +1,6 @@
 """Modules of torch: plain stacks of our layers as they are, all others by way of ONNX."""
 
+import copy
 import io
 import warnings
 
@@ -27,14 +28,17 @@ def form(decoder: nn.Module, encoder: Piece) -> tuple[int, ...]:
     raise ImportFault(f"encoder and decoder do not fit together: the decoder does not take codes of {shape} ({reason})")
 
 
+def own(module: nn.Module) -> nn.Module:
+    """Copy a module, for the CPU and evaluation, so that what is done to it is not done to the caller's."""
+    return copy.deepcopy(module).cpu().eval().requires_grad_(False)
+
+
 def piece(module: nn.Module, enter: Enter, example: torch.Tensor) -> Piece:
     """Take a module: a plain stack of our layers as it is, any other by way of ONNX; see `parts.of_graph`.
 
-    example: inputs `(2, *shape)`.
+    module: one of `own`. example: inputs `(2, *shape)`.
     """
-    module = module.cpu().eval()
-    flat = _takes_flat(module, example)
-    example = example.flatten(1) if flat else example
+    example = example.flatten(1) if _takes_flat(module, example) else example
     try:
         return parts.of_module(module, enter(tuple(example.shape[1:])))
     except (LookupError, Uncovered):

@@ -13,7 +13,7 @@ from explorer.graph import Permute
 from explorer.importing import conversion
 from explorer.importing.convolutions import cropped
 from explorer.importing.reading import Graph, ImportFault
-from explorer.importing.stack import Part, Uncovered, Value, merged, reshaped, scaled, then
+from explorer.importing.stack import POINTWISE, Part, Uncovered, Value, merged, reshaped, scaled, then
 
 TOLERANCE = 1e-4
 Enter = Callable[[tuple[int | None, ...]], Value]
@@ -236,7 +236,6 @@ def of_module(module: nn.Module, entry: Value) -> Piece:
     for layer in layers.plain(module):
         layers.describe(nn.Sequential(layer))
         value = then(value, layer)
-    module = module.eval()
     return Piece(type(module).__name__, entry, {"output": value}, lambda x: [module(x)])
 
 
@@ -284,7 +283,7 @@ def _size(shape: Sequence[int | None]) -> str:
 
 def as_image(value: Value, image: tuple[int, int, int], name: str) -> Value:
     """Bring what a decoder makes into the form `(C, H, W)`."""
-    if isinstance(value.layer, nn.Sigmoid):
+    if isinstance(value.layer, POINTWISE):
         return then(as_image(value.before, image, name), value.layer)
     channels, height, width = image
     if value.shape == image:

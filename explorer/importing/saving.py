@@ -95,10 +95,10 @@ def from_modules(
     entry = parts.image_entry(image, *pixels.line(image))
     one = torch.rand(2, *image)
     if not all(isinstance(part, nn.Module) for part in pair):
-        if isinstance(model, tuple):
-            raise ImportFault("encoder and decoder have to be modules of torch")
-        return _assembled({"classifier": modules.piece(model, entry, one)}, (), test, pixels, variational)
-    encoder, decoder = (part.cpu().eval() for part in pair)
+        if not isinstance(model, nn.Module):
+            raise ImportFault("encoder and decoder, or the classifier, have to be modules of torch")
+        return _assembled({"classifier": modules.piece(modules.own(model), entry, one)}, (), test, pixels, variational)
+    encoder, decoder = (modules.own(part) for part in pair)
     found = {"encoder": modules.piece(encoder, entry, one)}
     form = modules.form(decoder, found["encoder"])
     found["decoder"] = modules.piece(

@@ -137,6 +137,7 @@ def test_what_torch_exports_is_read(torch_pair, opset, dynamic, images, tmp_path
     contents = [exported(p, x, **more) for p, x in ((encoder, torch.rand(2, *SHAPE)), (decoder, torch.rand(2, CODE)))]
     found = from_files(kept(tmp_path, *contents), images)
     assert found.source["uncovered"] == ""
+    assert layers.pack("theirs", found.model.networks())  # so that it runs in a browser
     assert found.source["difference"] < 1e-5
     x = images.images[:4] / 255
     code, variational = encoder.eval()(x), isinstance(encoder, VAE)
@@ -265,6 +266,7 @@ KERAS = {"dense": keras_dense, "conv vae": keras_conv_vae, "upsampling": keras_u
 def test_what_keras_exports_is_read(name, images, tmp_path):
     found = from_files(kept(tmp_path, *KERAS[name]()), images)
     assert (found.source["uncovered"], found.source["output"]) == ("", "logits")
+    assert layers.pack("theirs", found.model.networks())
     assert found.source["difference"] < 1e-5
     assert found.model.config.variational == (name == "conv vae")
     kinds = [type(layer) for part in (found.model.encoder, found.model.decoder) for layer in part]

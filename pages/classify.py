@@ -61,7 +61,7 @@ def show_surest(view: View, judged: Judged) -> None:
         show_strips([Strip("", x, captions)])
 
 
-def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: bool, model: str) -> str:
+def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: bool, model: str, classifier: str) -> str:
     """Draw the confusion matrix, and beside it the images of the cell that was clicked, and one of them followed.
 
     Returns the Python that follows it.
@@ -85,7 +85,11 @@ def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: boo
         if not len(index):
             return ""
         chosen = following.pick(x, index, f"{true}-{predicted}")
-        return following.show(view, model, x[chosen], int(index[chosen]), true, predicted) if model else ""
+        return (
+            following.show(view, model, view.bundle(classifier), x[chosen], int(index[chosen]), true, predicted)
+            if model
+            else ""
+        )
 
 
 def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
@@ -118,7 +122,7 @@ def opened(view: View, classifier: str, judged: Judged, percent: bool, model: st
     """Draw all that follows the controls."""
     classes = view.gallery.classes
     matrix = metrics.confusion(judged.predicted, judged.labels, len(classes))
-    python = matrix_and_cell(view, judged, matrix.numpy(), percent, model)
+    python = matrix_and_cell(view, judged, matrix.numpy(), percent, model, classifier)
     scores(judged, matrix, classes)
     st.subheader("Most confident mistakes")
     show_surest(view, judged)
@@ -149,6 +153,8 @@ chart.write_html("calibration.html")
 
 view = begin(PAGE)
 name = view.shown.classifier
+if len(view.shown.classifiers) > 1:
+    name = st.selectbox("Classifier", view.shown.classifiers, key="classifier", **BOUND)
 if not usable(view, [name]):
     st.stop()
 stored = loading.codes(view.bundle(name))

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.browser import visit, wait_until_finished
 from explorer.checkpoints import Bundle, root_folder
-from explorer.figures import class_colour
+from explorer.palette import class_colour
 from explorer.ui import following
 from explorer.ui.following import SHOWN, STEPS, Path, first_change
 from explorer.ui.frame import PAGES

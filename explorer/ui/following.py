@@ -60,7 +60,7 @@ class Followed:
         return f'x = to_float(DATASETS["{view.dataset.name}"].load("test").images[{both}])'
 
 
-def follow(view: View, model: str, x: np.ndarray, number: int, true: int, predicted: int) -> Followed:
+def follow(view: View, model: str, judge: Opened, x: np.ndarray, number: int, true: int, predicted: int) -> Followed:
     """Place test image `number` `(C, H, W)` on a plane: a code of two numbers as it is, else the plane through it.
 
     The image it is on the way to is the nearest one of its true class in the gallery that the classifier, shown what
@@ -76,7 +76,7 @@ def follow(view: View, model: str, x: np.ndarray, number: int, true: int, predic
     place = int(found[0]) if len(found) else None
     code = loading.encode(bundle, x[None])[0] if place is None else codes[place]
     alike = _by_distance(code, codes, view.gallery.labels == true, place)
-    guesses = _judge(view.classifier, loading.decode(bundle, codes[alike])).argmax(1)
+    guesses = _judge(judge, loading.decode(bundle, codes[alike])).argmax(1)
     right = [i for i, guess in zip(alike, guesses.tolist(), strict=True) if guess == true]
     neighbour = (right or alike)[0]
     if view.card(model).is_native:
@@ -175,11 +175,15 @@ def pick(x: np.ndarray, index: np.ndarray, cell: str) -> int:
     return chosen
 
 
-def show(view: View, model: str, x: np.ndarray, number: int, true: int, predicted: int) -> str:
+def show(view: View, model: str, judge: Opened, x: np.ndarray, number: int, true: int, predicted: int) -> str:
     """Show an image among the classifier's regions, and the way to one that is taken rightly; return the Python."""
-    classes, layers = view.gallery.classes, ["sheet" if live.unsupported(view.classifier) else "regions"]
+    classes = view.gallery.classes
+    is_drawn = (
+        view.classifier is not None and judge.identity == view.classifier.identity and not live.unsupported(judge)
+    )
+    layers = ["regions" if is_drawn else "sheet"]
     try:
-        found = follow(view, model, x, number, true, predicted)
+        found = follow(view, model, judge, x, number, true, predicted)
     except ValueError as error:
         st.info(f"It cannot be followed: {error}.")
         return ""
@@ -189,7 +193,7 @@ def show(view: View, model: str, x: np.ndarray, number: int, true: int, predicte
     is_moved = len(pins) == 2 and pins != found.pins
     address.keep("pin", [f"{u:g},{v:g}" for u, v in pins] if is_moved else [])
     ends = found.laid.where.codes(torch.tensor(pins)) if is_moved else (found.code, found.target)
-    way = path(view.bundle(model), view.classifier, *ends)
+    way = path(view.bundle(model), judge, *ends)
     show_strips([way.strip(true)])
     b = "one that is taken rightly" if found.is_right else "though none is taken rightly"
     st.markdown(

@@ -11,6 +11,7 @@ import torch
 
 from explorer.cards import DataCard
 from explorer.checkpoints import Bundle, BundleError
+from explorer.graph import NotInstalled
 from explorer.models import Model
 from explorer.ui import checking
 from explorer.ui.catalog import OF_BUNDLE
@@ -84,7 +85,7 @@ def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
         try:
             parts[name] = getattr(bundle, name)()
             reason = wrong(parts[name])
-        except BundleError as error:
+        except (BundleError, NotInstalled) as error:
             return Opened(*whose, problem=str(error))
         except Exception:  # a mutated file reaches corners of json, safetensors and torch that nobody lists
             reason = "cannot be used"

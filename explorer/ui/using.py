@@ -13,6 +13,7 @@ from explorer.anomalies import LEFT_OUT, SCORES
 from explorer.checkpoints import BundleError
 from explorer.datasets import data_folder
 from explorer.images import grid, to_float, to_uint8
+from explorer.palette import BLUE, ORANGE
 from explorer.ui import loading
 from explorer.ui.frame import View
 from explorer.ui.loading import BY_READING
@@ -89,6 +90,7 @@ def threshold_data(
     return {
         "scores": [usual.round(5).tolist(), strange.round(5).tolist()],
         "names": [usual_for(strangers), strangers.removeprefix(LEFT_OUT)],
+        "colours": [BLUE, ORANGE],
         "low": low,
         "high": high,
         "title": f"{SCORES[score]}; height: the root of how many",

@@ -1,7 +1,7 @@
 // Two sets of scores, a threshold to drag between them, where that is on the ROC curve, and the images beside it.
 //
 // data: {
-//   scores: [usual[], strange[]], names: [usual, strange], low, high: ends of the axis, what is beyond goes to its end,
+//   scores: [usual[], strange[]], names: [usual, strange], colours: of both, low, high: ends of the axis, what is beyond goes to its end,
 //   title: of the axis, at: threshold to begin with, false_alarms[], hits[]: the ROC curve, area: in words,
 //   image: [C, H, W], sheet: address of the images of both sets, one after the other, columns: of the sheet,
 //   hidden: whether the images of the second set are not here
@@ -10,7 +10,6 @@
 
 const BINS = 48;
 const BESIDE = 6; // images on either side
-const COLOURS = ["#3f7fc1", "#f28e2b"];
 const STEPS = 400; // of the threshold
 
 export default function (component) {
@@ -110,7 +109,7 @@ class Threshold {
   }
 
   paintHistogram() {
-    const { scores, names } = this.data;
+    const { scores, names, colours } = this.data;
     const [context, width, height] = fitted(this.histogram);
     const counts = scores.map((values) => {
       const bins = Array.from({ length: BINS }, () => 0);
@@ -119,7 +118,7 @@ class Threshold {
     });
     const most = Math.max(...counts.flat());
     counts.forEach((bins, kind) => {
-      context.fillStyle = COLOURS[kind];
+      context.fillStyle = colours[kind];
       context.globalAlpha = 0.65;
       bins.forEach((share, b) => {
         const tall = 0.88 * height * Math.sqrt(share / most); // so that few of them show
@@ -147,7 +146,7 @@ class Threshold {
       context.stroke();
     };
     line([[0, 0], [1, 1]], style.color, [6, 6]);
-    line(across.map((x, i) => [x, up[i]]), COLOURS[1], []);
+    line(across.map((x, i) => [x, up[i]]), this.data.colours[1], []);
     context.beginPath();
     context.arc(alarms * width, (1 - hits) * height, 6 * devicePixelRatio, 0, 2 * Math.PI);
     context.fillStyle = style.getPropertyValue("--st-primary-color");

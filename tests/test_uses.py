@@ -15,6 +15,7 @@ from explorer.datasets import DATASETS
 from explorer.ui import checking, using
 from explorer.ui.frame import PAGES
 from tests.test_app import open_page, words
+from tests.test_browser import barriers
 
 RNG = np.random.default_rng(0)
 N_GALLERY = 360  # of digits
@@ -197,6 +198,7 @@ def test_the_axis_shows_the_usual_whole_and_cuts_strangers_far_beyond():
 
 def test_the_threshold_is_dragged_and_kept(page, address):
     visit(page, address, "use_it", "?use=Strangers&model=fc-ae")
+    assert barriers(page) == []
     said = page.locator(".threshold .words")
     before = said.inner_text()
     pictures = page.locator(".threshold .beside canvas").first.evaluate("canvas => canvas.toDataURL()")

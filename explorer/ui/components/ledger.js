@@ -58,6 +58,8 @@ class Ledger {
   addDial(parent) {
     this.dial = element("label", "dial", parent);
     this.dial.curve = element("canvas", "curve", this.dial);
+    this.dial.curve.setAttribute("role", "img");
+    this.dial.curve.setAttribute("aria-label", "The negative ELBO over sigma");
     this.dial.input = element("input", "range", this.dial);
     Object.assign(this.dial.input, { type: "range", min: DIAL.low, max: DIAL.high, step: 0.005 });
     this.dial.input.setAttribute("aria-label", "sigma of the decoder");

@@ -22,11 +22,13 @@ class Threshold {
     const left = element("div", "left", this.root);
     this.words = element("div", "words", left);
     this.histogram = element("canvas", "histogram", left);
+    this.histogram.setAttribute("role", "img");
     this.input = element("input", "range", left);
     Object.assign(this.input, { type: "range", min: 0, max: STEPS, step: 1 });
     this.input.setAttribute("aria-label", "Threshold of the score");
     this.title = element("div", "title", left);
     this.roc = element("canvas", "roc", element("div", "right", this.root));
+    this.roc.setAttribute("role", "img");
     this.area = element("div", "area", this.roc.parentElement);
     this.sides = ["just below: taken for usual", "from it on: taken for strangers"].map((text) => {
       const side = element("div", "beside", this.root);
@@ -111,6 +113,7 @@ class Threshold {
   paintHistogram() {
     const { scores, names, colours } = this.data;
     const [context, width, height] = fitted(this.histogram);
+    this.histogram.setAttribute("aria-label", `How many of ${names.join(" and of ")} have which score`);
     const counts = scores.map((values) => {
       const bins = Array.from({ length: BINS }, () => 0);
       for (const value of values) bins[Math.min(BINS - 1, Math.floor(BINS * this.placeOf(value)))] += 1 / values.length;

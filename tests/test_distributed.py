@@ -1,9 +1,14 @@
-"""Several processes, started by torchrun as a user would, on the CPU with gloo."""
+"""Several processes on the CPU with gloo, started by torchrun or as it would start them."""
 
+import contextlib
 import json
+import os
 import platform
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +35,34 @@ def torchrun(program, *arguments, count=2):
     return subprocess.run(
         [*launcher, *program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
     )  # fmt: skip
+
+
+def side_by_side(program, *arguments):
+    """Run two processes with what torchrun would tell them, without the time that it takes itself."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with contextlib.ExitStack() as open_files:
+        outputs = [open_files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(4)]
+        running = [
+            subprocess.Popen(
+                [sys.executable, *program, *arguments], cwd=ROOT, stdout=outputs[rank], stderr=outputs[2 + rank],
+                env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in (0, 1)
+        ]  # fmt: skip
+        while all(process.poll() is None for process in running):
+            time.sleep(0.05)
+        for process in running:  # the other ends by itself, or waits for one that was killed
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20 if all(p.returncode in (None, 0, 1) for p in running) else 0.1)
+            process.kill()
+            process.wait()
+        for file in outputs:
+            file.seek(0)
+        texts = [file.read() for file in outputs]
+    code = max((abs(process.returncode) for process in running), default=0)
+    return subprocess.CompletedProcess(program, code, texts[0] + texts[1], texts[2] + texts[3])
 
 
 def fit_alone(root, *arguments):
@@ -104,10 +137,10 @@ sys.exit(code)
 """
 
 
-def run_program(folder, text, *arguments):
+def run_program(folder, text, *arguments, start=side_by_side):
     program = folder / "program.py"
     program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{text}", encoding="utf-8")
-    return torchrun([str(program)], *arguments)
+    return start([str(program)], *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +194,7 @@ sys.exit(train.main())
 
 def test_a_process_that_fails_ends_the_run_and_says_so_and_leaves_no_half_written_bundle(tmp_path):
     arguments = ("fc-ae", "ffnn", "--epochs", "3", "--checkpoints", str(tmp_path / "root"), *OPTIONS)
-    ended = run_program(tmp_path, FAILING, *arguments)
+    ended = run_program(tmp_path, FAILING, *arguments, start=torchrun)
     assert ended.returncode != 0
     assert "process 2 of 2: fc-ae: failed: cpu is out of memory; try --batch-size 64" in ended.stderr
     assert "ffnn:" not in ended.stdout

@@ -36,6 +36,7 @@ def test_every_curve_has_at_least_four_sizes_and_the_faces_are_all_there():
     assert [(size.n_images, size.side) for size in curves["celeba"]] == [(202_599, 64), (202_599, 128)]
 
 
+@pytest.mark.wide
 def test_every_curve_is_printed_and_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "size_jobs", lambda quick: {"code": [Size(128, 16, code) for code in (4, 8)]})
     with contextlib.redirect_stdout(io.StringIO()) as out:

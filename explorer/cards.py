@@ -18,6 +18,7 @@ from typing import Any, Self
 from explorer import storage
 from explorer.checkpoints import FILES, Bundle, BundleError, anew, parse, to_json
 from explorer.datasets import DATASETS, Dataset
+from explorer.families import is_family
 from explorer.models import AutoencoderConfig, ModelConfig
 from explorer.roster import ROSTER, Entry
 from explorer.training import Recipe
@@ -211,9 +212,17 @@ def datasets(root: Path) -> list[str]:
 
 def models(root: Path, dataset: str) -> list[str]:
     """Name the bundles of a data set, whole or not, unsorted."""
+    held = (path for path in _folders(root, dataset) if any((path / file).is_file() for file in FILES))
+    return [path.name for path in held if not is_family(path)]
+
+
+def families(root: Path, dataset: str) -> list[str]:
+    """Name the families of a data set, whole or not, unsorted."""
+    return [path.name for path in _folders(root, dataset) if is_family(path)]
+
+
+def _folders(root: Path, dataset: str) -> list[Path]:
     try:
-        folders = [path.name for path in (root / dataset).iterdir() if not path.name.startswith(".")]
+        return [path for path in (root / dataset).iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
-    bundles = (Bundle(dataset, name, root) for name in folders)
-    return [bundle.model for bundle in bundles if any((bundle.folder / file).is_file() for file in FILES)]

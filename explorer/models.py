@@ -3,7 +3,7 @@
     x -> encode -> Posterior(mu, log_var) -> sample -> z -> decode -> x_hat in [0, 1]
 
 A plain autoencoder is the case `log_var is None`: its posterior is a point. Shapes use B images,
-C channels, H x W pixels, D latent numbers.
+C channels, H x W pixels, D latent numbers, K classes.
 """
 
 import itertools
@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from explorer import blocks
 
@@ -68,6 +69,11 @@ class AutoencoderConfig:
         if self.likelihood not in ("bernoulli", "gaussian"):
             raise ValueError(f"likelihood {self.likelihood!r} is neither 'bernoulli' nor 'gaussian'")
 
+    @property
+    def n_given(self) -> int:
+        """Number of values that encoder and decoder are told beside image and code."""
+        return 0
+
     def build(self) -> "Autoencoder":
         """Make the model with freshly initialised weights."""
         return Autoencoder(self)
@@ -86,7 +92,8 @@ class Autoencoder(nn.Module):
             blocks.conv_sizes(height, config.strides)[-1],
             blocks.conv_sizes(width, config.strides)[-1],
         )
-        encoder = blocks.conv_encoder(channels, config.strides, config.code is not None, config.residual)
+        seen = (n_channels + config.n_given, *config.channels)
+        encoder = blocks.conv_encoder(seen, config.strides, config.code is not None, config.residual)
         decoder = blocks.conv_decoder(channels, config.strides, (height, width), config.residual)
         if config.code is None:
             self.latent_shape: tuple[int, ...] = feature_shape
@@ -96,7 +103,7 @@ class Autoencoder(nn.Module):
             n_out = config.code * (2 if config.variational else 1)
             encoder += [nn.Flatten(), *blocks.dense((*widths, n_out), last_relu=False)]
             decoder = [
-                *blocks.dense((config.code, *reversed(widths)), last_relu=bool(config.channels)),
+                *blocks.dense((config.code + config.n_given, *reversed(widths)), last_relu=bool(config.channels)),
                 nn.Unflatten(1, feature_shape),
                 *decoder,
             ]
@@ -117,7 +124,8 @@ class Autoencoder(nn.Module):
 
     def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
         """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to logits of the pixels `(B, C, H, W)`, in float32."""
-        return self.decoder(z.reshape(-1, *self.latent_shape)).float()  # a sigmoid of bfloat16 has a grid of 1/256
+        z = z if self.config.n_given else z.reshape(-1, *self.latent_shape)
+        return self.decoder(z).float()  # a sigmoid of bfloat16 has a grid of 1/256
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to pixels `(B, C, H, W)` in [0, 1]."""
@@ -138,6 +146,79 @@ class Autoencoder(nn.Module):
         }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Reconstruct pixels `(B, C, H, W)` through the mean code."""
+        return self.decode(self.encode(x).mu)
+
+
+@dataclass(frozen=True)
+class ConditionalConfig(AutoencoderConfig):
+    """Architecture of a conditional autoencoder: encoder and decoder are told the class (Sohn et al. 2015).
+
+    n_classes: length of the one-hot class. It is that many constant planes beside the channels of the image, and that
+    many numbers beside the code.
+    """
+
+    n_classes: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.code is None or not self.channels:
+            raise ValueError("a conditional autoencoder needs convolutions and the length of its code")
+
+    @property
+    def n_given(self) -> int:
+        """Number of values that encoder and decoder are told beside image and code."""
+        return self.n_classes
+
+    def build(self) -> "ConditionalAutoencoder":
+        """Make the model with freshly initialised weights."""
+        return ConditionalAutoencoder(self)
+
+
+class ConditionalAutoencoder(Autoencoder):
+    """An autoencoder whose encoder and decoder are told the class; with `given` it is one like any other."""
+
+    def given(self, labels: torch.Tensor) -> "Given":
+        """Tell it the classes of the images or codes to come, int64 `(B,)`."""
+        weight = next(self.parameters())
+        return Given(self, F.one_hot(labels, self.config.n_classes).to(weight.device, weight.dtype))
+
+    def networks(self) -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
+        """List the parts as plain stacks of layers, each with the shape of its input.
+
+        The one-hot class is K planes after the channels of the image, and K numbers after the code.
+        """
+        (encoder, (channels, *size)), (decoder, _) = super().networks().values()
+        given = self.config.n_given
+        return {"encode": (encoder, (channels + given, *size)), "decode": (decoder, (self.code_length + given,))}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A conditional autoencoder for images of known classes: one-hot `(B, K)`."""
+
+    model: ConditionalAutoencoder
+    one_hot: torch.Tensor
+
+    @property
+    def config(self) -> ConditionalConfig:
+        """The model's architecture."""
+        return self.model.config
+
+    def encode(self, x: torch.Tensor) -> Posterior:
+        """Map pixels `(B, C, H, W)` in [0, 1] to q(z|x, class)."""
+        planes = self.one_hot[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        return self.model.encode(torch.cat([x, planes], dim=1))
+
+    def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
+        """Map codes `(B, D)` to logits of the pixels `(B, C, H, W)`."""
+        return self.model.decode_logits(torch.cat([z, self.one_hot], dim=1))
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Map codes `(B, D)` to pixels `(B, C, H, W)` in [0, 1]."""
+        return torch.sigmoid(self.decode_logits(z))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct pixels `(B, C, H, W)` through the mean code."""
         return self.decode(self.encode(x).mu)
 

@@ -34,6 +34,8 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "attributes",
         "cards",
         "checkpoints",
+        "dials",
+        "families",
         "figures",
         "imagefolder",
         "latent",

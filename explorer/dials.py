@@ -49,7 +49,7 @@ def measure(
     figures: dict[str, Any] = {"members": {name: member_figures(model, test) for name, model in models.items()}}
     codes: dict[str, torch.Tensor] = {}
     for name, model in models.items():
-        codes |= {f"{name}/{kind}": values for kind, values in member_codes(model, gallery).items()}
+        codes |= {f"{name}/{kind}": values for kind, values in member_codes(model, gallery, dial == "beta").items()}
     if dial == "length":
         basis, mean = (tensors[f"{PCA}/{part}"].float() for part in ("basis", "mean"))
         codes[f"{PCA}/codes"] = ((to_float(gallery.images).flatten(1) - mean) @ basis.T).half()
@@ -99,14 +99,14 @@ def given(model: Autoencoder, labels: torch.Tensor) -> Autoencoder | Given:
 
 
 @torch.inference_mode()
-def member_codes(model: Model, gallery: ImageSet) -> dict[str, torch.Tensor]:
-    """Compute the "codes" `(M, D)` of the gallery in half precision, and "log_var" of a variational model."""
+def member_codes(model: Model, gallery: ImageSet, spread: bool) -> dict[str, torch.Tensor]:
+    """Compute the "codes" `(M, D)` of the gallery in half precision; with `spread`, "log_var" of their posteriors."""
     x = to_float(gallery.images)
     if isinstance(model, Classifier):
         return {"codes": model.embed(x).half()}
     posterior = given(model, gallery.labels).encode(x)
-    made = {"codes": posterior.mu, "log_var": posterior.log_var}
-    return {name: values.flatten(1).half() for name, values in made.items() if values is not None}
+    made = {"codes": posterior.mu, **({"log_var": posterior.log_var} if spread else {})}
+    return {name: values.half() for name, values in made.items()}
 
 
 @torch.inference_mode()

@@ -1,0 +1,154 @@
+// What pages with a dial share: the dial, a chart with a mark, bars, rows of decoded images, and one way to redraw.
+
+const REPORT_AFTER_MS = 250; // a held arrow key is one move
+
+/** A slider over a list of values, each with its name below. */
+export class Dial {
+  constructor(parent, name, onMove, onRest) {
+    this.root = element("div", "dial", parent);
+    const label = element("label", "dial-name", this.root);
+    this.words = element("span", "", label);
+    this.words.textContent = name;
+    this.value = element("output", "dial-value", label);
+    const line = element("div", "dial-line", this.root);
+    this.input = element("input", "range", line);
+    Object.assign(this.input, { type: "range", min: 0, step: 1 });
+    this.input.setAttribute("aria-label", name);
+    this.ticks = element("div", "ticks", line);
+    this.input.addEventListener("input", () => onMove(Number(this.input.value)));
+    this.input.addEventListener("change", () => {
+      clearTimeout(this.resting);
+      this.resting = setTimeout(() => onRest?.(), REPORT_AFTER_MS);
+    });
+  }
+
+  /** Offer values by their names, `at` is chosen. */
+  show(names, at) {
+    this.input.max = names.length - 1;
+    this.input.value = at;
+    this.input.setAttribute("aria-valuetext", names[at]);
+    write(this.value, names[at]);
+    while (this.ticks.children.length > names.length) this.ticks.lastChild.remove();
+    names.forEach((name, i) => {
+      const tick = this.ticks.children[i] ?? element("span", "", this.ticks);
+      write(tick, name);
+      tick.style.left = `${names.length > 1 ? (100 * i) / (names.length - 1) : 0}%`;
+      tick.classList.toggle("at", i === at);
+    });
+  }
+}
+
+/** What every page with a dial does: it redraws once for each frame, and when decoders arrive. */
+export class Dialled {
+  constructor(parent, className) {
+    this.root = element("div", `live dialled ${className}`, parent);
+    this.frames = 0;
+    this.pending = 0;
+    this.onModel = () => this.schedule();
+    document.addEventListener("lx-model", this.onModel);
+    this.watcher = new ResizeObserver(() => this.schedule());
+    this.watcher.observe(this.root);
+  }
+
+  destroy() {
+    cancelAnimationFrame(this.pending);
+    this.watcher.disconnect();
+    document.removeEventListener("lx-model", this.onModel);
+    this.root.remove();
+  }
+
+  update({ data, setStateValue }) {
+    this.setStateValue = setStateValue;
+    this.data = data;
+    fetchModels(data.weights);
+    this.arrive();
+    this.schedule();
+  }
+
+  get networks() {
+    return sharedPage().models.get(this.data.model);
+  }
+
+  schedule() {
+    this.pending ||= requestAnimationFrame(() => {
+      this.pending = 0;
+      if (!this.data) return;
+      this.root.dataset.state = stateOf(this.data.model);
+      if (!this.networks) return;
+      this.draw();
+      this.frames += 1;
+      this.root.dataset.frames = this.frames;
+      this.root.dataset.painted = "yes";
+    });
+  }
+}
+
+/** A row of images with a title before it, decoded into canvases that are made once. */
+export class Images {
+  constructor(parent, className = "images") {
+    this.root = element("div", className, parent);
+    this.canvases = [];
+  }
+
+  /** Paint pictures, each (C, H, W) in [0, 1], or a place on a `sheet` { picture, columns }. */
+  paint(pictures, image, sheet) {
+    while (this.canvases.length > pictures.length) this.canvases.pop().remove();
+    while (this.canvases.length < pictures.length) this.canvases.push(element("canvas", "", this.root));
+    pictures.forEach((picture, i) => {
+      const canvas = this.canvases[i];
+      fitCanvas(canvas, image[2], image[1]);
+      if (typeof picture === "number") placeOnSheet(canvas, sheet, picture);
+      else paintImage(canvas, picture, image);
+    });
+  }
+}
+
+/** Paint image `i` of a sheet: images of the canvas's size, row by row without gaps. */
+function placeOnSheet(canvas, { picture, columns }, i) {
+  const { width, height } = canvas;
+  const [left, top] = [(i % columns) * width, Math.floor(i / columns) * height];
+  canvas.getContext("2d").drawImage(picture, left, top, width, height, 0, 0, width, height);
+}
+
+/** Load the picture of a sheet, and say so when it is there. */
+export function loadSheet(address, columns, done) {
+  const picture = new Image();
+  picture.addEventListener("load", () => done({ picture, columns }));
+  picture.src = address;
+}
+
+/** Draw codes of n x n cells as one picture; decode(u, v) gives an image (C, H, W) in [0, 1]. */
+export function paintPlane(canvas, axis, [channels, height, width], decode) {
+  const n = axis.length;
+  fitCanvas(canvas, n * width, n * height);
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(width, height);
+  for (let row = 0; row < n; row += 1) {
+    for (let column = 0; column < n; column += 1) {
+      fillPixels(pixels.data, decode(axis[column], axis[n - 1 - row]), channels, width * height);
+      context.putImageData(pixels, column * width, row * height);
+    }
+  }
+}
+
+/** Dots at `points` [[x, y]...] of a square that shows -reach to reach, in colours by class. */
+export function paintDots(canvas, points, reach, labels, colours, marked = -1) {
+  const side = Math.round(canvas.clientWidth * devicePixelRatio);
+  fitCanvas(canvas, side, side);
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, side, side);
+  const place = ([x, y]) => [((x / reach + 1) * side) / 2, ((1 - y / reach) * side) / 2];
+  const radius = Math.max(2, side / 130);
+  points.forEach((point, i) => {
+    const [x, y] = place(point);
+    context.fillStyle = colours[labels[i]];
+    context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius); // a tenth of the time of circles
+  });
+  if (marked < 0) return;
+  const [x, y] = place(points[marked]);
+  context.beginPath();
+  context.arc(x, y, 4 * radius, 0, 2 * Math.PI);
+  context.lineWidth = radius;
+  context.strokeStyle = getComputedStyle(canvas).color;
+  context.stroke();
+}

@@ -94,9 +94,9 @@ class Family:
 # Strides 2, 2, 1 end in 16 x 7 x 7 = 784 features, so that a code of 256 numbers is no longer than what it is made of,
 # and the layers beside the code are a fifth of the weights that dense ones of the same error would have.
 _SMALL = AutoencoderConfig(channels=(16, 32, 16), strides=(2, 2, 1), code=2)
-# Six epochs in small batches at a high rate: all families in an hour on one core. After four epochs of one-cycle the
-# plain model of 64 numbers had a validation error of 0.0137, 0.0105, 0.0095, 0.0087 in batches of 128 at a rate of 2e-3,
-# 5e-3, 1e-2, 2e-2, and 0.0077 in batches of 64 at 1e-2.
+# Six epochs in small batches at a high rate: all families in about an hour on one core. After four epochs of one-cycle
+# the plain model of 64 numbers had a validation error of 0.0137, 0.0105, 0.0095, 0.0087 in batches of 128 at a rate of
+# 2e-3, 5e-3, 1e-2, 2e-2, and 0.0077 in batches of 64 at 1e-2.
 _SHORT = Recipe(epochs=6, batch_size=64, learning_rate=1e-2)
 
 

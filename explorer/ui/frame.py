@@ -16,10 +16,11 @@ from streamlit.errors import StreamlitAPIException
 from explorer.cards import DataCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
+from explorer.families import FamilyBundle
 from explorer.ui import address, catalog, collector, loading
 from explorer.ui.catalog import Collection
 from explorer.ui.downloading import download
-from explorer.ui.opening import Opened, opened
+from explorer.ui.opening import Opened, OpenedFamily, opened, opened_family
 from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
@@ -101,6 +102,30 @@ PAGES: dict[str, Page] = {
         lambda there: there.images.image_shape[0] == 1 and there.autoencoders != (),
         "a model of shapes that can be drawn",
     ),
+    "length": Page(
+        "pages/length.py", "Length", ":material/straighten:", "Dials", "How long must the code be?",
+        "Turn the dial until you can tell a shirt from a coat: how many numbers does each method need for that? "
+        "Then look at the numbers in use: where does a longer code no longer help?",
+        lambda there: there.family("length") is not None, "a family of models with codes of many lengths",
+    ),
+    "beta": Page(
+        "pages/beta.py", "Beta", ":material/balance:", "Dials", "What does β buy?",
+        "Turn β up until samples look like data, and on until all look the same: what was paid, and where? "
+        "Watch the codes fill the prior, and numbers fall out of use.",
+        lambda there: there.family("beta") is not None, "a family of variational models under many β",
+    ),
+    "time": Page(
+        "pages/time.py", "Time", ":material/timelapse:", "Dials", "When does the space organise itself?",
+        "Play from random weights on: which kinds part first, and how much of the order is there after one epoch? "
+        "Compare the model that is told the classes with the one that is not.",
+        lambda there: there.family("epoch") is not None, "models that were kept while they were fitted",
+    ),
+    "style": Page(
+        "pages/style.py", "Class × style", ":material/style:", "Dials", "What is left when the class is known?",
+        "Move the style and read across: what do ten classes wearing one style have in common? "
+        "Then take the style from an image, and look for what the model cannot carry over.",
+        lambda there: there.family("class") is not None, "a model that is told the class",
+    ),
     "classify": Page(
         "pages/classify.py", "Classify", ":material/rule:", "Scores and curves", "What gets confused with what?",
         "Pairs of classes that are confused both ways: open a cell and see whether you would do better. "
@@ -125,7 +150,7 @@ class View:
     shown: Collection
     root: Path
     gallery: loading.Gallery
-    opened: dict[str, Opened] = field(default_factory=dict, repr=False)
+    opened: dict[str, Opened | OpenedFamily] = field(default_factory=dict, repr=False)
 
     @property
     def dataset(self) -> DataCard:
@@ -159,6 +184,16 @@ class View:
     def _usable(self, model: str | None) -> Opened | None:
         return None if model is None or self.bundle(model).problem else self.bundle(model)
 
+    def family(self, dial: str) -> OpenedFamily:
+        """Give the family with such a dial, read whole; stop the page where it cannot be used."""
+        name = self.shown.family(dial)
+        found = self.bundle(name)
+        if found.problem:
+            title = as_text(self.shown.families[name].title)
+            st.warning(f"**{title}** cannot be shown. {as_text(found.problem)}", icon=":material/broken_image:")
+            st.stop()
+        return found
+
     def bundle(self, model: str) -> Opened:
         """Give the bundle of one model on this data set, read whole."""
         if model not in self.opened:
@@ -175,7 +210,10 @@ class View:
             return False
         return gallery is self.gallery and all(self._read(model) is there for model, there in self.opened.items())
 
-    def _read(self, model: str) -> Opened:
+    def _read(self, model: str) -> Opened | OpenedFamily:
+        if model in self.shown.families:
+            family = FamilyBundle(self.dataset.name, model, self.root)
+            return opened_family(family, self.dataset, len(self.gallery))
         return opened(Bundle(self.dataset.name, model, self.root), self.dataset, len(self.gallery))
 
 

@@ -57,6 +57,12 @@ _plane = _component("plane", "network", "drawing")
 _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
 _crop = _component("crop", "drawing")
+_dials = {
+    "length": _component("length", "network", "drawing", "dial", "chart"),
+    "beta": _component("beta", "network", "drawing", "dial", "chart"),
+    "time": _component("time", "network", "drawing", "dial", "chart"),
+    "style": _component("style", "network", "drawing", "dial"),
+}
 
 
 def picker(
@@ -122,6 +128,14 @@ def drawing_pad(data: Mapping[str, Any], key: str) -> None:
 def face_editor(data: Mapping[str, Any], key: str) -> None:
     """Show a face under sliders with a meter; `data` as edit.js says. Its session state `key` has "moves"."""
     _edit(data=dict(data), key=key, on_moves_change=lambda: None)
+
+
+def dial(page: str, data: Mapping[str, Any], key: str) -> None:
+    """Show the dial of a page, named as its JavaScript, and what it changes; `data` as that says.
+
+    Its session state `key` has "turned": where it rests.
+    """
+    _dials[page](data=dict(data), key=key, on_turned_change=lambda: None)
 
 
 def crop_square(

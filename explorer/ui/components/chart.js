@@ -1,7 +1,7 @@
 // A chart of a few lines with a mark that moves, and bars: as SVG and HTML in the theme's colours, made once.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LEFT = 56;
+const LEFT = 66;
 const BOTTOM = 40;
 const TOP_EDGE = 10;
 const RIGHT = 12;
@@ -45,7 +45,7 @@ export class Chart {
     }
     text(this.svg, (LEFT + width - RIGHT) / 2, height - 5, x.label, "middle", "axis");
     const turned = text(this.svg, 0, 0, y.label, "middle", "axis");
-    turned.setAttribute("transform", `translate(13 ${(height - BOTTOM + TOP_EDGE) / 2}) rotate(-90)`);
+    turned.setAttribute("transform", `translate(11 ${(height - BOTTOM + TOP_EDGE) / 2}) rotate(-90)`);
     for (const line of lines) this.drawLine(line);
     this.marks = shape(this.svg, "g", {});
     this.legend.replaceChildren();
@@ -89,7 +89,7 @@ function text(parent, x, y, words, anchor, className = "tick") {
 /** Write a number of an axis in few characters. */
 function short(value) {
   if (value >= 10000) return `${value / 1000}k`;
-  return String(Number(value.toPrecision(2)));
+  return String(Number(value.toPrecision(4)));
 }
 
 /** Map values to places: { place, ticks }; a logarithmic axis has no place for 0 and less, which it puts at its end. */

@@ -117,38 +117,70 @@ export function loadSheet(address, columns, done) {
   picture.src = address;
 }
 
-/** Draw codes of n x n cells as one picture; decode(u, v) gives an image (C, H, W) in [0, 1]. */
-export function paintPlane(canvas, axis, [channels, height, width], decode) {
-  const n = axis.length;
-  fitCanvas(canvas, n * width, n * height);
-  const context = canvas.getContext("2d");
-  const pixels = context.createImageData(width, height);
-  for (let row = 0; row < n; row += 1) {
-    for (let column = 0; column < n; column += 1) {
-      fillPixels(pixels.data, decode(axis[column], axis[n - 1 - row]), channels, width * height);
-      context.putImageData(pixels, column * width, row * height);
+/** A square of decoded images with codes over it: a decoded sheet behind, dots and rings in front. */
+export class Square {
+  constructor(parent) {
+    this.root = element("div", "square", parent);
+    this.sheet = element("canvas", "back", this.root);
+    this.front = element("canvas", "front", this.root);
+  }
+
+  /** Decode n x n cells at `axis`, ascending, for both directions; decode(u, v) gives an image (C, H, W) in [0, 1]. */
+  paintSheet(axis, [channels, height, width], decode) {
+    const n = axis.length;
+    fitCanvas(this.sheet, n * width, n * height);
+    const context = this.sheet.getContext("2d");
+    const pixels = context.createImageData(width, height);
+    for (let row = 0; row < n; row += 1) {
+      for (let column = 0; column < n; column += 1) {
+        fillPixels(pixels.data, decode(axis[column], axis[n - 1 - row]), channels, width * height);
+        context.putImageData(pixels, column * width, row * height);
+      }
     }
+  }
+
+  /**
+   * Paint dots at `points` [[x, y]...], 1 is the right or upper edge and -1 the other, in the colours of their labels;
+   * and `rings`, each { at: [x, y], root: [a, b, c], colour }: what [[a, 0], [b, c]] makes of a circle around `at`.
+   */
+  paintFront({ points, labels, colours, rings = [], marked = -1 }) {
+    const side = Math.round(this.front.clientWidth * devicePixelRatio);
+    fitCanvas(this.front, side, side);
+    const context = this.front.getContext("2d");
+    context.clearRect(0, 0, side, side);
+    const place = ([x, y]) => [((x + 1) * side) / 2, ((1 - y) * side) / 2];
+    const radius = Math.max(2, side / 130);
+    context.fillStyle = "#fff";
+    for (const point of points) {
+      const [x, y] = place(point);
+      context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius); // a tenth of the time of circles
+    }
+    points.forEach((point, i) => {
+      const [x, y] = place(point);
+      context.fillStyle = colours[labels[i]];
+      context.fillRect(x - radius + 1, y - radius + 1, 2 * radius - 2, 2 * radius - 2);
+    });
+    for (const { at: [u, v], root: [a, b, c], colour } of rings) {
+      context.beginPath();
+      for (let i = 0; i <= 72; i += 1) {
+        const [cos, sin] = [Math.cos((Math.PI * i) / 36), Math.sin((Math.PI * i) / 36)];
+        context.lineTo(...place([u + a * cos, v + b * cos + c * sin]));
+      }
+      ring(context, colour, side / 110);
+    }
+    if (marked < 0) return;
+    context.beginPath();
+    context.arc(...place(points[marked]), 4 * radius, 0, 2 * Math.PI);
+    ring(context, "#d9485f", radius);
   }
 }
 
-/** Dots at `points` [[x, y]...] of a square that shows -reach to reach, in colours by class. */
-export function paintDots(canvas, points, reach, labels, colours, marked = -1) {
-  const side = Math.round(canvas.clientWidth * devicePixelRatio);
-  fitCanvas(canvas, side, side);
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, side, side);
-  const place = ([x, y]) => [((x / reach + 1) * side) / 2, ((1 - y / reach) * side) / 2];
-  const radius = Math.max(2, side / 130);
-  points.forEach((point, i) => {
-    const [x, y] = place(point);
-    context.fillStyle = colours[labels[i]];
-    context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius); // a tenth of the time of circles
-  });
-  if (marked < 0) return;
-  const [x, y] = place(points[marked]);
-  context.beginPath();
-  context.arc(x, y, 4 * radius, 0, 2 * Math.PI);
-  context.lineWidth = radius;
-  context.strokeStyle = getComputedStyle(canvas).color;
+/** Stroke the current path so that it shows on dark and on light. */
+function ring(context, colour, width) {
+  context.lineWidth = 2 * width;
+  context.strokeStyle = "#fffc";
+  context.stroke();
+  context.lineWidth = width;
+  context.strokeStyle = colour;
   context.stroke();
 }

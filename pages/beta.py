@@ -16,9 +16,10 @@ KEY = "beta-dial"
 PLANES = ("the prior", "where codes lie")
 CAPTION = (
     "Each β is a model of its own, fitted by the same recipe from the same seed. Rate is the KL to the prior, "
-    "distortion −log p(x|z), in nats an image on the {n:,} test images; β = 1 is the ELBO, and the curve is what β trades (Alemi "
-    "et al. 2018). Rings are one and two standard deviations: grey of the prior, red of the Gaussian fitted to all "
-    "codes with their spread. A longer code is shown along the two numbers with the largest KL, all others at 0."
+    "distortion −log p(x|z), in nats an image on the {n:,} test images; β = 1 is the ELBO, and the curve is what β "
+    "trades (Alemi et al. 2018). Rings are one and two standard deviations: grey of the prior, red of the Gaussian "
+    "fitted to all codes with their spread. A longer code is shown along the two numbers with the largest KL, all "
+    "others at 0."
 )
 
 

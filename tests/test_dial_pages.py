@@ -124,7 +124,7 @@ ALL = "canvases => canvases.map(canvas => canvas.toDataURL()).join()"
 
 
 def test_the_browser_decodes_what_torch_does_while_the_dial_moves(page, address):
-    visit(page, f"{address}/beta?dataset=fashion-mnist&beta=4", PAGES["beta"].title)
+    visit(page, address, "beta", "?dataset=fashion-mnist&beta=4")
     bundle = FamilyBundle("fashion-mnist", "beta-family", root_folder())
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((8, 2))).float()
     dial = page.get_by_role("slider", name="β")
@@ -143,7 +143,7 @@ def test_the_browser_decodes_what_torch_does_while_the_dial_moves(page, address)
     [("length", "ArrowRight", "length=32"), ("time", "ArrowLeft", "epoch=5"), ("style", "ArrowUp", "v=")],
 )
 def test_a_key_moves_the_dial_and_with_it_pictures_and_address(page, address, key, keys, said):
-    visit(page, f"{address}/{key}?dataset=fashion-mnist", PAGES[key].title)
+    visit(page, address, key, "?dataset=fashion-mnist")
     images = page.locator(".dialled canvas")
     before = images.evaluate_all(ALL)
     control = page.locator(".front") if key == "style" else page.get_by_role("slider").first

@@ -42,7 +42,8 @@ def bench(view: View) -> None:
     betas = [family.members[name]["beta"] for name in members]
     at = betas.index(dialling.kept(KEY, "beta", betas, min(betas, key=lambda beta: abs(beta - 1))))
     with top:
-        components.dial("beta", dialling.beta_data(view, family, members, at, on_prior, with_codes), key=KEY)
+        before = dialling.first(KEY, "beta", at)
+        components.dial("beta", dialling.beta_data(view, family, members, before, on_prior, with_codes), key=KEY)
         show_legend(view.gallery.classes if with_codes else ())
     name = members[at]
     st.download_button(

@@ -44,7 +44,8 @@ def bench(view: View) -> None:
     usual = min(lengths, key=lambda length: abs(length - 16))
     at = Turned(dialling.kept(KEY, "length", lengths, usual), dialling.kept(KEY, "bits", range(9), 0))
     with top:
-        components.dial("length", dialling.length_data(view, family, picks, chart, at), key=KEY)
+        before = Turned(dialling.first(KEY, "length", at.length), dialling.first(KEY, "bits", at.bits))
+        components.dial("length", dialling.length_data(view, family, picks, chart, before), key=KEY)
     st.download_button(
         "PNG of the images", lambda: picture(view, family, picks, at), f"length-{at.length}.png", "image/png",
         on_click="ignore",

@@ -37,8 +37,9 @@ def bench(view: View) -> None:
     controls(view)
     picks = dialling.pick(view, N_SOURCES)
     style = dialling.kept_style(KEY)
+    before = {name: dialling.first(KEY, name, value) for name, value in style.items()}
     with top:
-        components.dial("style", dialling.style_data(view, family, picks, style), key=KEY)
+        components.dial("style", dialling.style_data(view, family, picks, before), key=KEY)
     st.download_button(
         "PNG of the rows", lambda: picture(view, family, picks, style), "styles.png", "image/png", on_click="ignore"
     )

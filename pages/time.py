@@ -28,7 +28,7 @@ def bench(view: View) -> None:
     family = view.family("epoch")
     epochs = family.config()["fits"][0].keep
     epoch = dialling.kept(KEY, "epoch", epochs, epochs[-1])
-    data = dialling.time_data(view, family, epochs.index(epoch))
+    data = dialling.time_data(view, family, epochs.index(dialling.first(KEY, "epoch", epoch)))
     components.dial("time", data, key=KEY)
     show_legend(view.gallery.classes)
     member = data["states"][epochs.index(epoch)]["network"]

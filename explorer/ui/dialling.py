@@ -55,6 +55,17 @@ def kept(key: str, name: str, offered: Sequence[Any], default: Any) -> Any:
     return value
 
 
+def first(key: str, name: str, now: Any) -> Any:
+    """Give the position that a dial had before it was moved: the component knows where it went since then.
+
+    So what travels stays the same while it moves, and Streamlit sends it but once.
+    """
+    own = f"{key}-{name}"
+    if not (st.session_state.get(key) or {}).get("turned"):
+        st.session_state[own] = now
+    return st.session_state.get(own, now)
+
+
 def pick(view: View, n: int = N_IMAGES) -> list[int]:
     """Take the gallery images that the address names as `pick`, and after them some of every class."""
     picks = address.wholes("pick", len(view.gallery))
@@ -89,16 +100,16 @@ def length_data(view: View, family: OpenedFamily, picks: Sequence[int], chart: s
         rows.append(
             {
                 "name": NAMES.get(kind, kind), "colour": class_colour(i), "networks": members, "errors": errors,
-                "codes": [codes[f"{name}/codes"][picks].round(4).tolist() for name in members],
-                "ranges": [codes[f"{name}/range"].tolist() for name in members],
+                "codes": [rounded(codes[f"{name}/codes"][picks]) for name in members],
+                "ranges": [rounded(codes[f"{name}/range"]) for name in members],
             }
         )  # fmt: skip
     pca = family.figures()[PCA]["mse"]
     of_pca = {
         "name": NAMES[PCA], "colour": class_colour(len(rows)), "networks": [PCA] * len(all_lengths), "size": len(pca),
         "errors": [pca[length - 1] for length in all_lengths],
-        "codes": [codes[f"{PCA}/codes"][picks, :length].round(4).tolist() for length in all_lengths],
-        "ranges": [codes[f"{PCA}/range"][:, :length].tolist() for length in all_lengths],
+        "codes": [rounded(codes[f"{PCA}/codes"][picks, :length]) for length in all_lengths],
+        "ranges": [rounded(codes[f"{PCA}/range"][:, :length]) for length in all_lengths],
     }  # fmt: skip
     return {
         **packed(family),
@@ -111,6 +122,11 @@ def length_data(view: View, family: OpenedFamily, picks: Sequence[int], chart: s
         "sentences": [sentence(family, i) for i in range(len(all_lengths))],
         "chart": length_chart(family, chart),
     }
+
+
+def rounded(values: np.ndarray) -> list[Any]:
+    """Write numbers, which are stored with three digits, with no more of them than it takes."""
+    return values.astype(float).round(3).tolist()
 
 
 def sentence(family: OpenedFamily, i: int) -> str:
@@ -223,8 +239,8 @@ def beta_member(family: OpenedFamily, name: str, on_prior: bool, some: np.ndarra
         "network": name, "kl": [round(nats, 4) for nats in kl], "rate": figures["kl"], "used": figures["active"],
         "distortion": figures["reconstruction"], "shown": shown, "reach": round(reach, 4),
         "points": hundredths(codes[some][:, shown] / reach),
-        "mean": mean.round(4).tolist(), "root": root.round(4).tolist(),
-        "flat": [*(mean[shown] / reach).round(4).tolist(), *(flat[np.tril_indices(2)] / reach).round(4).tolist()],
+        "mean": rounded(mean), "root": rounded(root),
+        "flat": rounded(np.concatenate([mean[shown], flat[np.tril_indices(2)]]) / reach),
     }  # fmt: skip
 
 
@@ -248,7 +264,7 @@ def beta_names(family: OpenedFamily) -> dict[int, list[str]]:
 
 def cells() -> list[float]:
     """Place the cells of a plane from -1 to 1."""
-    return ((2 * np.arange(CELLS) + 1) / CELLS - 1).round(4).tolist()
+    return rounded((2 * np.arange(CELLS) + 1) / CELLS - 1)
 
 
 def dots(view: View) -> np.ndarray:
@@ -334,7 +350,7 @@ def style_data(view: View, family: OpenedFamily, picks: Sequence[int], style: Ma
         "classes": view.gallery.classes,
         "shares": [f"{100 * share:.0f} %" for share in shares],
         "sheet": data_uri(grid(view.gallery.images[picks], len(picks), gap=0)),
-        "sources": [{"code": codes[i].round(4).tolist(), "label": view.gallery.label(i)} for i in picks],
+        "sources": [{"code": rounded(codes[i]), "label": view.gallery.label(i)} for i in picks],
         "shown": shown,
         "reach": reach,
         "points": hundredths(codes[some][:, shown] / reach),

@@ -355,22 +355,49 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
         print(f"{name}: left out: {note}", file=sys.stderr)
 
 
+def left_of(
+    bundle: FamilyBundle, family: Family, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace
+) -> tuple[dict[str, object], list[Part], list[tuple[Part, Fit]]]:
+    """Describe a family, say where its fittings keep what they have, and which of them this process has to do."""
+    fits = [fit.on(dataset, changes(args)) for fit in family.fits]
+    description = families.describe(bundle, family, fits, dataset, splits, args.seed)
+    parts = families.parts(bundle, description)
+    again = args.resume and not args.force
+    if again and bundle.is_fitted_as(description):
+        return description, [], []
+    pairs = list(zip(parts, fits, strict=True))
+    own = pairs[args.group.rank :: args.group.count] if args.shard_roster else pairs
+    return description, parts, [(part, fit) for part, fit in own if not (again and part.is_done())]
+
+
+def say_time(
+    names: list[str], dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace
+) -> None:
+    """Say how long it will take to fit several families, before the first begins."""
+    seconds = 0.0
+    for name in names:
+        with suppress(BundleError):  # said when it is that family's turn
+            bundle = FamilyBundle(dataset.name, name, root)
+            *_, left = left_of(bundle, FAMILIES[name], dataset, splits, args)
+            seconds += expected_seconds(left, splits, args)
+    print(f"{', '.join(names)}: about {duration(seconds)} in all", flush=True)
+
+
+def expected_seconds(left: list[tuple[Part, Fit]], splits: dict[str, ImageSet], args: argparse.Namespace) -> float:
+    """Estimate how long fittings will take."""
+    return sum(training.expected_seconds(new_fitting(fit.config, fit.recipe, splits, args)) for _, fit in left)
+
+
 def fit_family(
     bundle: FamilyBundle, family: Family, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace
 ) -> None:
     """Fit all members of a family under one progress bar, and write them together; what is done waits for --resume."""
-    fits = [fit.on(dataset, changes(args)) for fit in family.fits]
-    description = families.describe(bundle, family, fits, dataset, splits, args.seed)
-    again = args.resume and not args.force
-    if again and bundle.is_fitted_as(description):
+    description, parts, left = left_of(bundle, family, dataset, splits, args)
+    if not parts:
         print(f"{family.name}: is fitted already", flush=True)
         return
-    parts = families.parts(bundle, description)
-    pairs = list(zip(parts, fits, strict=True))
-    own = pairs[args.group.rank :: args.group.count] if args.shard_roster else pairs
-    left = [(part, fit) for part, fit in own if not (again and part.is_done())]
-    seconds = sum(training.expected_seconds(new_fitting(fit.config, fit.recipe, splits, args)) for _, fit in left)
-    print(f"{family.name}: {len(left)} of {len(fits)} fittings, about {duration(seconds)}", flush=True)
+    seconds = expected_seconds(left, splits, args)
+    print(f"{family.name}: {len(left)} of {len(parts)} fittings, about {duration(seconds)}", flush=True)
     with tqdm(
         total=sum(fit.recipe.epochs for _, fit in left) * len(splits["train"]), desc=family.name, unit=" images",
         unit_scale=True, dynamic_ncols=True, disable=not args.group.first,
@@ -381,8 +408,9 @@ def fit_family(
     if args.shard_roster:
         args.group.wait()
     if args.group.first:
-        longest = max((getattr(fit.config, "code", 0) or 0 for fit in fits), default=0)
-        bundle.write_fitted(description, parts, families.principal(splits, longest) if family.dial == "length" else {})
+        longest = max(fit["architecture"].get("code") or 0 for fit in description["fits"])
+        pca = families.principal(splits, longest) if family.dial == "length" else {}
+        bundle.write_fitted(description, parts, pca)
         shutil.rmtree(parts[0].folder.parent)
 
 
@@ -514,6 +542,8 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
             names = [n for n in names if n not in FAMILIES][args.group.rank :: args.group.count] + [
                 n for n in names if n in FAMILIES
             ]
+        if len(several := [name for name in names if name in FAMILIES]) > 1 and "fit" in args.only:
+            say_time(several, dataset, splits, root, args)
         for name in names:
             if not ran(name, dataset, splits, root, args):
                 failed.append(name)

@@ -93,7 +93,7 @@ def test_the_rows_of_a_length_are_what_torch_rebuilds(handed, small):
     at = data["lengths"].index(4)
     for row in data["rows"][:2]:
         [name] = row["networks"][at : at + 1]
-        assert row["codes"][at][0] == pytest.approx(codes[f"{name}/codes"][7].tolist(), abs=1e-4)
+        assert row["codes"][at][0] == pytest.approx(codes[f"{name}/codes"][7].tolist(), abs=1e-3)
         assert models[name].config.code == 4
         assert row["errors"][at] == family(small, "length").figures()["members"][name]["mse"]
     assert data["rows"][2]["networks"][at] == PCA

@@ -11,9 +11,18 @@ from starlette.middleware import Middleware
 
 from explorer import latent
 from explorer.models import n_parameters
-from explorer.ui import live, loading, planes, serving
-from explorer.ui.frame import View, begin, finish, pages_for, shared_choices, usable
+from explorer.ui import learning, live, loading, planes, serving
+from explorer.ui.frame import Page, View, begin, finish, pages_for, shared_choices, usable
 from explorer.ui.reconnecting import WholePageFirst
+
+PAGE = Page(
+    "Overview", ":material/home:", "", place=0,
+    question="What does an autoencoder learn, and what is here to see it with?",
+    look_for=(
+        "Start with how many numbers each model squeezes an image into, and what that costs. A model whose code "
+        "is longer than its image has not compressed anything."
+    ),
+)  # fmt: skip
 
 REACH = 2.5
 
@@ -84,7 +93,8 @@ def hero(view: View, model: str) -> None:
 
 def home() -> None:
     """Draw the page: a plane to move over, and what each model costs and keeps."""
-    view = begin("overview")
+    view = begin(PAGE, learning.first_images)
+    learning.learning(view.root)
     best = best_to_show(view)
     if best:
         hero(view, best)
@@ -102,6 +112,7 @@ def home() -> None:
             "Accuracy": st.column_config.NumberColumn(format="%.4f"),
         },
     )  # fmt: skip
+    learning.own_images(view.root)
     pixels = math.prod(view.dataset.image_shape)
     longer = [name for name in names if loading.model(view.bundle(name)).code_length > pixels]
     finish(

@@ -4,6 +4,7 @@
     python train.py conv-vae fc-ae --dataset digits --epochs 5 --device cpu --seed 1
     python train.py face-vae face-resvae               the face models, on CelebA
     python train.py length-family beta-family          one model over a list of values each, for the pages with a dial
+    python train.py --images FOLDER                    a set of models, on your own pictures
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
     python train.py --resume                           go on where a run was stopped
     python train.py --list                             the roster
@@ -31,7 +32,19 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from explorer import arguments, cards, checkpoints, dials, families, imagefolder, metrics, processes, stages, training
+from explorer import (
+    arguments,
+    cards,
+    checkpoints,
+    dials,
+    families,
+    imagefolder,
+    metrics,
+    processes,
+    stages,
+    training,
+    watching,
+)
 from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
@@ -67,7 +80,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--images", type=arguments.path, metavar="FOLDER",
-        help="fit a set of models to your own pictures; subfolders are classes",
+        help="fit a set of models to your own pictures, in a folder or a zip; subfolders are classes",
     )  # fmt: skip
     parser.add_argument(
         "--size", type=at_least(8, imagefolder.LARGEST), help="of your own images (default: 28 grey, 64 colour)"
@@ -118,13 +131,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     args = parser.parse_args(argv)
     args.only = args.only or list(checkpoints.STAGES)
-    args.datasets, args.roster = DATASETS, ROSTER
+    args.roster = ROSTER
     if args.images and (args.models or args.dataset):
         parser.error("--images fits models of its own to a data set of its own: leave out MODEL and --dataset")
-    if args.name and (args.name in DATASETS or args.name != imagefolder.slug(Path(args.name))):
-        parser.error(f"--name {args.name!r} is a standard data set, or not of small letters, digits and hyphens")
     try:
-        args.work = families.choose(args.models, args.dataset)
+        args.work = {own_name(args): []} if args.images else families.choose(args.models, args.dataset)
         if not (args.list or args.download):  # neither needs a device, and CUDA takes seconds to start
             args.device = usable_device(args.device)
         args.data_dir, args.checkpoints = data_folder(args.data_dir), checkpoints.root_folder(args.checkpoints)
@@ -135,32 +146,42 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def own_images(args: argparse.Namespace) -> None:
-    """Look at a folder of pictures, say what was found, and make it the data set, with a roster, of this run.
+def own_name(args: argparse.Namespace) -> str:
+    """Name the data set that one's own pictures make.
 
     Raises:
-        DataError: it is no folder, or has too few pictures.
+        ValueError: it is that of a standard one, or of other signs than small letters, digits and hyphens.
     """
-    found = imagefolder.look(args.images)
-    name = args.name or imagefolder.slug(args.images)
+    name = args.name or imagefolder.name_of(args.images)
     if name in DATASETS:
-        raise DataError(
-            f"{args.images} would make the data set {name}, which is a standard one. Choose another --name."
-        )
+        raise ValueError(f"{name!r} is a standard data set: choose another --name for the pictures in {args.images}")
+    if name != imagefolder.slug(Path(name)):
+        raise ValueError(f"--name {name!r} is not of small letters, digits and hyphens")
+    return name
+
+
+def own_images(args: argparse.Namespace, name: str) -> Dataset:
+    """Look at the pictures that were found, say what they are, and make them the data set, with a roster, of this run.
+
+    Raises:
+        BundleError: there is a data set of this name whose description cannot be read.
+    """
+    found = args.found
     if (args.checkpoints / name / cards.DATASET_FILE).is_file():  # what was decided stays: a part hangs on the pixels
         channels, side, _ = cards.read_dataset(args.checkpoints, name).image_shape
     else:
-        channels = 1 if imagefolder.is_grey(found) else 3
+        channels = 1 if args.grey or imagefolder.is_grey(found, args.watch.read) else 3
         side = imagefolder.SIDES[channels]
     if args.grey and channels == 3:
         channels, side = 1, imagefolder.SIDES[1]
     side = args.size or side
-    dataset = imagefolder.dataset(found, name, (channels, side, side))
+    dataset = imagefolder.dataset(found, name, (channels, side, side), args.watch.read)
     args.roster = for_images(dataset, max(1, len(found.names) * 8 // 10))
-    args.datasets, args.work = {name: dataset}, {name: list(args.roster)}
+    args.work = {name: list(args.roster)}
     kinds = f"{len(found.classes)} classes" if len(found.classes) > 1 else "no classes"
     colours = "in colour" if channels == 3 else "grey"
     print(f"{dataset.title}: {len(found.names):,} pictures, {kinds}, {colours}, made {side} × {side}", flush=True)
+    return dataset
 
 
 def print_roster() -> None:
@@ -221,6 +242,9 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             print(f"{entry.name}: {note}", file=sys.stderr)
     seconds = training.expected_seconds(fitting)
     print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {duration(seconds)}", flush=True)
+    painter = watching.Painter(args.watch, model, splits["validation"])
+    args.watch.say(doing="fitting", model=entry.name, done=fitting.epoch, total=recipe.epochs, left=seconds)
+    painter.paint(fitting.epoch, history)
     with tqdm(
         total=recipe.epochs * len(splits["train"]), initial=fitting.epoch * len(splits["train"]),
         desc=entry.name, unit=" images", unit_scale=True, dynamic_ncols=True,
@@ -230,6 +254,8 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
         def progress(n_images: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
             bar.update(n_images)
+            if together.first:
+                painter.paint(bar.n / len(splits["train"]), history)
 
         for epoch in fitting.epochs(progress):
             if not together.first:
@@ -237,6 +263,9 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
             if curve:
                 epoch = dataclasses.replace(epoch, test={"psnr": metrics.mean_psnr(model, splits["test"].images)})
             history.append(epoch)
+            seconds -= epoch.seconds
+            args.watch.say(done=epoch.epoch, left=max(0.0, seconds))
+            painter.paint(epoch.epoch, history, last=epoch.epoch == recipe.epochs)
             keep(fitting.state(), history)
     if together.first:
         bundle.write(
@@ -398,13 +427,15 @@ def fit_family(
         return
     seconds = expected_seconds(left, splits, args)
     print(f"{family.name}: {len(left)} of {len(parts)} fittings, about {duration(seconds)}", flush=True)
+    args.watch.say(doing="fitting", model=family.name, done=0, total=len(left), left=seconds)
     with tqdm(
         total=sum(fit.recipe.epochs for _, fit in left) * len(splits["train"]), desc=family.name, unit=" images",
         unit_scale=True, dynamic_ncols=True, disable=not args.group.first,
     ) as bar:  # fmt: skip
-        for part, fit in left:
+        for number, (part, fit) in enumerate(left, start=1):
             bar.set_description(f"{family.name}: {fit.name}")
             fit_part(part, fit, splits, args, bar)
+            args.watch.say(done=number, left=seconds * (1 - number / len(left)))
     if args.shard_roster:
         args.group.wait()
     if args.group.first:
@@ -458,6 +489,7 @@ def run_family(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: P
         wanted = {"metrics", "projections"} & set(args.only)
         if wanted and (args.force or not args.resume or not bundle.is_measured()):
             bundle.check_test_images(splits["test"])
+            args.watch.say(doing="measuring", model=name)
             config = bundle.config()
             judge = classifier_of(dataset, root) if config["family"]["dial"] == "class" else None
             found = dials.measure(
@@ -495,8 +527,12 @@ def later_stages(bundle: Bundle, dataset: Dataset, splits: dict[str, ImageSet], 
     if measuring or projecting:
         bundle.check_test_images(splits["test"])
     if measuring:
+        args.watch.say(doing="measuring", model=bundle.model)
         stages.measure(bundle, model, splits)
-    return stages.embed_gallery(bundle, model, splits, dataset) if projecting else []
+    if not projecting:
+        return []
+    args.watch.say(doing="projecting", model=bundle.model)
+    return stages.embed_gallery(bundle, model, splits, dataset)
 
 
 def check_writable(folder: Path) -> None:
@@ -518,41 +554,55 @@ def run_all(args: argparse.Namespace, root: Path) -> int:
 
     Of several processes that fit one model together none goes on alone: they end at the first failure.
     """
-    failed = []
-    for dataset in map(args.datasets.get, args.work):
-        check_writable(root / dataset.name)
-        names = args.work[dataset.name]
-        try:
-            with in_turn(args.group):
-                splits = load_splits(dataset, args.data_dir, args.dry_run)
-                if args.shard_roster and args.group.first:  # one file of all models, so that one process writes it
-                    index = gallery_indices(splits["test"].labels, dataset.gallery_size)
-                    stages.keep_gallery(root, dataset, index, splits["test"][index])
-        except (DataError, OSError) as error:
-            print(f"train.py: {error}", file=sys.stderr, flush=True)
-            failed += names
-            with suppress(OSError):  # there are bundles in it
-                (root / dataset.name).rmdir()
-            continue
-        if args.group.first:
-            for note in splits["train"].notes:
-                print(f"{dataset.title}: {note}", file=sys.stderr)
-        print(f"{dataset.title} on {args.device} ({effort(args)}): {', '.join(names)}", flush=True)
-        if args.shard_roster:  # processes share a family's members, and the roster
-            names = [n for n in names if n not in FAMILIES][args.group.rank :: args.group.count] + [
-                n for n in names if n in FAMILIES
-            ]
-        if len(several := [name for name in names if name in FAMILIES]) > 1 and "fit" in args.only:
-            say_time(several, dataset, splits, root, args)
-        for name in names:
-            if not ran(name, dataset, splits, root, args):
-                failed.append(name)
-                if args.together.count > 1:
-                    return 1
+    failed: list[str] = []
+    for name in list(args.work):
+        check_writable(root / name)
+        with watching.Watch(root / name, args.together.first) as args.watch:
+            failures, go_on = run_dataset(name, root, args)
+            failed += failures
+            if failures:
+                args.watch.say(doing="failed", reason=f"{', '.join(failures)}: see what train.py printed")
+        if not go_on:
+            return 1
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     args.group.wait()  # torchrun would end the others when one ends with code 1
     return 1 if failed else 0
+
+
+def run_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[str], bool]:
+    """Run the chosen models of a data set; give the names of those that failed, and whether others may go on."""
+    try:
+        dataset = own_images(args, name) if args.images else DATASETS[name]
+        args.watch.say(title=dataset.title, models=tuple(args.work[name]))
+        with in_turn(args.group):
+            splits = load_splits(dataset, args.data_dir, args.dry_run)
+            if args.shard_roster and args.group.first:  # one file of all models, so that one process writes it
+                index = gallery_indices(splits["test"].labels, dataset.gallery_size)
+                stages.keep_gallery(root, dataset, index, splits["test"][index])
+    except (DataError, OSError) as error:
+        print(f"train.py: {error}", file=sys.stderr, flush=True)
+        args.watch.withdraw()
+        return args.work[name], True
+    if args.group.first:
+        for note in splits["train"].notes:
+            print(f"{dataset.title}: {note}", file=sys.stderr)
+    models = args.work[name]
+    print(f"{dataset.title} on {args.device} ({effort(args)}): {', '.join(models)}", flush=True)
+    several = [model for model in models if model in FAMILIES]
+    if len(several) > 1 and "fit" in args.only:
+        say_time(several, dataset, splits, root, args)
+    if args.shard_roster:  # processes share the roster, and the members of each family
+        models = [m for m in models if m not in FAMILIES][args.group.rank :: args.group.count] + several
+    failed = []
+    for model in models:
+        if ran(model, dataset, splits, root, args):
+            args.watch.say(fitted=(*args.watch.status.fitted, model))
+            continue
+        failed.append(model)
+        if args.together.count > 1:
+            return failed, False
+    return failed, True
 
 
 def effort(args: argparse.Namespace) -> str:
@@ -634,7 +684,7 @@ def work(args: argparse.Namespace) -> int:
             download(DATASETS[dataset], args.data_dir)
         return 0
     if args.images:
-        own_images(args)
+        args.found = imagefolder.look(imagefolder.unpacked(args.images))
     processes.settle(args.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine()))
     args.group = processes.start(args.device)
     args.together = ALONE if args.shard_roster else args.group

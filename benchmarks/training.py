@@ -389,7 +389,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a smoke test: short turns; not figures to quote")
     args = parser.parse_args(argv)
     args.turns, args.seconds = (1, 0.1) if args.quick else (TURNS, SECONDS)
-    args.workers = [0, *up_to(1 if args.quick else os.cpu_count() or 1)]
+    args.workers = [0] if args.quick else [0, *up_to(os.cpu_count() or 1)]
     try:
         args.work = choose_models(args.models, args.dataset)
     except ValueError as error:

@@ -1,15 +1,21 @@
-"""A folder of anybody's pictures as a data set: subfolders are classes, parts come from a hash of each picture.
+"""A folder, or zip, of anybody's pictures as a data set: subfolders are classes, parts come from a hash of each one.
 
 Every kind of picture that `decoding` reads; what cannot be read is named and passed over. Decoded once, see
 `celeba.cache`.
 """
 
 import functools
+import hashlib
 import os
 import re
+import shutil
+import tempfile
 import unicodedata
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +23,7 @@ import numpy as np
 import torch
 
 from explorer.celeba import UNKNOWN, FacesError, part_of, tables
-from explorer.celeba.cache import decoded, read_images, reasons
+from explorer.celeba.cache import Watcher, cache_folder, decoded, read_images, rearranged, reasons
 from explorer.celeba.folder import listed
 from explorer.celeba.tables import Table
 from explorer.datasets import SPLIT_SEED, SPLITS, DataError, Dataset, ImageSet, Split
@@ -30,10 +36,10 @@ LOOKED_AT = 200  # pictures, to see whether they are in colour
 GREY = 3.0  # levels by which the colours of a grey picture may differ: JPEG tints a little
 SIDES = {1: 28, 3: 64}  # by the number of colours
 LARGEST = 128
+MOST_UNPACKED = 200e9  # bytes of a zip's pictures
 TABLE = "attributes.csv"
 GALLERY = 1000
 LICENCE = "your own images"
-BLOCK = 10_000  # images at a time, as numbers of four bytes
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's
 
 
@@ -89,6 +95,74 @@ def look(folder: Path) -> Found:
     return Found(folder, tuple(names), labels, classes, tuple(notes), _table(folder))
 
 
+def unpacked(source: Path) -> Path:
+    """Unpack the pictures of a zip to the cache folder, once; a folder is given back as it is.
+
+    Raises:
+        DataError: it cannot be read, is encrypted, or there is no room.
+    """
+    if source.is_dir() or source.suffix.casefold() != ".zip":
+        return source
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = _members(archive)
+            content = "".join(f"{place} {info.CRC} {info.file_size}\n" for place, info in members.items())
+            digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+            folder = cache_folder() / "unpacked" / digest / (source.stem or "images")
+            if not folder.is_dir():
+                _unpack(archive, members, folder)
+            return folder
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        raise DataError(
+            f"{source} is no whole zip ({error}). Make it anew, or unpack it and name the folder."
+        ) from error
+    except OSError as error:
+        raise DataError(f"{source} cannot be unpacked: {error.filename or error}: {error.strerror}") from error
+    except RuntimeError as error:
+        raise DataError(f"{source}: {error}. Unpack it yourself and name the folder.") from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """List the pictures and the table in a zip by the place that they get, without the folder that holds them all."""
+    endings = {f".{ending}" for ending in extensions()}
+    found: dict[tuple[str, ...], zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        parts = tuple(part for part in _member_name(info).replace("\\", "/").split("/") if part not in ("", "."))
+        hidden = any(part.startswith((".", "__MACOSX")) for part in parts)  # ".." among them
+        if info.is_dir() or not parts or hidden or any(":" in part or "\0" in part for part in parts):
+            continue
+        if os.path.splitext(parts[-1])[1].casefold() in endings or parts[-1].casefold() == TABLE:
+            found[parts] = info
+    if sum(info.file_size for info in found.values()) > MOST_UNPACKED:
+        raise RuntimeError(f"its pictures take more than {MOST_UNPACKED / 1e9:.0f} GB")
+    while found and len({parts[0] for parts in found}) == 1 and min(map(len, found)) > 1:
+        found = {parts[1:]: info for parts, info in found.items()}
+    return {"/".join(parts): info for parts, info in found.items()}
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    """Read a name that a packer wrote in UTF-8 without saying so."""
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
+
+
+def _unpack(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = sum(info.file_size for info in members.values()), shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise RuntimeError(f"its {needed / 1e6:,.0f} MB do not fit the {free / 1e6:,.0f} MB free in {folder.parent}")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        for place, info in members.items():
+            target = Path(unfinished, "whole", place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as packed, target.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+        Path(unfinished, "whole").mkdir(exist_ok=True)
+        Path(unfinished, "whole").rename(folder)
+
+
 def _table(folder: Path) -> Table | None:
     path = next((path for path in folder.iterdir() if path.name.casefold() == TABLE), None)
     try:
@@ -126,12 +200,19 @@ def _shown(name: str) -> str:
     return "".join(letter for letter in text if letter.isprintable())[:100] or "?"
 
 
-def is_grey(found: Found) -> bool:
+def is_grey(found: Found, watch: Watcher) -> bool:
     """Look at some of the pictures, evenly spread: whether all of them are without colour."""
     some = found.names[:: max(1, len(found.names) // LOOKED_AT)]
-    images = (image for image, _ in read_images([found.folder / name for name in some], SIDES[1]) if image is not None)
-    spreads = [np.ptp(image.astype(np.int16), axis=0).mean() for image in images]
-    return not spreads or bool(max(spreads) <= GREY)
+    for number, (image, _) in enumerate(read_images([found.folder / name for name in some], SIDES[1]), start=1):
+        watch(number, len(some), image)
+        if image is not None and np.ptp(image.astype(np.int16), axis=0).mean() > GREY:
+            return False
+    return True
+
+
+def name_of(source: Path) -> str:
+    """Name the data set that the pictures of a folder or zip make."""
+    return slug(source.with_suffix("") if source.suffix.casefold() == ".zip" else source)
 
 
 def slug(folder: Path) -> str:
@@ -140,9 +221,9 @@ def slug(folder: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "images"
 
 
-def dataset(found: Found, name: str, image_shape: tuple[int, int, int]) -> Dataset:
-    """Describe a folder as a data set with images of a shape `(C, S, S)`, C 1 or 3."""
-    splits = functools.cache(lambda: _read(found, image_shape))
+def dataset(found: Found, name: str, image_shape: tuple[int, int, int], watch: Watcher | None = None) -> Dataset:
+    """Describe a folder as a data set with images of a shape `(C, S, S)`, C 1 or 3; `watch` sees them being read."""
+    splits = functools.cache(lambda: _read(found, image_shape, watch))
 
     def read(data_dir: Path, split: Split) -> ImageSet:
         return splits()[split]
@@ -154,10 +235,10 @@ def dataset(found: Found, name: str, image_shape: tuple[int, int, int]) -> Datas
     )  # fmt: skip
 
 
-def _read(found: Found, image_shape: tuple[int, int, int]) -> dict[Split, ImageSet]:
+def _read(found: Found, image_shape: tuple[int, int, int], watch: Watcher | None) -> dict[Split, ImageSet]:
     channels, side, _ = image_shape
     try:
-        pictures = decoded(found.folder, found.names, side)
+        pictures = decoded(found.folder, found.names, side, watch)
         attributes = _attributes(found.table, pictures.names)
     except FacesError as error:
         raise DataError(str(error)) from error
@@ -174,12 +255,17 @@ def _read(found: Found, image_shape: tuple[int, int, int]) -> dict[Split, ImageS
         raise DataError(
             f"{found.folder} has too few pictures that differ: of {len(parts):,} belong {shares}. Add some."
         )
-    made = {}
+    order = np.argsort(parts, kind="stable")
+    name = f"{channels}-{hashlib.sha256(order.tobytes()).hexdigest()[:8]}"
+    try:
+        images = torch.from_numpy(rearranged(pictures, order, name, functools.partial(_coloured, channels=channels)))
+    except FacesError as error:
+        raise DataError(str(error)) from error
+    made, bounds = {}, np.cumsum([0, *counts])
     for part, name in enumerate(SPLITS):
-        index = np.flatnonzero(parts == part)
-        images = torch.from_numpy(_coloured(pictures.images[index], channels))
+        index, place = order[bounds[part] : bounds[part + 1]], slice(*bounds[part : part + 2])
         known = None if attributes is None else torch.from_numpy(attributes[index])
-        made[name] = ImageSet(images, labels[index], found.classes, known, notes=tuple(notes))
+        made[name] = ImageSet(images[place], labels[index], found.classes, known, notes=tuple(notes))
     return made
 
 
@@ -197,8 +283,4 @@ def _coloured(images: np.ndarray, channels: int) -> np.ndarray:
     """Give uint8 `(N, 3, S, S)` the wanted number of colours."""
     if channels == 3:
         return images
-    grey = np.empty((len(images), 1, *images.shape[2:]), np.uint8)
-    for start in range(0, len(images), BLOCK):
-        part = images[start : start + BLOCK].astype(np.float32)
-        grey[start : start + BLOCK, 0] = np.rint(np.tensordot(part, np.float32(LUMINANCE), (1, 0)))
-    return grey
+    return np.rint(np.tensordot(images.astype(np.float32), np.float32(LUMINANCE), (1, 0)))[:, None].astype(np.uint8)

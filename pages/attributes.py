@@ -1,4 +1,4 @@
-"""Attributes: can one thing about a face be changed, and only that?"""
+"""Attributes: can one thing be changed, and only that?"""
 
 import numpy as np
 import streamlit as st
@@ -7,8 +7,19 @@ from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
 from explorer.sampling import Prior
 from explorer.ui import address, components, editing, live, loading, taking, widgets
 from explorer.ui.editing import Edit, Face
-from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.text import as_text
+
+PAGE = Page(
+    "Attributes", ":material/face_retouching_natural:", "Latent space", place=70,
+    question="Can one thing be changed, and only that?",
+    look_for=(
+        "Move one slider and watch what else changes: what comes along was together in the data. Then hold the "
+        "other attributes still: how much of the change is left?"
+    ),
+    fits=lambda there: bool(there.images.attributes),
+    needs="a list of what is in each image",
+)  # fmt: skip
 
 SOURCES = ("gallery", "upload", "sample")
 CAPTION = (
@@ -130,7 +141,7 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
     return moves
 
 
-view = begin("attributes")
+view = begin(PAGE)
 left, middle, right = st.columns([4, 4, 6], vertical_alignment="bottom")
 with left:
     model = widgets.pick_model(view)

@@ -8,9 +8,20 @@ from explorer.images import grid, png
 from explorer.latent import plane
 from explorer.ui import components, dialling
 from explorer.ui.dialling import CELLS, N_SAMPLES
-from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
 from explorer.ui.pictures import show_legend
+
+PAGE = Page(
+    "Beta", ":material/balance:", "Dials", place=84,
+    question="What does β buy?",
+    look_for=(
+        "Turn β up until samples look like data, and on until all look the same: what was paid, and where? Watch the "
+        "codes fill the prior, and numbers fall out of use."
+    ),
+    fits=lambda there: there.family("beta") is not None,
+    needs="a family of variational models under many β",
+)  # fmt: skip
 
 KEY = "beta-dial"
 PLANES = ("the prior", "where codes lie")
@@ -88,4 +99,4 @@ print(figures)
 """
 
 
-bench(begin("beta"))
+bench(begin(PAGE))

@@ -8,8 +8,19 @@ import torch
 from explorer import figures, metrics
 from explorer.images import to_float
 from explorer.ui import address, loading
-from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
+
+PAGE = Page(
+    "Classify", ":material/rule:", "Scores and curves", place=90,
+    question="What gets confused with what?",
+    look_for=(
+        "Pairs of classes that are confused both ways: open a cell and see whether you would do better. Then ask "
+        "whether the model knows when it is guessing."
+    ),
+    fits=lambda there: there.classifier is not None,
+    needs="a classifier",
+)  # fmt: skip
 
 SHOWN = 10
 
@@ -72,7 +83,7 @@ def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
     return tuple(int(k) for k in np.unravel_index(off_diagonal.argmax(), matrix.shape))
 
 
-view = begin("classify")
+view = begin(PAGE)
 model = view.shown.classifier
 if not usable(view, [model]):
     st.stop()

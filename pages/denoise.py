@@ -8,8 +8,19 @@ from explorer import figures
 from explorer.metrics import median_filter, mse_per_image, psnr
 from explorer.noise import NOISES, add_noise
 from explorer.ui import loading
-from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
+
+PAGE = Page(
+    "Denoise", ":material/blur_on:", "Autoencoders", place=20,
+    question="Can it tell signal from noise?",
+    look_for=(
+        "Raise the noise until the denoiser starts to invent things. Look at where each curve leaves the trained "
+        "range, and at noise it was never shown."
+    ),
+    fits=lambda there: there.denoiser is not None,
+    needs="a model that was trained to take noise away",
+)  # fmt: skip
 
 
 def compared(view: View) -> list[str]:
@@ -80,7 +91,7 @@ def chart(view: View, models: list[str], kind: str) -> None:
         st.markdown(f"None of these was trained on {noise.title.lower()}: all of this is generalisation.")
 
 
-view = begin("denoise")
+view = begin(PAGE)
 kind = st.segmented_control(
     "Noise", list(NOISES), default="gaussian", required=True,
     key="noise", **BOUND,

@@ -3,8 +3,19 @@
 import streamlit as st
 
 from explorer.ui import components, live, planes, taking, widgets
-from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.pad import BRUSH, GROUP, REACH, pad_data
+
+PAGE = Page(
+    "Draw", ":material/draw:", "Latent space", place=80,
+    question="What does it make of your own drawing?",
+    look_for=(
+        "Draw what the data set is of, then something that is not: what does the model turn it into? Watch where "
+        "it lands in the plane, and how sure the classifier is of things it has never seen."
+    ),
+    fits=lambda there: there.images.image_shape[0] == 1 and there.autoencoders != (),
+    needs="a model of shapes that can be drawn",
+)  # fmt: skip
 
 CAPTION = (
     "Left the pad, which starts with an image of the gallery, beside it the reconstruction, and what the classifier "
@@ -58,6 +69,6 @@ to_pil(grid(torch.cat([x, model(x)]).numpy(), columns=2), scale=4).save("rebuilt
 """
 
 
-view = begin("draw")
+view = begin(PAGE)
 model = widgets.pick_model(view)
 pad(view, model)

@@ -4,9 +4,18 @@ import streamlit as st
 
 from explorer.sampling import SOURCES
 from explorer.ui import address, components, generating
-from explorer.ui.frame import BOUND, View, begin, finish, fragment, usable
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
 from explorer.ui.generating import Row, Settings
 from explorer.ui.pictures import show_strips
+
+PAGE = Page(
+    "Generate", ":material/auto_awesome:", "Latent space", place=60,
+    question="What does it dream up?",
+    look_for=(
+        "Draw a sheet of images that never existed, and look for the ones that could not be told from real. Then "
+        "compare the rows of one model: where prior and mixture differ, the codes are not where the prior says."
+    ),
+)  # fmt: skip
 
 CAPTION = (
     "All rows have the same seed. |z| is the median norm of the drawn codes, and of the gallery images' own. A "
@@ -128,7 +137,7 @@ def show_figures(view: View) -> None:
     )
 
 
-view = begin("generate")
+view = begin(PAGE)
 models, sources = pick_rows(view)
 if models and sources:
     bench(view, models, sources)

@@ -9,8 +9,17 @@ import torch
 from explorer import latent
 from explorer.images import gif, grid, png
 from explorer.ui import loading, taking, widgets
-from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.pictures import Strip, show_strips
+
+PAGE = Page(
+    "Interpolate", ":material/linear_scale:", "Latent space", place=50,
+    question="What lies between two images?",
+    look_for=(
+        "A pixel fade shows two ghosts; a good code changes one thing into the other. Watch the norm under each "
+        "picture: where the straight line dips, it leaves the region the codes live in."
+    ),
+)  # fmt: skip
 
 TABS = ("Between two", "Between four")
 STILL, FRAME = 128, 224  # pixels of one image, at most, in a PNG and in an animation
@@ -98,7 +107,7 @@ to_pil(grid(sheet.numpy(), columns={n}, gap=1), scale=4).save("sheet.png")
     )
 
 
-view = begin("interpolate")
+view = begin(PAGE)
 model = widgets.pick_model(view)
 first, second = st.tabs(TABS, key="between", bind="query-params", on_change="rerun")
 if first.open:

@@ -11,8 +11,17 @@ from explorer.projection import ProjectionUnavailable
 from explorer.ui import chosen, loading, mapping, prior, widgets
 from explorer.ui.colouring import Colour, pick_colour
 from explorer.ui.components import hover_images
-from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.pictures import SHEET_COLUMNS, Strip, show_strips
+
+PAGE = Page(
+    "Latent map", ":material/scatter_plot:", "Latent space", place=30,
+    question="Where does each image live?",
+    look_for=(
+        "Kinds of images that share a region, and single images in the wrong one: what do they look like? Then "
+        "change the method: what stays together in all of them is in the code, the rest is in the picture."
+    ),
+)  # fmt: skip
 
 SHOWN = 24
 
@@ -107,7 +116,7 @@ figures.latent_map(points, labels, classes, axis_name, scores, title, chosen).wr
     )
 
 
-view = begin("latent_map")
+view = begin(PAGE)
 chosen.of_dataset(view.dataset.name)
 columns = st.columns([2, 2, 1])
 with columns[0]:

@@ -6,10 +6,19 @@ import streamlit as st
 import torch
 
 from explorer.ui import live, loading, planes, taking, widgets
-from explorer.ui.frame import BOUND, PAGES, View, begin, finish, fragment, point_elsewhere, usable
+from explorer.ui.frame import BOUND, PAGES, Page, View, begin, finish, fragment, point_elsewhere, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
 from explorer.ui.planes import DIRECTIONS, OF_ANY_CODE, TABS, THROUGH, Laid
 from explorer.ui.text import as_text
+
+PAGE = Page(
+    "Latent plane", ":material/grid_on:", "Latent space", place=40,
+    question="What does every point decode to?",
+    look_for=(
+        "Follow one thing as it turns into another, and find the places where no image lives. A variational model"
+        " fills them with plausible pictures; a plain one need not."
+    ),
+)  # fmt: skip
 
 LAYERS = {
     "sheet": "decoded images",
@@ -177,7 +186,7 @@ to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("{file}.png")
 """
 
 
-view = begin("latent_plane")
+view = begin(PAGE)
 native = view.shown.native
 usual = TABS[0] if native else TABS[1]
 if (before := st.session_state.get("plane")) in TABS:

@@ -9,8 +9,19 @@ from explorer.families import PCA
 from explorer.images import grid, png
 from explorer.ui import components, dialling
 from explorer.ui.dialling import CHARTS, Turned
-from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
+
+PAGE = Page(
+    "Length", ":material/straighten:", "Dials", place=82,
+    question="How long must the code be?",
+    look_for=(
+        "Turn the dial until you can tell a shirt from a coat: how many numbers does each method need for that? Then "
+        "look at the numbers in use: where does a longer code no longer help?"
+    ),
+    fits=lambda there: there.family("length") is not None,
+    needs="a family of models with codes of many lengths",
+)  # fmt: skip
 
 KEY = "length-dial"
 CAPTION = (
@@ -94,4 +105,4 @@ to_pil(grid(torch.cat(rows).numpy(), columns={len(picks)}), scale=4).save("lengt
 """
 
 
-bench(begin("length"))
+bench(begin(PAGE))

@@ -7,8 +7,17 @@ import torch
 from explorer.images import error_map
 from explorer.metrics import mse_per_image, psnr, ssim_per_image
 from explorer.ui import loading, widgets
-from explorer.ui.frame import BOUND, View, begin, finish, usable
+from explorer.ui.frame import BOUND, Page, View, begin, finish, usable
 from explorer.ui.pictures import Strip, figures_of, show_strips
+
+PAGE = Page(
+    "Reconstruct", ":material/compare:", "Autoencoders", place=10,
+    question="What survives the bottleneck?",
+    look_for=(
+        "What is lost first: fine detail goes before the outline does. Then compare models on the same image: "
+        "what does a longer code keep, or a better network?"
+    ),
+)  # fmt: skip
 
 WAYS = ("by class", "at random", "best", "worst", "your own")
 FROM_GALLERY = """from explorer.datasets import DATASETS
@@ -63,7 +72,7 @@ def comparison(view: View, models: list[str], x: np.ndarray, title: str, caption
     show_strips(strips)
 
 
-view = begin("reconstruct")
+view = begin(PAGE)
 models = widgets.pick_models(view)
 left, right = st.columns([3, 1], vertical_alignment="bottom")
 ways = WAYS if view.gallery.has_classes else WAYS[1:]

@@ -7,9 +7,20 @@ from explorer.images import grid, png
 from explorer.latent import plane
 from explorer.ui import components, dialling
 from explorer.ui.dialling import CELLS, PRIOR_REACH
-from explorer.ui.frame import View, begin, finish, fragment
+from explorer.ui.frame import Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
 from explorer.ui.pictures import show_legend
+
+PAGE = Page(
+    "Time", ":material/timelapse:", "Dials", place=86,
+    question="When does the space organise itself?",
+    look_for=(
+        "Play from random weights on: which kinds part first, and how much of the order is there after one epoch? "
+        "Compare the model that is told the classes with the one that is not."
+    ),
+    fits=lambda there: there.family("epoch") is not None,
+    needs="models that were kept while they were fitted",
+)  # fmt: skip
 
 KEY = "time-dial"
 CAPTION = (
@@ -64,4 +75,4 @@ print(family.figures()["members"]["{member}"], family.history()["{member.partiti
 """
 
 
-bench(begin("time"))
+bench(begin(PAGE))

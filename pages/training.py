@@ -4,7 +4,16 @@ import streamlit as st
 
 from explorer import figures
 from explorer.ui import curves, widgets
-from explorer.ui.frame import BOUND, View, begin, finish
+from explorer.ui.frame import BOUND, Page, View, begin, finish
+
+PAGE = Page(
+    "Training", ":material/show_chart:", "Scores and curves", place=100,
+    question="How did it learn?",
+    look_for=(
+        "The gap between training and validation, and the last drop as the learning rate falls. For the "
+        "variational model, watch reconstruction and KL pull against each other."
+    ),
+)  # fmt: skip
 
 NEXT_LINE = "\n    "
 
@@ -30,7 +39,7 @@ for over in ("steps", "minutes"):
 """
 
 
-view = begin("training")
+view = begin(PAGE)
 models = widgets.pick_models(view, view.models)
 left, right = st.columns(2)
 scale = left.segmented_control("Scale", ["linear", "log"], default="log", required=True, key="scale", **BOUND)

@@ -31,7 +31,7 @@ PARAMETERS = {
     "length": "length bits chart shuffle pick",
     "beta": "beta code over codes",
     "time": "epoch",
-    "style": "u v strength shuffle pick",
+    "class_and_style": "u v strength shuffle pick",
 }
 
 

@@ -46,6 +46,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "sampling",
         "stages",
         "training",
+        "watching",
     },
     {"export", "ui"},
 )

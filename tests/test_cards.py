@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -99,7 +100,7 @@ def test_every_page_opens_on_models_and_images_that_no_table_knows(own_stripes, 
         assert "This needs" not in shown
         assert "our own" in shown
     else:
-        assert key in ("attributes", "draw", "length", "beta", "time", "style")
+        assert key in ("attributes", "draw", "length", "beta", "time", "class_and_style")
         assert f"This needs {PAGES[key].needs}, and there is none for Stripes" in shown
 
 
@@ -158,6 +159,33 @@ def test_a_damaged_description_is_refused_in_words(own_stripes, content):
     app = open_page("overview")
     assert "dataset.json" in app.error[0].value.replace("\\", "")
     assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("gallery.json", '{"indices": [0], "labels": [0], "names": ["../../../etc/passwd"]}', "names those of files"),
+        ("gallery.json", '{"indices": [0], "labels": [0], "names": ["/etc/passwd"]}', "names those of files"),
+        ("gallery.json", '{"indices": ' + "[" * 10**5, "not JSON"),
+        ("small/config.json", "[" * 10**5, "not JSON"),
+        ("small/metrics.json", '{"mse": ' * 10**5, "not JSON"),
+        ("small/config.json", {"image_shape": [3, 10**6, 10**6]}, "has the shape|have the shape"),
+        ("small/config.json", {"code": 10**12}, "does not follow from its architecture"),
+        ("small/config.json", {"channels": [10**9], "strides": [2]}, "no model that can be built|does not fit config"),
+    ],
+)
+def test_a_hostile_bundle_is_refused_with_the_file_and_the_reason(own_stripes, file, content, reason):
+    if isinstance(content, dict):
+        path = own_stripes / "stripes" / file
+        architecture = json.loads(path.read_text(encoding="utf-8"))["architecture"] | content
+        change(own_stripes, file, architecture=architecture)
+    else:
+        (own_stripes / "stripes" / file).write_text(content, encoding="utf-8")
+    app = open_page("reconstruct")
+    assert not app.exception
+    shown = words(app).replace("\\", "")
+    assert file.partition("/")[0] in shown
+    assert re.search(reason, shown), shown
 
 
 def test_bundles_from_before_there_were_cards_open(own_stripes, digits_root):

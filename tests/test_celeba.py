@@ -1,3 +1,4 @@
+import itertools
 import json
 import multiprocessing
 import os
@@ -511,6 +512,33 @@ def test_what_a_run_leaves_that_was_killed_while_it_decoded_is_cleaned_up_by_the
     left = sorted(path.suffix for path in cache.iterdir() if path.name != "celeba.lock")
     assert left == [".json", ".part", ".uint8"]
     assert (cache / "mine.part").exists()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_goes_on_with_what_a_killed_one_had_decoded(data_dir, cache, monkeypatch, damaged):
+    whole = celeba.read(data_dir)
+    shutil.rmtree(cache)
+    original, asked = kept.read_images, []
+
+    def killed(paths, side):
+        yield from itertools.islice(original(paths, side), 3)
+        raise KeyboardInterrupt
+
+    def counted(paths, side):
+        asked.append(len(paths))
+        return original(paths, side)
+
+    monkeypatch.setattr(kept, "read_images", killed)
+    with pytest.raises(KeyboardInterrupt):
+        celeba.read(data_dir)
+    if damaged:  # as after a power cut
+        [part] = cache.glob("*.uint8.part")
+        part.write_bytes(part.read_bytes()[:20_000])
+    monkeypatch.setattr(kept, "read_images", counted)
+    faces = celeba.read(data_dir)
+    assert asked == [len(COLOURS) - (1 if damaged else 3)]
+    assert faces.names == whole.names
+    assert np.array_equal(faces.images, whole.images)
 
 
 def test_two_processes_that_read_at_once_decode_once_and_read_the_same(data_dir, tmp_path):

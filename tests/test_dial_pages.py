@@ -15,12 +15,12 @@ from explorer.ui import components, dialling
 from explorer.ui.frame import PAGES
 from tests.test_app import open_page, words
 
-DIALS = {"length": "length-family", "beta": "beta-family", "time": "time-family", "style": "class-vae"}
+DIALS = {"length": "length-family", "beta": "beta-family", "time": "time-family", "class_and_style": "class-vae"}
 MOVED = {
     "length": {"length": "1", "bits": "2", "chart": "error over bits", "shuffle": "3"},
     "beta": {"beta": "4", "code": "10", "over": "where codes lie", "codes": "false"},
     "time": {"epoch": "1"},
-    "style": {"u": "0.5", "v": "-1", "strength": "0.5", "shuffle": "2"},
+    "class_and_style": {"u": "0.5", "v": "-1", "strength": "0.5", "shuffle": "2"},
 }
 
 
@@ -140,13 +140,13 @@ def test_the_browser_decodes_what_torch_does_while_the_dial_moves(page, address)
 
 @pytest.mark.parametrize(
     ("key", "keys", "said"),
-    [("length", "ArrowRight", "length=32"), ("time", "ArrowLeft", "epoch=5"), ("style", "ArrowUp", "v=")],
+    [("length", "ArrowRight", "length=32"), ("time", "ArrowLeft", "epoch=5"), ("class_and_style", "ArrowUp", "v=")],
 )
 def test_a_key_moves_the_dial_and_with_it_pictures_and_address(page, address, key, keys, said):
     visit(page, address, key, "?dataset=fashion-mnist")
     images = page.locator(".dialled canvas")
     before = images.evaluate_all(ALL)
-    control = page.locator(".front") if key == "style" else page.get_by_role("slider").first
+    control = page.locator(".front") if key == "class_and_style" else page.get_by_role("slider").first
     control.first.focus()
     control.first.press(keys)
     page.wait_for_function("said => location.search.includes(said)", arg=said, timeout=15_000)

@@ -17,6 +17,7 @@ from explorer.datasets import DATASETS
 from explorer.processes import Processes
 from explorer.roster import ROSTER
 from explorer.training import Fitting, Recipe, TooFew
+from explorer.watching import RUN
 
 ROOT = Path(train.__file__).parent
 NAMES = ("fc-ae", "conv-ae-128", "conv-dae", "ffnn")
@@ -31,10 +32,6 @@ def torchrun(program, *arguments, count=2):
     )  # fmt: skip
 
 
-def fit_together(root, *arguments):
-    return torchrun(["train.py"], *arguments, "--only", "fit", "--checkpoints", str(root), *OPTIONS)
-
-
 def fit_alone(root, *arguments):
     assert train.main([*arguments, "--only", "fit", "--checkpoints", str(root), *OPTIONS]) == 0
 
@@ -45,12 +42,10 @@ def losses_of(root, name):
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory):
-    together, alone = (tmp_path_factory.mktemp(name) for name in ("together", "alone"))
-    ended = fit_together(together, *NAMES, *SHORT)
-    assert ended.returncode == 0, ended.stderr
+def roots(several, tmp_path_factory):
+    alone = tmp_path_factory.mktemp("alone")
     fit_alone(alone, *NAMES, *SHORT)
-    return together, alone, ended
+    return several[0] / "together", alone
 
 
 # where only the order of images is drawn, the order of additions alone differs; noise is each process's own
@@ -64,10 +59,11 @@ def test_a_classifier_learns_in_two_processes_though_each_has_its_own_batch_stat
     assert accuracy[-1] > 0.6
 
 
-def test_the_first_process_alone_prints_and_writes(roots):
-    together, _, ended = roots
-    assert ended.stdout.count("fc-ae: 2 epochs") == 1
-    assert "cpu (1 threads, 2 processes)" in ended.stdout
+def test_the_first_process_alone_prints_and_writes(several, roots):
+    together, _ = roots
+    printed, _, _ = several[1].stdout.partition("together: code 0")
+    assert printed.count("fc-ae: 2 epochs") == 1
+    assert "cpu (1 threads, 2 processes)" in printed
     files = {path.name for path in (together / "digits" / "fc-ae").iterdir()}
     assert files == set(FITTED)
     hidden = [path for path in (together / "digits").iterdir() if path.name.startswith(".")]
@@ -116,14 +112,17 @@ def run_program(folder, text, *arguments):
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
-    """A run that was stopped after its first epoch, and three that then go on, shard, and shard one that diverges."""
+    """A run that was stopped after its first epoch, and four: all models, go on, shard, and shard one that diverges."""
     folder = tmp_path_factory.mktemp("several")
-    stopped, sharded, diverging = (["--checkpoints", str(folder / n)] for n in ("stopped", "sharded", "diverging"))
+    together, stopped, sharded, diverging = (
+        ["--checkpoints", str(folder / n)] for n in ("together", "stopped", "sharded", "diverging")
+    )
     fit = ["conv-dae", *SHORT, "--only", "fit", *stopped, *OPTIONS]
     assert run_program(folder, STOPPING, *fit).returncode != 0
     bundle = Bundle("digits", "conv-dae", folder / "stopped")
     assert bundle.state_file.exists() and not bundle.folder.exists()
     runs = {
+        "together": [*NAMES, *SHORT, "--only", "fit", *together, *OPTIONS],
         "resumed": [*fit, "--resume"],
         "sharded": [*NAMES, *SHORT, "--only", "fit", *sharded, *OPTIONS, "--shard-roster"],
         "diverging": ["conv-ae", "fc-ae", "--epochs", "3", "--only", "fit", *diverging, *OPTIONS, "--shard-roster"],
@@ -134,6 +133,7 @@ def several(tmp_path_factory):
 def test_processes_that_were_stopped_go_on_as_if_they_had_not_been(several, roots):
     folder, ended = several
     assert ended.stdout.count("resumed: code 0") == 2, ended.stderr
+    assert ended.stdout.count("together: code 0") == 2
     assert "conv-dae: 1 epochs" in ended.stdout
     assert losses_of(folder / "stopped", "conv-dae") == losses_of(roots[0], "conv-dae")
 
@@ -174,7 +174,7 @@ def test_a_sharded_roster_is_fitted_whole_with_each_model_in_one_process(several
     assert ended.stdout.count("sharded: code 0") == 2, ended.stderr
     for name in NAMES:
         assert losses_of(folder / "sharded", name) == losses_of(roots[1], name)
-        assert ended.stdout.count(f"{name}: 2 epochs") == 1
+        assert ended.stdout.partition("together: code 0")[2].count(f"{name}: 2 epochs") == 1
     with (folder / "sharded" / "digits" / "gallery.json").open(encoding="utf-8") as file:
         assert "indices" in file.read()
 
@@ -185,7 +185,7 @@ def test_a_sharded_model_that_fails_does_not_stop_the_others(several):
     assert "diverging: code 1" in ended.stdout and "diverging: code 0" in ended.stdout
     assert "conv-ae: failed: the loss became nan" in ended.stderr
     there = {path.name for path in (folder / "diverging" / "digits").iterdir() if path.suffix != ".lock"}
-    assert there == {"fc-ae", "dataset.json", "gallery.json"}
+    assert there == {"fc-ae", "dataset.json", "gallery.json", RUN}
 
 
 def test_too_few_images_for_so_many_processes_are_refused_before_training():

@@ -24,6 +24,12 @@ def run(*arguments):
     return code, line
 
 
+@pytest.fixture(autouse=True)
+def own_checkpoints(monkeypatch):
+    """What the fuzzer sets for its own process is undone after the test."""
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", "nowhere")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_inputs_of_each_kind_are_tried_and_counted(digits_root, kind, monkeypatch):
     monkeypatch.setattr(hostile, "MOST_SECONDS", {"training": 2, "writing": 0.2})

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -154,7 +156,10 @@ def test_one_picture_again_and_again_cannot_be_parted(tmp_path):
 def test_colour_is_found_out_by_looking(tmp_path, mode, grey):
     for i in range(31):
         save(tmp_path / "p" / f"{i}.jpg", i, mode)
-    assert imagefolder.is_grey(look(tmp_path / "p")) is grey
+    seen = []
+    assert imagefolder.is_grey(look(tmp_path / "p"), lambda *told: seen.append(told)) is grey
+    assert seen[0][:2] == (1, 31)
+    assert seen[0][2].shape == (3, 28, 28)
 
 
 def test_grey_images_have_one_channel_of_luminance(folder):
@@ -261,3 +266,64 @@ def test_a_hundred_classes_are_the_most(tmp_path):
 
 def test_a_gallery_of_more_classes_than_images_holds_as_many_as_it_may():
     assert len(gallery_indices(torch.arange(50) % 30, 20)) == 20
+
+
+def packed(path, members, **options):
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_is_unpacked_once_without_its_outer_folder_and_without_what_is_no_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
+    members = {"all/a/1.png": b"1", "all/b/2.PNG": b"2", "all/attributes.csv": b"name", "all/notes.txt": b"x",
+               "__MACOSX/all/a/._1.png": b"x", "all/.hidden/3.png": b"x"}  # fmt: skip
+    source = packed(tmp_path / "Fotos.zip", members)
+    folder = imagefolder.unpacked(source)
+    assert (folder.name, imagefolder.name_of(source)) == ("Fotos", "fotos")
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"a/1.png": b"1", "b/2.PNG": b"2", "attributes.csv": b"name"}
+    made = folder.stat().st_ino
+    assert imagefolder.unpacked(source) == folder
+    assert folder.stat().st_ino == made
+    assert imagefolder.unpacked(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["../out.png", "a/../../out.png", "/out.png", "..\\out.png", "c:\\out.png"])
+def test_nothing_in_a_zip_leaves_its_folder(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
+    folder = imagefolder.unpacked(packed(tmp_path / "a.zip", {name: b"x", "whole.png": b"y"}))
+    written = [path for path in tmp_path.rglob("*.png")]
+    assert all(path.is_relative_to(folder) for path in written)
+
+
+def test_names_that_a_packer_wrote_in_utf_8_without_saying_so_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
+    source = packed(tmp_path / "a.zip", {"Bälle/1.png": b"x", "z.png": b"y"})
+    source.write_bytes(source.read_bytes().replace(b"\x00\x08", b"\x00\x00"))  # the flag that says so
+    assert (imagefolder.unpacked(source) / "Bälle" / "1.png").read_bytes() == b"x"
+
+
+def test_a_zip_that_cannot_be_unpacked_is_refused_in_words_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
+    source = packed(tmp_path / "a.zip", {"1.png": bytes(1000)})
+    whole = source.read_bytes()
+    cases = [
+        (whole[:100], "is no whole zip"),
+        (whole.replace(bytes(1000), b"x" * 1000), "is no whole zip"),
+        (b"", "no whole"),
+    ]
+    for content, reason in cases:
+        source.write_bytes(content)
+        with pytest.raises(DataError, match=reason):
+            imagefolder.unpacked(source)
+    source.write_bytes(whole)
+    for patch in ((imagefolder, "MOST_UNPACKED", 10), (shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))):
+        with monkeypatch.context() as patched:
+            patched.setattr(*patch)
+            with pytest.raises(DataError, match=r"take more than|do not fit the 0 MB free"):
+                imagefolder.unpacked(source)
+    with pytest.raises(DataError, match=r"cannot be unpacked: .*No such file"):
+        imagefolder.unpacked(tmp_path / "b.zip")
+    assert not list((tmp_path / "cache").rglob("*.png"))

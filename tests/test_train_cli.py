@@ -19,6 +19,7 @@ from explorer.checkpoints import FITTED, STAGES, Bundle, read_gallery
 from explorer.datasets import DATASETS, DataError
 from explorer.noise import NOISES
 from explorer.roster import ROSTER
+from explorer.watching import RUN
 from tests.conftest import pca_for_tsne, pca_for_umap
 
 ROOT = Path(train.__file__).parent
@@ -31,7 +32,8 @@ FIGURES = {
 
 
 def contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    """All that lies in a folder but locks and what a run that ended early says of itself."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock" and RUN not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -1,17 +1,19 @@
 """Decoded faces, kept in the cache folder: read once, in parallel, and again when a file of the source changes.
 
 The file of pixels bears the state of its source in its name, so that none is ever replaced while it may be mapped
-(Windows refuses that), and its index is written last, so that there is one only of a whole file.
+(Windows refuses that), and its index is written last, so that there is one only of a whole file. A run that was ended
+leaves what it had decoded, and the next one goes on from there.
 """
 
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +29,11 @@ from explorer.decoding import ImageError, read_picture
 CROP, ALIGNED = 148, (178, 218)  # the usual crop: the face without most of the background
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million, what Pillow takes for a picture rather than a bomb
 VERSION = 3  # to be raised when the same file gives other pixels
+
+BLOCK = 10_000  # images at a time
+
+Converter = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 3, S, S) to uint8 (N, C, S, S)
+Watcher = Callable[[int, int, np.ndarray | None], None]  # how many of how many were read, and the last, uint8 (3, S, S)
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,10 @@ def cache_folder() -> Path:
         raise FacesError(f"{error} Name the folder that is to hold decoded faces in EXPLORER_CACHE.") from error
 
 
-def decoded(room: Path, names: Sequence[str], side: int) -> Decoded:
+def decoded(room: Path, names: Sequence[str], side: int, watch: Watcher | None = None) -> Decoded:
     """Map the decoded images of a folder from the cache, made first where it is missing or of another source.
+
+    watch: is told of each picture as it is read.
 
     Raises:
         FacesError: none can be read, or the cache cannot be written.
@@ -103,10 +112,30 @@ def decoded(room: Path, names: Sequence[str], side: int) -> Decoded:
         with suppress(OSError):  # the file is the same, but there was no memory or no reader of its format
             pixels.with_suffix(".json").unlink()
         found = None
-    found = found or _make(room, names, side, pixels)
+    found = found or _make(room, names, side, pixels, watch)
     if not found.names:
         raise FacesError(f"none of the {len(names):,} images in {room} can be read: {reasons(found.skipped)}.")
     return found
+
+
+def rearranged(pictures: Decoded, order: np.ndarray, name: str, convert: Converter) -> np.ndarray:
+    """Map the images of the cache in another order, so that parts of them lie together and none has to be in memory.
+
+    They lie in a file beside the cache's, which is written where there is none. order: places `(N,)`; name: tells it
+    and `convert` from others.
+
+    Raises:
+        FacesError: the file cannot be written.
+    """
+    pixels = Path(pictures.images.filename)
+    path = pixels.with_name(f"{pixels.stem}-{name}.uint8")
+    shape = (len(order), *convert(pictures.images[:1]).shape[1:])
+    with _writing(path.parent, math.prod(shape)), _alone(path.parent):
+        if not path.is_file() or path.stat().st_size != math.prod(shape):
+            with _whole(path) as file:
+                for start in range(0, len(order), BLOCK):
+                    file.write(convert(pictures.images[order[start : start + BLOCK]]).tobytes())
+    return np.memmap(path, np.uint8, "c", shape=shape)
 
 
 def reasons(skipped: dict[str, str]) -> str:
@@ -139,7 +168,7 @@ def _known(pixels: Path, side: int) -> Decoded | None:
         return None
 
 
-def _make(room: Path, names: Sequence[str], side: int, pixels: Path) -> Decoded:
+def _make(room: Path, names: Sequence[str], side: int, pixels: Path, watch: Watcher | None) -> Decoded:
     """Decode every image, unless another process does so at this moment: then wait for it."""
     folder, n_bytes = pixels.parent, len(names) * 3 * side * side
     with _writing(folder, n_bytes):
@@ -148,12 +177,12 @@ def _make(room: Path, names: Sequence[str], side: int, pixels: Path) -> Decoded:
             if found := _known(pixels, side):
                 return found
             source = pixels.name.rpartition("-")[0]
-            for old in (*folder.glob("celeba-*.part"), *folder.glob(f"{source}[-.]*")):
+            for old in {*folder.glob("celeba-*.part"), *folder.glob(f"{source}[-.]*")} - set(_parts(pixels)):
                 with suppress(OSError):  # Windows keeps what another process has mapped until a later run
                     old.unlink()
             if shutil.disk_usage(folder).free < n_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            _write(room, names, side, pixels)
+            _write(room, names, side, pixels, watch)
     if found := _known(pixels, side):
         return found
     raise FacesError(f"{pixels} was changed or removed while it was read. Run the command again.")
@@ -190,23 +219,63 @@ def _writing(folder: Path, n_bytes: int) -> Iterator[None]:
         ) from error
 
 
-def _write(room: Path, names: Sequence[str], side: int, pixels: Path) -> None:
-    """Decode every image with a progress bar, into files that appear when they are whole."""
+def _write(room: Path, names: Sequence[str], side: int, pixels: Path, watch: Watcher | None) -> None:
+    """Decode every image with a progress bar, after those that a run which was ended had decoded."""
     from tqdm import tqdm
 
-    bar = tqdm(names, "decoding pictures once", unit=" images", dynamic_ncols=True)
-    read, digests, skipped = [], [], {}
-    with _whole(pixels) as file:
-        for name, (image, reason) in zip(bar, read_images([room / name for name in names], side), strict=True):
-            if image is None:
-                skipped[name] = reason
-                continue
-            content = image.tobytes()
-            file.write(content)
-            read.append(name)
-            digests.append(hashlib.sha256(content).hexdigest()[:16])
+    part, lines = _parts(pixels)
+    done = _half_read(part, lines, names, 3 * side * side)
+    rest = names[len(done) :]
+    bar = tqdm(total=len(names), initial=len(done), desc="decoding pictures once", unit=" images", dynamic_ncols=True)
+    try:
+        with bar, part.open("ab") as file, lines.open("ab") as journal:
+            for name, (image, reason) in zip(rest, read_images([room / name for name in rest], side), strict=True):
+                content = b"" if image is None else image.tobytes()
+                digest = hashlib.sha256(content).hexdigest()[:16] if content else ""
+                done.append((name, digest, reason))
+                file.write(content)
+                journal.write(json.dumps(done[-1]).encode() + b"\n")
+                bar.update()
+                if watch:
+                    watch(len(done), len(names), image)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(pixels)
+    except (OSError, NotImplementedError):  # a full disk: make room again
+        for path in (part, lines):
+            path.unlink(missing_ok=True)
+        raise
+    kept = [(name, digest) for name, digest, _ in done if digest]
+    skipped = {name: reason for name, digest, reason in done if not digest}
+    index = {"names": [name for name, _ in kept], "digests": [digest for _, digest in kept], "skipped": skipped}
     with _whole(pixels.with_suffix(".json")) as file:
-        file.write(json.dumps({"names": read, "digests": digests, "skipped": skipped}).encode())
+        file.write(json.dumps(index).encode())
+    lines.unlink()
+
+
+def _parts(pixels: Path) -> tuple[Path, Path]:
+    """Name the file of pixels that is being written, and that of what was read: name, digest, why it was skipped."""
+    return pixels.with_suffix(".uint8.part"), pixels.with_suffix(".lines.part")
+
+
+def _half_read(part: Path, lines: Path, names: Sequence[str], size: int) -> list[tuple[str, str, str]]:
+    """Read how far a run came that was ended, as far as its pixels are whole, and cut off what is not."""
+    done, n_lines, n_pixels = [], 0, 0
+    with part.open("a+b") as file, lines.open("a+b") as journal:
+        file.seek(0)
+        journal.seek(0)
+        for line, name in zip(journal, names, strict=False):
+            try:
+                there, digest, reason = json.loads(line)
+            except (ValueError, TypeError):
+                break
+            if there != name or (digest and hashlib.sha256(file.read(size)).hexdigest()[:16] != digest):
+                break
+            done.append((name, digest, reason))
+            n_lines, n_pixels = n_lines + len(line), n_pixels + (size if digest else 0)
+        file.truncate(n_pixels)
+        journal.truncate(n_lines)
+    return done
 
 
 @contextmanager

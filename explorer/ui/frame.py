@@ -1,9 +1,10 @@
 """The frame of every page: page table, title, question, pickers, navigation, caption and code.
 
-A page begins with `view = begin("key")` and ends with `finish(caption, code)`. Links between pages
-carry the shared choices, so that a choice survives a switch and every view is a link.
+A page says what it asks in `PAGE`, begins with `view = begin(PAGE)` and ends with `finish(caption, code)`. Links
+between pages carry the shared choices, so that a choice survives a switch and every view is a link.
 """
 
+import ast
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
 SHARED = ("dataset", "models", "model", "pick")
+ROOT = Path(__file__).parent.parent.parent
 STYLE = Path(__file__).with_name("style.css")
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
 
@@ -33,111 +35,46 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Page:
-    """One page: where it is, what it asks and what to look for.
+    """One page: what it is called, what it asks and what to look for. Its file is named like its title.
 
-    fits: whether it makes sense for images and models that there are; needs: what it takes, in words.
+    place: its order among all. fits: whether it makes sense for images and models that there are; needs: what it
+    takes, in words.
     """
 
-    file: str
     title: str
     icon: str
     section: str
+    place: int
     question: str
     look_for: str
     fits: Callable[[Collection], bool] = lambda there: True
     needs: str = ""
 
+    @property
+    def key(self) -> str:
+        """The name by which links and tests know it."""
+        return self.title.lower().replace(" ", "_")
 
-PAGES: dict[str, Page] = {
-    "overview": Page(
-        "app.py", "Overview", ":material/home:", "", "What does an autoencoder learn, and what is here to see it with?",
-        "Start with how many numbers each model squeezes an image into, and what that costs. "
-        "A model whose code is longer than its image has not compressed anything.",
-    ),
-    "reconstruct": Page(
-        "pages/reconstruct.py", "Reconstruct", ":material/compare:", "Autoencoders", "What survives the bottleneck?",
-        "What is lost first: fine detail goes before the outline does. "
-        "Then compare models on the same image: what does a longer code keep, or a better network?",
-    ),
-    "denoise": Page(
-        "pages/denoise.py", "Denoise", ":material/blur_on:", "Autoencoders", "Can it tell signal from noise?",
-        "Raise the noise until the denoiser starts to invent things. "
-        "Look at where each curve leaves the trained range, and at noise it was never shown.",
-        lambda there: there.denoiser is not None, "a model that was trained to take noise away",
-    ),
-    "latent_map": Page(
-        "pages/latent_map.py", "Latent map", ":material/scatter_plot:", "Latent space",
-        "Where does each image live?",
-        "Kinds of images that share a region, and single images in the wrong one: what do they look like? "
-        "Then change the method: what stays together in all of them is in the code, the rest is in the picture.",
-    ),
-    "latent_plane": Page(
-        "pages/latent_plane.py", "Latent plane", ":material/grid_on:", "Latent space",
-        "What does every point decode to?",
-        "Follow one thing as it turns into another, and find the places where no image lives. "
-        "A variational model fills them with plausible pictures; a plain one need not.",
-    ),
-    "interpolate": Page(
-        "pages/interpolate.py", "Interpolate", ":material/linear_scale:", "Latent space",
-        "What lies between two images?",
-        "A pixel fade shows two ghosts; a good code changes one thing into the other. "
-        "Watch the norm under each picture: where the straight line dips, it leaves the region the codes live in.",
-    ),
-    "generate": Page(
-        "pages/generate.py", "Generate", ":material/auto_awesome:", "Latent space", "What does it dream up?",
-        "Draw a sheet of images that never existed, and look for the ones that could not be told from real. "
-        "Then compare the rows of one model: where prior and mixture differ, the codes are not where the prior says.",
-    ),
-    "attributes": Page(
-        "pages/attributes.py", "Attributes", ":material/face_retouching_natural:", "Latent space",
-        "Can one thing about a face be changed, and only that?",
-        "Move one slider and watch what else changes: what comes along was together in the data. "
-        "Then hold the other attributes still: how much of the change is left?",
-        lambda there: bool(there.images.attributes), "a list of what is in each image",
-    ),
-    "draw": Page(
-        "pages/draw.py", "Draw", ":material/draw:", "Latent space", "What does it make of your own drawing?",
-        "Draw what the data set is of, then something that is not: what does the model turn it into? "
-        "Watch where it lands in the plane, and how sure the classifier is of things it has never seen.",
-        lambda there: there.images.image_shape[0] == 1 and there.autoencoders != (),
-        "a model of shapes that can be drawn",
-    ),
-    "length": Page(
-        "pages/length.py", "Length", ":material/straighten:", "Dials", "How long must the code be?",
-        "Turn the dial until you can tell a shirt from a coat: how many numbers does each method need for that? "
-        "Then look at the numbers in use: where does a longer code no longer help?",
-        lambda there: there.family("length") is not None, "a family of models with codes of many lengths",
-    ),
-    "beta": Page(
-        "pages/beta.py", "Beta", ":material/balance:", "Dials", "What does β buy?",
-        "Turn β up until samples look like data, and on until all look the same: what was paid, and where? "
-        "Watch the codes fill the prior, and numbers fall out of use.",
-        lambda there: there.family("beta") is not None, "a family of variational models under many β",
-    ),
-    "time": Page(
-        "pages/time.py", "Time", ":material/timelapse:", "Dials", "When does the space organise itself?",
-        "Play from random weights on: which kinds part first, and how much of the order is there after one epoch? "
-        "Compare the model that is told the classes with the one that is not.",
-        lambda there: there.family("epoch") is not None, "models that were kept while they were fitted",
-    ),
-    "style": Page(
-        "pages/style.py", "Class × style", ":material/style:", "Dials", "What is left when the class is known?",
-        "Move the style and read across: what do ten classes wearing one style have in common? "
-        "Then take the style from an image, and look for what the model cannot carry over.",
-        lambda there: there.family("class") is not None, "a model that is told the class",
-    ),
-    "classify": Page(
-        "pages/classify.py", "Classify", ":material/rule:", "Scores and curves", "What gets confused with what?",
-        "Pairs of classes that are confused both ways: open a cell and see whether you would do better. "
-        "Then ask whether the model knows when it is guessing.",
-        lambda there: there.classifier is not None, "a classifier",
-    ),
-    "training": Page(
-        "pages/training.py", "Training", ":material/show_chart:", "Scores and curves", "How did it learn?",
-        "The gap between training and validation, and the last drop as the learning rate falls. "
-        "For the variational model, watch reconstruction and KL pull against each other.",
-    ),
-}  # fmt: skip
+    @property
+    def file(self) -> str:
+        """The path of its file in the project."""
+        return f"pages/{self.key}.py" if self.section else "app.py"
+
+
+def _described(path: Path) -> Page:
+    """Read what a page says of itself, `PAGE = Page(...)` in its file, without running the file."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "PAGE":
+            return eval(compile(ast.Expression(statement.value), path, "eval"), {"Page": Page})
+    raise ValueError(f"{path} has no PAGE = Page(...), which says what it asks and where it stands")
+
+
+def _pages() -> dict[str, Page]:
+    found = [_described(path) for path in (ROOT / "app.py", *(ROOT / "pages").glob("*.py"))]
+    return {page.key: page for page in sorted(found, key=lambda page: page.place)}
+
+
+PAGES = _pages()
 
 
 @dataclass(frozen=True)
@@ -231,17 +168,19 @@ def fragment(draw: Callable[Concatenate[View, P], Any]) -> Callable[Concatenate[
     return functools.wraps(draw)(lambda view, *args, **kwargs: again([], view, *args, **kwargs))
 
 
-def begin(key: str) -> View:
-    """Set the page up and draw everything above its own controls; stop where there is nothing to show."""
+def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View:
+    """Set the page up and draw everything above its own controls; stop where there is nothing to show.
+
+    empty: draws what there is to do about it, where no model was fitted.
+    """
     collector.settle()
-    page = PAGES[key]
     st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     if (understood := address.understood()) is not None:
         begin_anew(page, understood)
     root = root_folder()
-    st.session_state["arrived"] = st.session_state.get("page") != key
-    st.session_state["page"] = key
+    st.session_state["arrived"] = st.session_state.get("page") != page.key
+    st.session_state["page"] = page.key
     with st.sidebar:
         st.markdown("### Latent-space explorer")
         there = pick_collection(root, page)
@@ -252,6 +191,7 @@ def begin(key: str) -> View:
     if not there.models:
         command = f"python train.py --dataset {there.images.name}"
         st.info(f"No model has been fitted on {as_text(there.images.title)} yet. Fit them all with `{command}`.")
+        empty(root)
         st.stop()
     if not page.fits(there):
         point_elsewhere(page, there, root)

@@ -1,12 +1,23 @@
-"""Class × style: what is left when the class is known?"""
+"""Class and style: what is left when the class is known?"""
 
 import streamlit as st
 import torch
 
 from explorer.images import grid, png
 from explorer.ui import components, dialling
-from explorer.ui.frame import BOUND, View, begin, finish, fragment
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
+
+PAGE = Page(
+    "Class and style", ":material/style:", "Dials", place=88,
+    question="What is left when the class is known?",
+    look_for=(
+        "Move the style and read across: what do ten classes wearing one style have in common? Then take the style "
+        "from an image, and look for what the model cannot carry over."
+    ),
+    fits=lambda there: there.family("class") is not None,
+    needs="a model that is told the class",
+)  # fmt: skip
 
 KEY = "style-pad"
 N_SOURCES = 4
@@ -83,4 +94,4 @@ print(family.figures())
 """
 
 
-bench(begin("style"))
+bench(begin(PAGE))

@@ -276,7 +276,7 @@ def test_a_codec_pays_for_every_file_and_less_for_a_sheet(digits):
     for way in ("alone", "sheet"):
         bits, errors = zip(*curve[way], strict=True)
         assert list(bits) == sorted(bits)
-        assert errors[-1] < 1e-3 < errors[0]
+        assert errors[-1] < errors[0] < 1e-2
     assert all(alone[0] > sheet[0] + 8 * 100 for alone, sheet in zip(curve["alone"], curve["sheet"], strict=True))
 
 

@@ -102,14 +102,16 @@ def length_data(view: View, family: OpenedFamily, picks: Sequence[int], chart: s
                 "name": NAMES.get(kind, kind), "colour": class_colour(i), "networks": members, "errors": errors,
                 "codes": [rounded(codes[f"{name}/codes"][picks]) for name in members],
                 "ranges": [rounded(codes[f"{name}/range"]) for name in members],
+                "rounded": [family.figures()["quantised"][name] for name in members],
             }
         )  # fmt: skip
     pca = family.figures()[PCA]["mse"]
     of_pca = {
-        "name": NAMES[PCA], "colour": class_colour(len(rows)), "networks": [PCA] * len(all_lengths), "size": len(pca),
+        "name": NAMES[PCA], "colour": class_colour(len(rows)), "networks": [PCA] * len(all_lengths), "inputs": len(pca),
         "errors": [pca[length - 1] for length in all_lengths],
         "codes": [rounded(codes[f"{PCA}/codes"][picks, :length]) for length in all_lengths],
         "ranges": [rounded(codes[f"{PCA}/range"][:, :length]) for length in all_lengths],
+        "rounded": [family.figures()["quantised"][f"{PCA}-{length}"] for length in all_lengths],
     }  # fmt: skip
     return {
         **packed(family),
@@ -166,22 +168,13 @@ def length_chart(family: OpenedFamily, chart: str) -> dict[str, Any]:
         y = {"label": "numbers in use", "log": True, "ticks": all_lengths}
         return {"x": over_numbers, "y": y, "lines": [*lines, every], "marked": marked}
     if chart == CHARTS[1]:
-        quantised = figures["quantised"]
-        members = [*kinds.values(), [f"{PCA}-{length}" for length in all_lengths]]
-        own = [
-            [
-                [[length * bits, error] for bits, error in zip(dials.BITS, quantised[name], strict=True)]
-                for length, name in zip(all_lengths, row, strict=True)
-            ]
-            for row in members
-        ]
         lines = [
             line(f"{CODECS.get(kind, kind)}, {WAYS.get(way, way)}", 7 + k, points, dashed=way == "alone")
             for k, (kind, ways) in enumerate(figures["codecs"].items())
             for way, points in ways.items()
         ]
         x = {"label": "bits for an image", "log": True}
-        return {"x": x, "y": {"label": "mean squared error", "log": True}, "lines": lines, "own": own}
+        return {"x": x, "y": {"label": "mean squared error", "log": True}, "lines": lines, "bits": True}
     errors = [[figures["members"][name]["mse"] for name in members] for members in kinds.values()]
     lines = [
         line(NAMES.get(kind, kind), i, zip(all_lengths, errors[i], strict=True), dots=True)

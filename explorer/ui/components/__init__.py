@@ -58,10 +58,7 @@ _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
 _crop = _component("crop", "drawing")
 _dials = {
-    "length": _component("length", "network", "drawing", "dial", "chart"),
-    "beta": _component("beta", "network", "drawing", "dial", "chart"),
-    "time": _component("time", "network", "drawing", "dial", "chart"),
-    "style": _component("style", "network", "drawing", "dial"),
+    page: _component(page, "network", "drawing", "row", "dial", "chart") for page in ("length", "beta", "time", "style")
 }
 
 

@@ -97,17 +97,10 @@ export class Images {
     pictures.forEach((picture, i) => {
       const canvas = this.canvases[i];
       fitCanvas(canvas, image[2], image[1]);
-      if (typeof picture === "number") placeOnSheet(canvas, sheet, picture);
+      if (typeof picture === "number") cut(canvas, sheet, picture);
       else paintImage(canvas, picture, image);
     });
   }
-}
-
-/** Paint image `i` of a sheet: images of the canvas's size, row by row without gaps. */
-function placeOnSheet(canvas, { picture, columns }, i) {
-  const { width, height } = canvas;
-  const [left, top] = [(i % columns) * width, Math.floor(i / columns) * height];
-  canvas.getContext("2d").drawImage(picture, left, top, width, height, 0, 0, width, height);
 }
 
 /** Load the picture of a sheet, and say so when it is there. */
@@ -166,21 +159,11 @@ export class Square {
         const [cos, sin] = [Math.cos((Math.PI * i) / 36), Math.sin((Math.PI * i) / 36)];
         context.lineTo(...place([u + a * cos, v + b * cos + c * sin]));
       }
-      ring(context, colour, side / 110);
+      outlined(context, colour, side / 110);
     }
     if (marked < 0) return;
     context.beginPath();
     context.arc(...place(points[marked]), 4 * radius, 0, 2 * Math.PI);
-    ring(context, "#d9485f", radius);
+    outlined(context, "#d9485f", radius);
   }
-}
-
-/** Stroke the current path so that it shows on dark and on light. */
-function ring(context, colour, width) {
-  context.lineWidth = 2 * width;
-  context.strokeStyle = "#fffc";
-  context.stroke();
-  context.lineWidth = width;
-  context.strokeStyle = colour;
-  context.stroke();
 }

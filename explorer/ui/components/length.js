@@ -3,9 +3,9 @@
 // data: {
 //   model: name of packed networks, weights: { name: address }, image: [C, H, W], sheet: address of the originals,
 //   lengths[], length, bits: chosen ones, 0 bits for codes as they are,
-//   rows: [{ name, colour, networks[], codes[][][], ranges[]: [low[], high[]], errors[] }...], each list by length,
-//   sentences[]: of each length, chart: { x, y, lines[] }, or over bits { x, y, lines[]: of codecs, own: for each row
-//   and length [[bits, mse]...] }, mark: "length" or "bits"
+//   rows: [{ name, colour, networks[], codes[][][], ranges[]: [low[], high[]], errors[], rounded[][]: errors at each
+//     number of bits }...], each list by length,
+//   sentences[]: of each length, chart: { x, y, lines[] }, or over bits { x, y, lines[]: of codecs, bits: true }, mark: "length" or "bits"
 // }
 // State for Python: length, bits, when a dial rests.
 
@@ -56,14 +56,15 @@ class Lengths extends Dialled {
     const at = lengths.indexOf(length);
     this.dial.show(lengths.map(String), at);
     this.bitsDial.show([...Array(MOST_BITS).keys()].map((i) => `${i + 1}`).concat("16"), bits ? bits - 1 : MOST_BITS);
-    write(this.sentence, sentences[at]);
+    const size = bits ? ` At ${bits} ${bits > 1 ? "bits" : "bit"} each an image takes ${length * bits} bits.` : "";
+    write(this.sentence, sentences[at] + size);
     while (this.rows.length < rows.length) this.rows.push(row(this.left, ""));
-    rows.forEach(({ name, codes, ranges, errors, networks, size }, i) => {
+    rows.forEach(({ name, codes, ranges, errors, rounded, networks, inputs }, i) => {
       const { title, note, images } = this.rows[i];
       write(title, name);
-      write(note, `test error ${errors[at].toFixed(4)}`);
+      write(note, bits ? `gallery error ${rounded[at][bits - 1].toFixed(4)}` : `test error ${errors[at].toFixed(4)}`);
       images.paint(codes[at].map((code) => {
-        const whole = new Float32Array(size ?? code.length); // PCA's one decoder takes as many as there are
+        const whole = new Float32Array(inputs ?? code.length); // PCA's one decoder takes as many as there are
         whole.set(bits ? quantised(code, ranges[at], bits) : code);
         return this.networks[networks[at]](whole);
       }), image);
@@ -72,8 +73,11 @@ class Lengths extends Dialled {
   }
 
   drawChart(chart, rows, at, bits) {
-    if (chart.own) {
-      const own = rows.map(({ name, colour }, i) => ({ name, colour, points: chart.own[i][at], dots: true }));
+    if (chart.bits) {
+      const own = rows.map(({ name, colour, rounded }) => {
+        const points = rounded[at].map((error, i) => [this.turned.length * (i + 1), error]);
+        return { name, colour, points, dots: true };
+      });
       const marks = bits ? own.map(({ colour, points }) => ({ x: points[bits - 1][0], y: points[bits - 1][1], colour })) : [];
       this.chart.show({ ...chart, lines: [...own, ...chart.lines], marks });
       return;

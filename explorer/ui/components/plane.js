@@ -425,13 +425,3 @@ class LivePlane {
     outlined(context, this.accent, 2 * devicePixelRatio);
   }
 }
-
-/** Stroke the current path so that it shows on dark and on light. */
-function outlined(context, colour, width) {
-  context.lineWidth = 2 * width;
-  context.strokeStyle = "#fffc";
-  context.stroke();
-  context.lineWidth = width;
-  context.strokeStyle = colour;
-  context.stroke();
-}

@@ -120,7 +120,7 @@ class Styles extends Dialled {
       row.source.hidden = k === 0;
       if (k && this.sheet) {
         fitCanvas(row.source, image[2], image[1]);
-        placeOnSheet(row.source, this.sheet, k - 1);
+        cut(row.source, this.sheet, k - 1);
       }
       write(row.words, k ? "" : "this style");
       row.words.hidden = k > 0;

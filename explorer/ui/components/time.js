@@ -138,7 +138,7 @@ class Times extends Dialled {
     this.inset.hidden = this.marked < 0 || !this.sheet;
     if (this.inset.hidden) return;
     fitCanvas(this.inset, image[2], image[1]);
-    placeOnSheet(this.inset, this.sheet, this.data.places[this.marked]);
+    cut(this.inset, this.sheet, this.data.places[this.marked]);
   }
 }
 

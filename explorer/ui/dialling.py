@@ -22,6 +22,7 @@ CELLS = 10  # of a plane's side
 PRIOR_REACH = 3.0  # standard deviations of the prior from the middle of a plane to its side
 N_DOTS = 500  # codes on a plane
 N_SAMPLES = 8
+CARRIES = 0.1  # nats, of a number that is in use
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 CHARTS = ("error over numbers", "error over bits", "numbers in use")
 NAMES = {"ae": "Autoencoder", "vae": "Variational AE", PCA: "PCA"}
@@ -157,16 +158,20 @@ def length_chart(family: OpenedFamily, chart: str) -> dict[str, Any]:
     kinds = names_of(family)
     over_numbers = {"label": "numbers in the code", "log": True, "ticks": all_lengths}
     if chart == CHARTS[2]:
-        used = {kind: [figures["members"][name].get("active") for name in members] for kind, members in kinds.items()}
-        lines = [
-            line(f"{NAMES.get(kind, kind)}: in use", i, zip(all_lengths, values, strict=True), dots=True)
-            for i, (kind, values) in enumerate(used.items())
-            if None not in values
+        variational = [own for own in kinds.values() if all("active" in figures["members"][name] for name in own)]
+        marked = [
+            [count(figures["members"][name]) for name in members]
+            for members in variational
+            for count in (carrying, active)
         ]
-        every = line("all there are", 9, zip(all_lengths, all_lengths, strict=True), dashed=True)
-        marked = [values for values in used.values() if None not in values]
-        y = {"label": "numbers in use", "log": True, "ticks": all_lengths}
-        return {"x": over_numbers, "y": y, "lines": [*lines, every], "marked": marked}
+        names = (f"carry more than {CARRIES:g} nats", "have a mean that varies", "all there are")
+        every = [*marked, list(all_lengths)]
+        lines = [
+            line(name, 3 * i, zip(all_lengths, values, strict=True), dots=i < 2, dashed=i == 2)
+            for i, (name, values) in enumerate(zip(names, every, strict=False))
+        ]
+        y = {"label": "numbers of the VAE's code", "log": True, "ticks": all_lengths}
+        return {"x": over_numbers, "y": y, "lines": lines, "marked": marked}
     if chart == CHARTS[1]:
         lines = [
             line(f"{CODECS.get(kind, kind)}, {WAYS.get(way, way)}", 7 + k, points, dashed=way == "alone")
@@ -185,6 +190,16 @@ def length_chart(family: OpenedFamily, chart: str) -> dict[str, Any]:
     marked = [*errors, [pca[length - 1] for length in all_lengths]]
     y = {"label": "mean squared error", "log": True}
     return {"x": over_numbers, "y": y, "lines": lines, "marked": marked}
+
+
+def carrying(figures: Mapping[str, Any]) -> int:
+    """Count the numbers of a code that carry more than `CARRIES` nats about an image."""
+    return sum(nats > CARRIES for nats in figures["kl_per_number"])
+
+
+def active(figures: Mapping[str, Any]) -> int:
+    """Count the numbers of a code whose mean varies; see `dials`."""
+    return figures["active"]
 
 
 def line(name: str, colour: int, points: Any, **style: bool) -> dict[str, Any]:
@@ -229,7 +244,7 @@ def beta_member(family: OpenedFamily, name: str, on_prior: bool, some: np.ndarra
     spread = np.abs(mean[shown]) + 2.5 * np.sqrt(covariance.diagonal())
     reach = PRIOR_REACH if on_prior else float(spread.max())
     return {
-        "network": name, "kl": [round(nats, 4) for nats in kl], "rate": figures["kl"], "used": figures["active"],
+        "network": name, "kl": [round(nats, 4) for nats in kl], "rate": figures["kl"], "used": carrying(figures),
         "distortion": figures["reconstruction"], "shown": shown, "reach": round(reach, 4),
         "points": hundredths(codes[some][:, shown] / reach),
         "mean": rounded(mean), "root": rounded(root),

@@ -57,7 +57,7 @@ class Betas extends Dialled {
     const decode = this.networks[member.network];
     this.dial.show(betas, this.at);
     write(this.sentence, `β = ${betas[this.at]}: ${rate.toFixed(1)} nats of rate buy a distortion of `
-      + `${distortion.toFixed(1)} nats; ${used} of ${kl.length} numbers in use.`);
+      + `${distortion.toFixed(1)} nats; ${used} of ${kl.length} numbers carry more than 0.1 nats.`);
     const code = new Float32Array(kl.length);
     this.square.paintSheet(axis, image, (u, v) => {
       code[i] = u * reach;

@@ -5,7 +5,8 @@
 //   lengths[], length, bits: chosen ones, 0 bits for codes as they are,
 //   rows: [{ name, colour, networks[], codes[][][], ranges[]: [low[], high[]], errors[], rounded[][]: errors at each
 //     number of bits }...], each list by length,
-//   sentences[]: of each length, chart: { x, y, lines[] }, or over bits { x, y, lines[]: of codecs, bits: true }, mark: "length" or "bits"
+//   sentences[]: of each length, chart: { x, y, lines[], marked[][]: y of each line by length }, or over bits
+//     { x, y, lines[]: of codecs, bits: true }
 // }
 // State for Python: length, bits, when a dial rests.
 

@@ -8,7 +8,7 @@ from explorer.dials import quantise
 from explorer.families import PCA
 from explorer.images import grid, png
 from explorer.ui import components, dialling
-from explorer.ui.dialling import CHARTS, Turned
+from explorer.ui.dialling import CHARTS, IN_USE, OVER_BITS, OVER_NUMBERS, Turned
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
 
@@ -30,13 +30,13 @@ CAPTION = (
     "PCA was fitted to all training images, and its pixels are clipped to [0, 1]. The variational model was fitted to "
     "another loss, the negative ELBO."
 )
-OVER_BITS = (
+OF_BITS = (
     " Over bits: each number is rounded to 2ᵇ cells between its 0.5 % and 99.5 % quantiles, without entropy coding, on "
     "the gallery images. JPEG and WebP pay for headers and tables in each file, which 100 images to a file share; the "
     "models pay nothing here for a decoder, of which who receives an image needs a copy, and have learned this kind of "
     "image alone. So the curves say what is possible for it, not which format to use."
 )
-IN_USE = (
+OF_USE = (
     " A number carries what its KL to the prior says. By the usual measure (Burda et al. 2016) it is active where its "
     "mean varies by more than 0.01 over the test images; after a short fitting the means of long codes still tremble "
     "that much, and carry nothing."
@@ -46,7 +46,7 @@ IN_USE = (
 def controls() -> str:
     """Choose the chart and other images."""
     left, right = st.columns([4, 1], vertical_alignment="bottom")
-    chart = left.segmented_control("Chart", CHARTS, default=CHARTS[0], required=True, key="chart", **BOUND)
+    chart = left.segmented_control("Chart", list(CHARTS), default=OVER_NUMBERS, required=True, key="chart", **BOUND)
     right.number_input("Other images", 0, 999, 0, key="shuffle", **BOUND)
     return chart
 
@@ -68,7 +68,7 @@ def bench(view: View) -> None:
     )  # fmt: skip
     config = family.config()
     n, epochs = config["data"]["splits"]["test"], config["fits"][0].recipe.epochs
-    more = {CHARTS[1]: OVER_BITS, CHARTS[2]: IN_USE}.get(chart, "")
+    more = {OVER_BITS: OF_BITS, IN_USE: OF_USE}.get(chart, "")
     finish(CAPTION.format(n=n, epochs=epochs) + more, python_for(view, family, picks, at))
 
 

@@ -24,7 +24,7 @@ N_DOTS = 500  # codes on a plane
 N_SAMPLES = 8
 CARRIES = 0.1  # nats, of a number that is in use
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-CHARTS = ("error over numbers", "error over bits", "numbers in use")
+OVER_NUMBERS, OVER_BITS, IN_USE = "error over numbers", "error over bits", "numbers in use"
 NAMES = {"ae": "Autoencoder", "vae": "Variational AE", PCA: "PCA"}
 CODECS = {"jpeg": "JPEG", "webp": "WebP"}
 WAYS = {"alone": "a file each", "sheet": "100 to a file"}
@@ -123,7 +123,7 @@ def length_data(view: View, family: OpenedFamily, picks: Sequence[int], chart: s
         "bits": at.bits,
         "rows": [*rows, of_pca],
         "sentences": [sentence(family, i) for i in range(len(all_lengths))],
-        "chart": length_chart(family, chart),
+        "chart": CHARTS[chart](family),
     }
 
 
@@ -139,10 +139,10 @@ def sentence(family: OpenedFamily, i: int) -> str:
         NAMES.get(kind, kind): amount(dials.equal_length(pca, family.figures()["members"][members[i]]["mse"]), len(pca))
         for kind, members in names_of(family).items()
     }
-    (first, n), *others = found.items()
+    (name, n), *others = found.items()
     numbers = "number does" if length == 1 else f"{length} numbers do"
-    rest = "".join(f"; the {name}'s, with {n}" for name, n in others)
-    return f"This {first.lower()}'s {numbers} what PCA does with {n}{rest}."
+    rest = "".join(f"; the {other}'s, with {m}" for other, m in others)
+    return f"This {name.lower()}'s {numbers} what PCA does with {n}{rest}."
 
 
 def amount(n: float | None, most: int) -> str:
@@ -152,34 +152,9 @@ def amount(n: float | None, most: int) -> str:
     return "less than 1" if not n else f"{n:.1f}" if n < 10 else f"{n:.0f}"
 
 
-def length_chart(family: OpenedFamily, chart: str) -> dict[str, Any]:
-    """Describe one of `CHARTS` for the page Length."""
-    figures, all_lengths = family.figures(), lengths(family)
-    kinds = names_of(family)
-    over_numbers = {"label": "numbers in the code", "log": True, "ticks": all_lengths}
-    if chart == CHARTS[2]:
-        variational = [own for own in kinds.values() if all("active" in figures["members"][name] for name in own)]
-        marked = [
-            [count(figures["members"][name]) for name in members]
-            for members in variational
-            for count in (carrying, active)
-        ]
-        names = (f"carry more than {CARRIES:g} nats", "have a mean that varies", "all there are")
-        every = [*marked, list(all_lengths)]
-        lines = [
-            line(name, 3 * i, zip(all_lengths, values, strict=True), dots=i < 2, dashed=i == 2)
-            for i, (name, values) in enumerate(zip(names, every, strict=False))
-        ]
-        y = {"label": "numbers of the VAE's code", "log": True, "ticks": all_lengths}
-        return {"x": over_numbers, "y": y, "lines": lines, "marked": marked}
-    if chart == CHARTS[1]:
-        lines = [
-            line(f"{CODECS.get(kind, kind)}, {WAYS.get(way, way)}", 7 + k, points, dashed=way == "alone")
-            for k, (kind, ways) in enumerate(figures["codecs"].items())
-            for way, points in ways.items()
-        ]
-        x = {"label": "bits for an image", "log": True}
-        return {"x": x, "y": {"label": "mean squared error", "log": True}, "lines": lines, "bits": True}
+def errors_chart(family: OpenedFamily) -> dict[str, Any]:
+    """Draw errors over the length of the code, those of PCA at every length."""
+    figures, all_lengths, kinds = family.figures(), lengths(family), names_of(family)
     errors = [[figures["members"][name]["mse"] for name in members] for members in kinds.values()]
     lines = [
         line(NAMES.get(kind, kind), i, zip(all_lengths, errors[i], strict=True), dots=True)
@@ -189,7 +164,40 @@ def length_chart(family: OpenedFamily, chart: str) -> dict[str, Any]:
     lines.append(line(NAMES[PCA], len(lines), enumerate(pca, start=1)))
     marked = [*errors, [pca[length - 1] for length in all_lengths]]
     y = {"label": "mean squared error", "log": True}
-    return {"x": over_numbers, "y": y, "lines": lines, "marked": marked}
+    return {"x": over_lengths(all_lengths), "y": y, "lines": lines, "marked": marked}
+
+
+def bits_chart(family: OpenedFamily) -> dict[str, Any]:
+    """Draw errors over bits: JPEG and WebP, beside which the component draws the codes of the chosen length."""
+    lines = [
+        line(f"{CODECS.get(kind, kind)}, {WAYS.get(way, way)}", 7 + k, points, dashed=way == "alone")
+        for k, (kind, ways) in enumerate(family.figures()["codecs"].items())
+        for way, points in ways.items()
+    ]
+    x, y = ({"label": label, "log": True} for label in ("bits for an image", "mean squared error"))
+    return {"x": x, "y": y, "lines": lines, "bits": True}
+
+
+def use_chart(family: OpenedFamily) -> dict[str, Any]:
+    """Draw how many numbers of a variational model's code are in use, over its length."""
+    figures, all_lengths = family.figures()["members"], lengths(family)
+    variational = [own for own in names_of(family).values() if all("active" in figures[name] for name in own)]
+    marked = [[count(figures[name]) for name in own] for own in variational[:1] for count in (carrying, active)]
+    names = (f"carry more than {CARRIES:g} nats", "have a mean that varies", "all there are")
+    lines = [
+        line(name, 3 * i, zip(all_lengths, values, strict=True), dots=i < 2, dashed=i == 2)
+        for i, (name, values) in enumerate(zip(names, [*marked, all_lengths], strict=False))
+    ]
+    y = {"label": "numbers of the VAE's code", "log": True, "ticks": all_lengths}
+    return {"x": over_lengths(all_lengths), "y": y, "lines": lines, "marked": marked}
+
+
+CHARTS = {OVER_NUMBERS: errors_chart, OVER_BITS: bits_chart, IN_USE: use_chart}
+
+
+def over_lengths(all_lengths: Sequence[int]) -> dict[str, Any]:
+    """Describe an axis of lengths of the code."""
+    return {"label": "numbers in the code", "log": True, "ticks": all_lengths}
 
 
 def carrying(figures: Mapping[str, Any]) -> int:

@@ -115,9 +115,11 @@ def home() -> None:
     learning.own_images(view.root)
     pixels = math.prod(view.dataset.image_shape)
     longer = [name for name in names if loading.model(view.bundle(name)).code_length > pixels]
+    elsewhere = ", ".join(name for name in names if view.card(name).imported)
     finish(
-        "Figures are on the whole test split, which no model saw. Compression is the numbers of the image divided by "
-        "those of the code."
+        "Figures are on the whole test split, which no model saw"
+        + (f" (of {elsewhere}, fitted elsewhere, nobody knows)" if elsewhere else "")
+        + ". Compression is the numbers of the image divided by those of the code."
         + "".join(f" {name} has more of them than the image: its small error is no compression." for name in longer),
         python_for(view, best) if best else "",
     )

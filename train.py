@@ -7,6 +7,8 @@
     python train.py --images FOLDER                    a set of models, on your own pictures
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
     python train.py --resume                           go on where a run was stopped
+    python train.py --import my-ae --encoder enc.onnx --decoder dec.onnx --dataset fashion-mnist
+                                                       a model of your own, from ONNX files; nothing is fitted
     python train.py --list                             the roster
     torchrun --nproc-per-node=4 train.py face-vae      one model on four GPUs, or machines; see torchrun's manual
     torchrun --nproc-per-node=4 train.py --shard-roster   each GPU a model of its own, until all are fitted
@@ -39,6 +41,7 @@ from explorer import (
     dials,
     families,
     imagefolder,
+    importing,
     metrics,
     processes,
     stages,
@@ -50,6 +53,8 @@ from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
 from explorer.devices import default_precision, free_memory, usable_device
 from explorer.families import FAMILIES, Family, FamilyBundle, Fit, Part
+from explorer.graph import NotInstalled
+from explorer.importing import ImportFault
 from explorer.models import Classifier, ModelConfig, multiply_adds, n_parameters
 from explorer.processes import ALONE, NoGroup, Processes
 from explorer.roster import ROSTER, Entry, for_images
@@ -87,6 +92,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--grey", action="store_true", help="without colours (default: as they are)")
     parser.add_argument("--name", help="of the data set that your own images make (default: the folder's)")
+    importing.add_arguments(parser)
     parser.add_argument("--epochs", type=at_least(1), help="instead of the recipe's")
     parser.add_argument("--batch-size", type=at_least(2), help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=positive, help="instead of the recipe's")
@@ -130,12 +136,17 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--download", action="store_true", help="fetch and check the data set and stop")
     parser.add_argument("--dry-run", action="store_true", help="run one batch of everything, keep nothing")
     args = parser.parse_args(argv)
+    importing.check_arguments(parser, args)
     args.only = args.only or list(checkpoints.STAGES)
     args.roster = ROSTER
     if args.images and (args.models or args.dataset):
         parser.error("--images fits models of its own to a data set of its own: leave out MODEL and --dataset")
     try:
-        args.work = {own_name(args): []} if args.images else families.choose(args.models, args.dataset)
+        names = [args.imported] if args.imported else []
+        if args.images:
+            args.work = {own_name(args): names}
+        else:
+            args.work = {args.dataset: names} if names else families.choose(args.models, args.dataset)
         if not (args.list or args.download):  # neither needs a device, and CUDA takes seconds to start
             args.device = usable_device(args.device)
         args.data_dir, args.checkpoints = data_folder(args.data_dir), checkpoints.root_folder(args.checkpoints)
@@ -177,7 +188,7 @@ def own_images(args: argparse.Namespace, name: str) -> Dataset:
     side = args.size or side
     dataset = imagefolder.dataset(found, name, (channels, side, side), args.watch.read)
     args.roster = for_images(dataset, max(1, len(found.names) * 8 // 10))
-    args.work = {name: list(args.roster)}
+    args.work = {name: args.work[name] or list(args.roster)}
     kinds = f"{len(found.classes)} classes" if len(found.classes) > 1 else "no classes"
     colours = "in colour" if channels == 3 else "grey"
     print(f"{dataset.title}: {len(found.names):,} pictures, {kinds}, {colours}, made {side} × {side}", flush=True)
@@ -348,13 +359,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def summary(bundle: Bundle, entry: Entry, figures: dict[str, object]) -> str:
+def summary(bundle: Bundle, figures: dict[str, object]) -> str:
     """Say a model's test figures in one line, beside the reported ones."""
     shown = {
         "mse": "MSE {:.5f}", "psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.3f}",
         "negative_elbo": "-ELBO {:.2f} nats", "accuracy": "accuracy {:.4f}",
     }  # fmt: skip
-    reported_figures = entry.reported if bundle.dataset == entry.home else {}
+    reported_figures = cards.model_card(bundle).reported
     parts = []
     for key, text in shown.items():
         if key in figures:
@@ -369,14 +380,18 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     start = time.perf_counter()
     with bundle.lock(lambda: say_busy(bundle)) if args.together.first else nullcontext():
         args.together.wait()  # for the lock: before it is held, what lies there is another run's
-        if "fit" in args.only:
+        if "fit" in args.only and not args.imported:
             fit(bundle, args.roster[name], dataset, splits, args)
+        elif "fit" in args.only and args.together.first:
+            found = importing.from_files(args.files, splits["test"], args.pixels, args.variational)
+            importing.keep(bundle, found, dataset, splits)
+            print(f"{name}: {found.summary}", flush=True)
         args.together.wait()  # for whole files, also before the next model's state is looked for
         if not args.together.first:
             return
         notes = later_stages(bundle, dataset, splits, args)
     try:
-        line = summary(bundle, args.roster[name], bundle.metrics())
+        line = summary(bundle, bundle.metrics())
     except BundleError:
         line = f"{name}: fitted, not measured; next: {bundle.command('metrics')}"
     print(f"{line}, {time.perf_counter() - start:.0f} s", flush=True)
@@ -643,13 +658,13 @@ def ran(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
 def known_reason(error: Exception, name: str, folder: Path, args: argparse.Namespace) -> str:
     """Say what a model failed of and what can be done about it; empty for an error that nobody foresaw."""
     text = str(error).partition("\n")[0]
-    if isinstance(error, BundleError | DataError):
+    if isinstance(error, BundleError | DataError | ImportFault | NotInstalled):
         return f"{error}."
     if isinstance(error, training.Diverged | training.TooFew):
         return f"{error}. The bundle on disk is as it was."
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
-        entry = FAMILIES[name].fits[0] if name in FAMILIES else args.roster[name]
-        batch = args.batch_size or entry.recipe.batch_size
+        known = {**args.roster, **{family: FAMILIES[family].fits[0] for family in FAMILIES}}
+        batch = args.batch_size or (known[name].recipe.batch_size if name in known else 2)
         return f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({text}). {KEPT}"
     if args.together.count > 1 and any(word in text for word in GONE):
         return f"another process is gone or hangs, its message says why ({text}). {KEPT}"

@@ -21,8 +21,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import safetensors.torch
+import torch
+import torch.nn as nn
 from PIL import Image
 
+import explorer
 import train
 from benchmarks import mutations
 from benchmarks.browser import ROOT
@@ -30,12 +33,14 @@ from benchmarks.mutations import shortened
 from benchmarks.training import note
 from explorer import celeba, checkpoints, images
 from explorer.checkpoints import FITTED, STAGES, Bundle, BundleError
+from explorer.graph import Permute, Sum
 from explorer.noise import NOISES
 from explorer.roster import autoencoders_for, models_for
 
 FORK = multiprocessing.get_context("fork")  # the libraries are there at once where a process has to be begun anew
 FILES = tuple(name for names in STAGES.values() for name in names)
 FACES = 120
+IMPORTED = "theirs"
 
 
 class Fault(AssertionError):
@@ -131,7 +136,17 @@ class Ground:
             where = ["--threads", "1", "--checkpoints", str(root), "--data-dir", str(self.faces)]
             environment = {**os.environ, **self.environment}
             subprocess.run([*command, *where], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
+            if dataset == "digits":
+                explorer.save(theirs(), IMPORTED, dataset, checkpoints=root)
         return root
+
+
+def theirs() -> tuple[nn.Sequential, nn.Sequential]:
+    """Make an encoder and a decoder as somebody else would, of layers that the roster's models do not have."""
+    torch.manual_seed(0)
+    encoder = [nn.Conv2d(1, 4, 5, 4), Sum([nn.Sequential(), nn.Sequential(nn.ELU())]), Permute((1, 2, 0)), nn.Flatten()]
+    decoder = [nn.Linear(3, 49), nn.LayerNorm(49), nn.Unflatten(1, (1, 7, 7)), nn.Upsample(scale_factor=4)]
+    return nn.Sequential(*encoder, nn.Linear(144, 3)), nn.Sequential(*decoder, nn.Sigmoid())
 
 
 class Uploads(Kind):
@@ -185,7 +200,7 @@ class Bundles(Kind):
     def __init__(self, ground: Ground):
         super().__init__(ground)
         self.whole = ground.bundles("digits") / "digits"
-        self.names = models_for("digits")
+        self.names = [name for name in (*models_for("digits"), IMPORTED) if (self.whole / name).is_dir()]
         self.root = ground.folder / "damaged"
 
     def start(self) -> None:

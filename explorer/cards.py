@@ -19,7 +19,7 @@ from explorer import storage
 from explorer.checkpoints import FILES, Bundle, BundleError, anew, parse, to_json
 from explorer.datasets import DATASETS, Dataset
 from explorer.families import FAMILIES, FamilyBundle, is_family
-from explorer.models import AutoencoderConfig, ModelConfig
+from explorer.models import ModelConfig
 from explorer.roster import ROSTER, Entry
 from explorer.training import Recipe
 
@@ -37,7 +37,7 @@ class ModelCard:
     code: length of its code, None for a feature map or a classifier's last layer. denoises: the kind of noise that it
     was trained to take away, with the lowest and highest level, or None. likelihood: of a variational model. config:
     its architecture, where it can be read. reported: figures that a report claims for it on this data set, by their
-    names in `metrics.json`. place: among the others.
+    names in `metrics.json`. place: among the others. imported: whether it was fitted elsewhere, nobody says how.
     """
 
     name: str
@@ -52,6 +52,7 @@ class ModelCard:
     config: ModelConfig | None = None
     reported: Mapping[str, float] = field(default_factory=dict, hash=False)
     place: int = LAST
+    imported: bool = False
 
     @property
     def is_native(self) -> bool:
@@ -106,19 +107,20 @@ class DataCard:
         return DATASETS.get(self.reader)
 
 
-def abilities(config: ModelConfig, recipe: Recipe) -> dict[str, Any]:
-    """Say what a model of an architecture, fitted by a recipe, can do; the field "can" of `config.json`."""
-    decodes = isinstance(config, AutoencoderConfig)
-    variational = decodes and config.variational
+def abilities(config: ModelConfig, recipe: Recipe | None) -> dict[str, Any]:
+    """Say what a model of an architecture, fitted by a recipe, can do; the field "can" of `config.json`.
+
+    Without a recipe it was made elsewhere, and nothing is known of noise.
+    """
     # noise on a variational encoder's input keeps it from learning images by heart; what it rebuilds is judged clean
-    cleans = decodes and not variational and recipe.noise is not None
+    cleans = config.decodes and not config.variational and recipe is not None and recipe.noise is not None
     return {
-        "decodes": decodes,
-        "variational": variational,
-        "classifies": not decodes,
-        "code": config.code if decodes else None,
+        "decodes": config.decodes,
+        "variational": config.variational,
+        "classifies": not config.decodes,
+        "code": config.code if config.decodes else None,
         "denoises": [recipe.noise, *recipe.noise_levels] if cleans else None,
-        "likelihood": config.likelihood if variational else "",
+        "likelihood": config.likelihood if config.variational else "",
     }
 
 
@@ -147,6 +149,7 @@ def model_card(bundle: Bundle) -> ModelCard:
     return ModelCard(
         bundle.model, words.get("title", bundle.model), words.get("summary", ""), **can, config=architecture,
         denoises=tuple(noise) if noise else None, reported=words.get("reported", {}), place=words.get("place", LAST),
+        imported=recipe is None,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ import itertools
 import json
 import math
 import os
+import shlex
 import subprocess
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,16 @@ import torch
 
 from explorer import storage
 from explorer.datasets import DATASETS, SPLIT_SEED, Dataset, ImageSet
-from explorer.models import AutoencoderConfig, ClassifierConfig, ConditionalConfig, Model, ModelConfig
+from explorer.models import (
+    AutoencoderConfig,
+    ClassifierConfig,
+    ConditionalConfig,
+    ImportedAutoencoderConfig,
+    ImportedClassifierConfig,
+    Model,
+    ModelConfig,
+    device_of,
+)
 from explorer.training import Epoch, Recipe, State
 
 FORMAT = 1
@@ -50,16 +60,13 @@ FITTED = ("config.json", "model.safetensors", "history.csv")
 STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
 FILES = tuple(name for names in STAGES.values() for name in names)
 KINDS: dict[str, type[ModelConfig]] = {
-    "autoencoder": AutoencoderConfig, "classifier": ClassifierConfig, "conditional": ConditionalConfig,
-}  # fmt: skip
-REQUIRED_FIGURES = {
-    "autoencoder": ("mse", "psnr", "ssim", "psnr_by_noise", "psnr_by_noise_classical"),
-    "classifier": ("accuracy",),
+    "autoencoder": AutoencoderConfig,
+    "classifier": ClassifierConfig,
+    "conditional": ConditionalConfig,
+    "imported autoencoder": ImportedAutoencoderConfig,
+    "imported classifier": ImportedClassifierConfig,
 }
-REQUIRED_CODES = {
-    "autoencoder": ("codes", "pca_2d", "pca_explained"),
-    "classifier": ("codes", "pca_2d", "pca_explained", "test_logits", "test_labels"),
-}
+NO_HISTORY = b"epoch,train_loss,validation_loss,seconds\n"  # of a model that was fitted elsewhere
 
 Config = TypeVar("Config")
 Result = TypeVar("Result")
@@ -263,9 +270,37 @@ class Bundle(Stored):
         """Name these very weights: data set, model and digest."""
         return f"{self.dataset}/{self.model}/{self.config()['weights']}"
 
+    def command(self, stage: str = "fit") -> str:
+        """Give the command that makes the files of a stage anew."""
+        files = self._imported()
+        if files is None:
+            return _command(self.dataset, self.model) + ("" if stage == "fit" else f" --only {stage}")
+        command = f"{_command(self.dataset)} --import {self.model}"
+        if stage != "fit":
+            return f"{command} --only {stage}"
+        if not all(file["sha256"] for file in files.values()):
+            return f'explorer.save(model, "{self.model}", "{self.dataset}") in Python'
+        return " ".join([command, *(f"--{part} {shlex.quote(file['name'])}" for part, file in files.items())])
+
+    def is_imported(self) -> bool:
+        """Whether the model was made elsewhere, as far as can be read."""
+        return self._imported() is not None
+
+    def _imported(self) -> dict[str, dict[str, str]] | None:
+        """Name the files that an imported model was made of, by part; None of one that was fitted, or unreadable."""
+        try:
+            files = json.loads(self._at("config.json").read_text(encoding="utf-8"))["imported"]["files"]
+            known = {part: files[part] for part in ("encoder", "decoder", "classifier") if part in files}
+            return known if all(_is_name(file["name"]) and "sha256" in file for file in known.values()) else None
+        except (OSError, ValueError, RecursionError, LookupError, TypeError):
+            return None
+
     @whole
     def config(self) -> dict[str, Any]:
-        """Read `config.json`, with "architecture" and "recipe" as their config classes."""
+        """Read `config.json`, with "architecture" and "recipe" as their config classes.
+
+        The recipe is None where a model was made elsewhere; "imported" then says of what.
+        """
         values = self._json("config.json", "fit")
         try:
             if (values["format"], values["model"], values["data"]["dataset"]) != (
@@ -276,7 +311,7 @@ class Bundle(Stored):
                     f"on {values['data']['dataset']!r}"
                 )
             values["architecture"] = parse(KINDS[values["kind"]], values["architecture"])
-            values["recipe"] = parse(Recipe, values["recipe"])
+            values["recipe"] = None if values["recipe"] is None else parse(Recipe, values["recipe"])
             if (shape := tuple(values["data"]["image_shape"])) != values["architecture"].image_shape:
                 raise ValueError(f"its data have the shape {shape}, its architecture another")
         except KeyError as error:
@@ -293,7 +328,7 @@ class Bundle(Stored):
             config, history = self.config(), self.history()
         except BundleError:
             return None
-        parsed = {k: dataclasses.asdict(config[k]) for k in ("architecture", "recipe")}  # defaults of new fields
+        parsed = {k: config[k] and dataclasses.asdict(config[k]) for k in ("architecture", "recipe")}  # new fields, too
         return {"test_curve": "test_psnr" in history} | config | json.loads(to_json(parsed))
 
     @whole
@@ -306,12 +341,16 @@ class Bundle(Stored):
 
     @whole
     def history(self) -> dict[str, list[float]]:
-        """Read `history.csv` as columns; see `training.Epoch.row` for their names."""
-        n_epochs = self.config()["recipe"].epochs
+        """Read `history.csv` as columns, empty ones of an imported model; see `training.Epoch.row` for their names."""
+        recipe = self.config()["recipe"]
+        n_epochs = recipe.epochs if recipe else 0
         text = self._text("history.csv", "fit")
         try:
-            rows = list(csv.DictReader(io.StringIO(text)))
-            columns = {name: [float(row[name]) for row in rows] for name in (rows or [{}])[0]}
+            table = csv.DictReader(io.StringIO(text))
+            rows = list(table)
+            columns = {
+                name: [float(row[name]) for row in rows] for name in (rows[0] if rows else table.fieldnames or ())
+            }
         except (csv.Error, TypeError, ValueError) as error:
             reason = "is damaged: not every row holds a number for each column"
             raise self._broken("history.csv", "fit", reason) from error
@@ -328,7 +367,7 @@ class Bundle(Stored):
         Empty where `train.py --test-curve` did not measure it.
         """
         config, history = self.config(), self.history()
-        if "test_psnr" not in history:
+        if not history.get("test_psnr"):
             return {}
         per_epoch = math.ceil(config["data"]["splits"]["train"] / config["recipe"].batch_size)
         return {
@@ -341,7 +380,8 @@ class Bundle(Stored):
     def metrics(self) -> dict[str, Any]:
         """Read the figures on the whole test split; names as in `metrics.evaluate`."""
         figures = self._json("metrics.json", "metrics")
-        if missing := [name for name in REQUIRED_FIGURES[self.config()["kind"]] if name not in figures]:
+        required = required_figures(self.config()["architecture"])
+        if missing := [name for name in required if name not in figures]:
             raise self._broken("metrics.json", "metrics", f"lacks {', '.join(missing)}")
         self._check_weights("metrics.json", "metrics", figures.get("weights"))
         return figures
@@ -349,9 +389,8 @@ class Bundle(Stored):
     @whole
     def codes(self) -> dict[str, torch.Tensor]:
         """Read the codes `(M, D)` of the gallery and what was made from them; see `projection.project`."""
-        tensors, config = self._tensors("codes.safetensors", "projections"), self.config()
-        required = REQUIRED_CODES[config["kind"]]
-        required += ("log_var",) if getattr(config["architecture"], "variational", False) else ()
+        tensors = self._tensors("codes.safetensors", "projections")
+        required = required_codes(self.config()["architecture"])
         if missing := [name for name in required if name not in tensors]:
             raise self._broken("codes.safetensors", "projections", f"lacks {', '.join(missing)}")
         with safetensors.safe_open(self._at("codes.safetensors"), "pt") as file:
@@ -382,23 +421,37 @@ class Bundle(Stored):
         self.write("projections", {"codes.safetensors": content})
 
 
+def required_figures(config: ModelConfig) -> tuple[str, ...]:
+    """Name what `metrics.json` holds of every model of this kind."""
+    return ("mse", "psnr", "ssim", "psnr_by_noise", "psnr_by_noise_classical") if config.decodes else ("accuracy",)
+
+
+def required_codes(config: ModelConfig) -> tuple[str, ...]:
+    """Name what `codes.safetensors` holds of every model of this kind."""
+    more = ("test_logits", "test_labels") if not config.decodes else ("log_var",) if config.variational else ()
+    return ("codes", "pca_2d", "pca_explained", *more)
+
+
 def describe(
     bundle: Bundle,
     config: ModelConfig,
-    recipe: Recipe,
+    recipe: Recipe | None,
     dataset: Dataset,
     splits: Mapping[str, ImageSet],
     seed: int,
     test_curve: bool = False,
 ) -> dict[str, Any]:
-    """Say what is fitted, how, on what, from which seed and whether with a test curve, as JSON would hold it."""
+    """Say what is fitted, how, on what, from which seed and whether with a test curve, as JSON would hold it.
+
+    recipe: None of a model that was made elsewhere.
+    """
     kind = next(name for name, cls in KINDS.items() if type(config) is cls)
     values = {
         "format": FORMAT,
         "model": bundle.model,
         "kind": kind,
         "architecture": dataclasses.asdict(config),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe and dataclasses.asdict(recipe),
         "data": {
             "dataset": dataset.name,
             "image_shape": dataset.image_shape,
@@ -440,30 +493,32 @@ def _digest(path: str, *_stamp: int) -> str:
 
 
 def fitted_files(model: Model, description: Mapping[str, Any], history: Sequence[Epoch]) -> dict[str, bytes]:
-    """Serialise what fitting made, the files of stage "fit"; see `describe`.
+    """Serialise what fitting made, the files of stage "fit"; see `describe`. An imported model has no history.
 
-    Weights of a large model are stored in half precision: half the download, and every figure of the bundle
-    is measured on what was stored.
+    Weights of a large model that was fitted here are stored in half precision: half the download, and every figure of
+    the bundle is measured on what was stored. Those of an imported one stay as they are.
     """
     state = model.state_dict()
-    if sum(p.numel() for p in model.parameters()) > HALF_FROM:
+    if history and sum(p.numel() for p in model.parameters()) > HALF_FROM:
         state = halved(state)
     weights = to_safetensors(state)
     config = {
         **description,
         "weights": hashlib.sha256(weights).hexdigest(),
-        "made": provenance(next(model.parameters()).device),
+        "made": provenance(device_of(model)),
     }
+    return {"config.json": to_json(config), "model.safetensors": weights, "history.csv": _table(history)}
+
+
+def _table(history: Sequence[Epoch]) -> bytes:
+    if not history:
+        return NO_HISTORY
     table = io.StringIO(newline="")
     rows = [epoch.row() for epoch in history]
     writer = csv.DictWriter(table, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
-    return {
-        "config.json": to_json(config),
-        "model.safetensors": weights,
-        "history.csv": table.getvalue().encode(),
-    }
+    return table.getvalue().encode()
 
 
 def halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

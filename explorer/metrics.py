@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from explorer import losses
 from explorer.datasets import ImageSet
 from explorer.images import to_float
-from explorer.models import Autoencoder, Classifier, Model
+from explorer.models import Autoencoder, Classifier, Model, device_of
 from explorer.noise import NOISES, add_noise
 
 BATCH = 500
@@ -87,7 +87,7 @@ def evaluate(model: Model, test: ImageSet, seed: int = 0) -> dict[str, Any]:
     p(x|z) is a density.
     Classifiers: "accuracy", "cross_entropy" (nats), "calibration_error" (see `calibration`).
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     test = test.to(device)
     if isinstance(model, Classifier):
         scores = logits(model, test)
@@ -127,14 +127,14 @@ def evaluate(model: Model, test: ImageSet, seed: int = 0) -> dict[str, Any]:
 @torch.inference_mode()
 def logits(model: Classifier, data: ImageSet) -> torch.Tensor:
     """Compute the logits `(N, n_classes)` of a whole set on the model's device; returned on the CPU."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     return torch.cat([model(to_float(b.to(device))).cpu() for b in data.images.split(BATCH)])
 
 
 @torch.inference_mode()
 def embed(model: Model, images: torch.Tensor) -> torch.Tensor:
     """Compute the codes `(N, D)` of uint8 images on the model's device; returned on the CPU."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     return torch.cat([model.embed(to_float(b.to(device))).cpu() for b in images.split(BATCH)])
 
 
@@ -142,7 +142,7 @@ def embed(model: Model, images: torch.Tensor) -> torch.Tensor:
 def mean_psnr(model: Autoencoder, images: torch.Tensor) -> float:
     """Average the PSNR in dB of uint8 images `(N, C, H, W)` rebuilt through their mean codes."""
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     pixels = (to_float(b.to(device)) for b in images.split(BATCH))
     return torch.cat([psnr(mse_per_image(x, model(x))).cpu() for x in pixels]).mean().item()
 
@@ -150,7 +150,7 @@ def mean_psnr(model: Autoencoder, images: torch.Tensor) -> float:
 @torch.inference_mode()
 def log_variances(model: Autoencoder, images: torch.Tensor) -> torch.Tensor:
     """Compute the log-variances `(N, D)` of q(z|x) for uint8 images; returned on the CPU."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     batches = [model.encode(to_float(b.to(device))).log_var for b in images.split(BATCH)]
     return torch.cat(batches).flatten(1).cpu()
 
@@ -171,7 +171,7 @@ def psnr_by_noise(model: Autoencoder | None, images: torch.Tensor, seed: int = 0
         for level in levels:
             noisy = add_noise(x, kind, level, seed)
             if model:
-                device = next(model.parameters()).device
+                device = device_of(model)
                 rebuilt = {"model": torch.cat([model(b.to(device)).cpu() for b in noisy.split(BATCH)])}
             else:
                 rebuilt = {"input": noisy, "median": torch.from_numpy(median_filter(noisy.numpy()))}

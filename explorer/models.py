@@ -8,14 +8,14 @@ C channels, H x W pixels, D latent numbers, K classes.
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from explorer import blocks
+from explorer import blocks, graph
 
 Likelihood = Literal["bernoulli", "gaussian"]
 
@@ -69,6 +69,9 @@ class AutoencoderConfig:
         if self.likelihood not in ("bernoulli", "gaussian"):
             raise ValueError(f"likelihood {self.likelihood!r} is neither 'bernoulli' nor 'gaussian'")
 
+    decodes: ClassVar[bool] = True
+    logits: ClassVar[bool] = True
+
     @property
     def n_given(self) -> int:
         """Number of values that encoder and decoder are told beside image and code."""
@@ -76,41 +79,83 @@ class AutoencoderConfig:
 
     def build(self) -> "Autoencoder":
         """Make the model with freshly initialised weights."""
-        return Autoencoder(self)
+        return Autoencoder(self, *self._networks())
+
+    def _networks(self) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
+        """Make encoder and decoder, and say what shape the code between them has."""
+        n_channels, height, width = self.image_shape
+        channels = (n_channels, *self.channels)
+        feature_shape = (
+            channels[-1],
+            blocks.conv_sizes(height, self.strides)[-1],
+            blocks.conv_sizes(width, self.strides)[-1],
+        )
+        seen = (n_channels + self.n_given, *self.channels)
+        encoder = blocks.conv_encoder(seen, self.strides, self.code is not None, self.residual)
+        decoder = blocks.conv_decoder(channels, self.strides, (height, width), self.residual)
+        latent_shape: tuple[int, ...] = feature_shape
+        if self.code is not None:
+            latent_shape = (self.code,)
+            widths = (math.prod(feature_shape), *self.hidden)
+            n_out = self.code * (2 if self.variational else 1)
+            encoder += [nn.Flatten(), *blocks.dense((*widths, n_out), last_relu=False)]
+            decoder = [
+                *blocks.dense((self.code + self.n_given, *reversed(widths)), last_relu=bool(self.channels)),
+                nn.Unflatten(1, feature_shape),
+                *decoder,
+            ]
+        if self.residual:  # behind batch norm, the first codes would be far out: thousands of nats of KL
+            nn.init.normal_(encoder[-1].weight, std=0.1 / math.sqrt(encoder[-1].in_features))
+        return nn.Sequential(*encoder), nn.Sequential(*decoder), latent_shape
+
+
+@dataclass(frozen=True)
+class ImportedAutoencoderConfig:
+    """An autoencoder that was made elsewhere: its layers as `graph.build` takes them.
+
+    encoder: from pixels `(C, H, W)` in [0, 1] to `code` numbers, or to twice as many where the model is variational,
+    the log-variances last. decoder: from the code to pixels in [0, 1], or to what a sigmoid makes pixels of where
+    `logits` says so. likelihood, sigma, beta: as in `AutoencoderConfig`; what the ELBO is measured with.
+    """
+
+    image_shape: tuple[int, int, int]
+    encoder: graph.Description = field(hash=False)
+    decoder: graph.Description = field(hash=False)
+    code: int
+    variational: bool = False
+    logits: bool = True
+    likelihood: Likelihood = "bernoulli"
+    sigma: float = 0.1
+    beta: float = 1.0
+    decodes: ClassVar[bool] = True
+
+    def build(self) -> "Autoencoder":
+        """Make the model with weights as they begin.
+
+        Raises:
+            ValueError: there is no such layer, or they do not fit one another, the images or the code.
+        """
+        if self.likelihood not in get_args(Likelihood):
+            raise ValueError(f"the likelihood {self.likelihood!r} is none of {', '.join(get_args(Likelihood))}")
+        n_out = self.code * (2 if self.variational else 1)
+        encoder = _stack(self.encoder, self.image_shape, (n_out,))
+        decoder = _stack(self.decoder, (self.code,), self.image_shape)
+        return Autoencoder(self, encoder, decoder, (self.code,))
 
 
 class Autoencoder(nn.Module):
     """Encoder and decoder around a code; variational where the config says so."""
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    def __init__(
+        self,
+        config: "AutoencoderConfig | ImportedAutoencoderConfig",
+        encoder: nn.Sequential,
+        decoder: nn.Sequential,
+        latent_shape: tuple[int, ...],
+    ) -> None:
         super().__init__()
         self.config = config
-        n_channels, height, width = config.image_shape
-        channels = (n_channels, *config.channels)
-        feature_shape = (
-            channels[-1],
-            blocks.conv_sizes(height, config.strides)[-1],
-            blocks.conv_sizes(width, config.strides)[-1],
-        )
-        seen = (n_channels + config.n_given, *config.channels)
-        encoder = blocks.conv_encoder(seen, config.strides, config.code is not None, config.residual)
-        decoder = blocks.conv_decoder(channels, config.strides, (height, width), config.residual)
-        if config.code is None:
-            self.latent_shape: tuple[int, ...] = feature_shape
-        else:
-            self.latent_shape = (config.code,)
-            widths = (math.prod(feature_shape), *config.hidden)
-            n_out = config.code * (2 if config.variational else 1)
-            encoder += [nn.Flatten(), *blocks.dense((*widths, n_out), last_relu=False)]
-            decoder = [
-                *blocks.dense((config.code + config.n_given, *reversed(widths)), last_relu=bool(config.channels)),
-                nn.Unflatten(1, feature_shape),
-                *decoder,
-            ]
-        if config.residual:  # behind batch norm, the first codes would be far out: thousands of nats of KL
-            nn.init.normal_(encoder[-1].weight, std=0.1 / math.sqrt(encoder[-1].in_features))
-        self.encoder = nn.Sequential(*encoder)
-        self.decoder = nn.Sequential(*decoder)
+        self.encoder, self.decoder, self.latent_shape = encoder, decoder, latent_shape
 
     @property
     def code_length(self) -> int:
@@ -122,14 +167,16 @@ class Autoencoder(nn.Module):
         out = self.encoder(x).float()  # (B, *latent_shape), or (B, 2 D); autocast leaves it in half precision
         return Posterior(*out.chunk(2, dim=1)) if self.config.variational else Posterior(out)
 
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.decoder(z.reshape(-1, *self.latent_shape)).float()  # a sigmoid of bfloat16 has a grid of 1/256
+
     def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
         """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to logits of the pixels `(B, C, H, W)`, in float32."""
-        z = z if self.config.n_given else z.reshape(-1, *self.latent_shape)
-        return self.decoder(z).float()  # a sigmoid of bfloat16 has a grid of 1/256
+        return self._decode(z) if self.config.logits else torch.logit(self._decode(z), eps=1e-6)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Map codes, flat `(B, D)` or `(B, *latent_shape)`, to pixels `(B, C, H, W)` in [0, 1]."""
-        return torch.sigmoid(self.decode_logits(z))
+        return torch.sigmoid(self._decode(z)) if self.config.logits else self._decode(z)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Map pixels `(B, C, H, W)` to the codes `(B, D)` that a map shows: mu, never a random draw."""
@@ -140,10 +187,8 @@ class Autoencoder(nn.Module):
 
         "encode" gives mu, and log_var after it where the model is variational; "decode" gives pixels.
         """
-        return {
-            "encode": (self.encoder, self.config.image_shape),
-            "decode": (nn.Sequential(*self.decoder, nn.Sigmoid()), self.latent_shape),
-        }
+        decoder = nn.Sequential(*self.decoder, nn.Sigmoid()) if self.config.logits else self.decoder
+        return {"encode": (self.encoder, self.config.image_shape), "decode": (decoder, self.latent_shape)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct pixels `(B, C, H, W)` through the mean code."""
@@ -172,7 +217,7 @@ class ConditionalConfig(AutoencoderConfig):
 
     def build(self) -> "ConditionalAutoencoder":
         """Make the model with freshly initialised weights."""
-        return ConditionalAutoencoder(self)
+        return ConditionalAutoencoder(self, *self._networks())
 
 
 class ConditionalAutoencoder(Autoencoder):
@@ -182,6 +227,9 @@ class ConditionalAutoencoder(Autoencoder):
         """Tell it the classes of the images or codes to come, int64 `(B,)`."""
         weight = next(self.parameters())
         return Given(self, F.one_hot(labels, self.config.n_classes).to(weight.device, weight.dtype))
+
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.decoder(z).float()
 
     def networks(self) -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
         """List the parts as plain stacks of layers, each with the shape of its input.
@@ -232,53 +280,96 @@ class ClassifierConfig:
     n_classes: int = 10
     dropout: float = 0.2
 
+    decodes: ClassVar[bool] = False
+    variational: ClassVar[bool] = False
+
     def build(self) -> "Classifier":
         """Make the model with freshly initialised weights."""
-        return Classifier(self)
+        widths = (math.prod(self.image_shape), *self.hidden)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for n_in, n_out in itertools.pairwise(widths):
+            layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU(), blocks.Dropout(self.dropout)]
+        return Classifier(self, nn.Sequential(*layers), nn.Linear(widths[-1], self.n_classes), widths[-1])
+
+
+@dataclass(frozen=True)
+class ImportedClassifierConfig:
+    """A classifier that was made elsewhere: its layers as `graph.build` takes them, from pixels to logits.
+
+    body: from pixels `(C, H, W)` in [0, 1] to the features that a map shows. head: from these to the logits.
+    """
+
+    image_shape: tuple[int, int, int]
+    body: graph.Description = field(hash=False)
+    head: graph.Description = field(hash=False)
+    n_classes: int = 10
+    decodes: ClassVar[bool] = False
+    variational: ClassVar[bool] = False
+
+    def build(self) -> "Classifier":
+        """Make the model with weights as they begin; raises `ValueError` as `ImportedAutoencoderConfig.build`."""
+        with torch.device("meta"):
+            features = graph.shape_after(graph.build(self.body), self.image_shape)
+        if len(features) != 1:
+            raise ValueError(f"its features have the shape {features}, and are to be a list of numbers")
+        body = _stack(self.body, self.image_shape, features)
+        return Classifier(self, body, _stack(self.head, features, (self.n_classes,)), *features)
+
+
+def _stack(description: graph.Description, shape: tuple[int, ...], result: tuple[int, ...]) -> nn.Sequential:
+    """Make a stack of layers, after it was seen without memory that it maps one shape to the other."""
+    with torch.device("meta"):
+        found = graph.shape_after(graph.build(description), shape)
+    if found != tuple(result):
+        raise ValueError(f"its layers make {found} of {tuple(shape)}, and are to make {tuple(result)}")
+    return graph.build(description)
 
 
 class Classifier(nn.Module):
-    """Dense layers, each with batch norm, ReLU and dropout, and a linear read-out."""
+    """A body whose last hidden layer has `code_length` features, and a read-out."""
 
-    def __init__(self, config: ClassifierConfig) -> None:
+    def __init__(
+        self,
+        config: ClassifierConfig | ImportedClassifierConfig,
+        body: nn.Sequential,
+        head: nn.Linear | nn.Sequential,
+        code_length: int,
+    ) -> None:
         super().__init__()
         self.config = config
-        widths = (math.prod(config.image_shape), *config.hidden)
-        layers: list[nn.Module] = [nn.Flatten()]
-        for n_in, n_out in itertools.pairwise(widths):
-            layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU(), blocks.Dropout(config.dropout)]
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], config.n_classes)
-
-    @property
-    def code_length(self) -> int:
-        """Number of features in the last hidden layer."""
-        return self.config.hidden[-1]
+        self.body, self.head, self.code_length = body, head, code_length
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Map pixels `(B, C, H, W)` to the last hidden layer `(B, hidden[-1])`."""
+        """Map pixels `(B, C, H, W)` to the last hidden layer `(B, code_length)`."""
         return self.body(x)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """Map pixels `(B, C, H, W)` to the features that a map shows `(B, hidden[-1])`."""
+        """Map pixels `(B, C, H, W)` to the features that a map shows `(B, code_length)`."""
         return self.features(x)
 
     def networks(self) -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
         """List the model as one plain stack of layers, "classify", with the shape of its input."""
-        return {"classify": (nn.Sequential(*self.body, self.head), self.config.image_shape)}
+        return {"classify": (nn.Sequential(*self.body, *graph.plain(self.head)), self.config.image_shape)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map pixels `(B, C, H, W)` in [0, 1] to logits `(B, n_classes)`."""
         return self.head(self.body(x))
 
 
-ModelConfig = AutoencoderConfig | ClassifierConfig
+ModelConfig = AutoencoderConfig | ClassifierConfig | ImportedAutoencoderConfig | ImportedClassifierConfig
 Model = Autoencoder | Classifier
 
 
 def n_parameters(model: nn.Module) -> int:
     """Count the numbers that training fits."""
-    return sum(p.numel() for p in model.parameters())
+    foreign = sum(layer.n_parameters for layer in model.modules() if isinstance(layer, graph.Foreign))
+    return foreign + sum(p.numel() for p in model.parameters())
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Say where the numbers of a model are; one without any computes on the CPU."""
+    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 @torch.inference_mode()
@@ -291,11 +382,7 @@ def multiply_adds(model: Model) -> int:
 
     def count(layer: nn.Module, x: tuple[torch.Tensor], y: torch.Tensor) -> None:
         nonlocal total
-        if isinstance(layer, nn.Linear):
-            total += layer.weight.numel()
-        else:  # every place of a transposed convolution's input meets every weight, of a convolution's output
-            places = x[0] if isinstance(layer, nn.ConvTranspose2d) else y
-            total += layer.weight.numel() * math.prod(places.shape[2:])
+        total += graph.multiplications(layer, x[0], y)
 
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]

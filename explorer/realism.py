@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from explorer.images import to_float
 from explorer.metrics import BATCH, SSIM_WINDOW, embed, ssim_parts
-from explorer.models import Autoencoder
+from explorer.models import Autoencoder, device_of
 from explorer.sampling import Prior, active
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, finest scale first (Wang et al. 2003)
@@ -199,7 +199,7 @@ def floor_figures(test: torch.Tensor, train: torch.Tensor, seed: int = 0) -> dic
 def sample_prior(model: Autoencoder, n: int, seed: int = 0) -> torch.Tensor:
     """Decode `n` draws from the standard normal prior to pixels `(n, C, H, W)`, noise of p(x|z) left out."""
     z = Prior(model.code_length).sample(n, seed=seed)
-    device = next(model.parameters()).device
+    device = device_of(model)
     return torch.cat([model.decode(batch.to(device)) for batch in z.split(BATCH)])
 
 
@@ -229,7 +229,7 @@ def generative_figures(
     `floor` is what `floor_figures` gave for the same images and seed; it is measured where it is None.
     """
     floor = floor or floor_figures(test, train, seed)
-    device = next(model.parameters()).device
+    device = device_of(model)
     n = min(len(test), len(train), MAX_IMAGES)
     x = to_float(test[:n].to(device))
     x_hat = torch.cat([model(batch) for batch in x.split(BATCH)])

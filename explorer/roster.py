@@ -32,7 +32,7 @@ class Entry:
     @property
     def is_autoencoder(self) -> bool:
         """Whether the model has a decoder."""
-        return isinstance(self.config, AutoencoderConfig)
+        return self.config.decodes
 
 
 IMAGES_SEEN = 30_000  # by a model in all its epochs: 50 s for photographs of 64 pixels on two cores

@@ -85,6 +85,8 @@ def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
 
 view = begin(PAGE)
 model = view.shown.classifier
+if len(view.shown.classifiers) > 1:
+    model = st.selectbox("Classifier", view.shown.classifiers, key="classifier", **BOUND)
 if not usable(view, [model]):
     st.stop()
 stored = loading.codes(view.bundle(model))

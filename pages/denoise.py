@@ -24,10 +24,10 @@ PAGE = Page(
 
 
 def compared(view: View) -> list[str]:
-    """Choose whom to compare: denoisers, the same network trained on clean images, and variational models."""
+    """Choose whom to compare: denoisers, the same network trained on clean images, variational and imported models."""
     cards = [view.card(name) for name in view.autoencoders]
     built = [card.config for card in cards if card.denoises]
-    return [card.name for card in cards if card.variational or card.config in built]
+    return [card.name for card in cards if card.variational or card.imported or card.config in built]
 
 
 def denoised(view: View, models: list[str], x: np.ndarray, kind: str, level: float, seed: int) -> list[Strip]:
@@ -82,13 +82,13 @@ def chart(view: View, models: list[str], kind: str) -> None:
     classical = next(iter(stored.values()))["psnr_by_noise_classical"][kind]
     curves = {"Noisy input": classical["input"], "Median filter 3×3": classical["median"]}
     curves |= {view.card(name).title: stored[name]["psnr_by_noise"][kind]["model"] for name in models}
-    recipes = {name: view.bundle(name).config()["recipe"] for name in models}
-    trained_on_it = [name for name in models if recipes[name].noise == kind]
+    recipes = {name: recipe for name in models if (recipe := view.bundle(name).config()["recipe"])}
+    trained_on_it = [name for name, recipe in recipes.items() if recipe.noise == kind]
     trained = recipes[trained_on_it[0]].noise_levels if trained_on_it else None
     label, noise = f"{', '.join(trained_on_it)} was trained here", NOISES[kind]
     st.plotly_chart(figures.psnr_curves(classical["level"], curves, noise.unit, trained, label), key="curve")
-    if not trained:
-        st.markdown(f"None of these was trained on {noise.title.lower()}: all of this is generalisation.")
+    if not trained and recipes:
+        st.markdown(f"None of {', '.join(recipes)} was trained on {noise.title.lower()}: there it is generalisation.")
 
 
 view = begin(PAGE)

@@ -61,6 +61,8 @@ for heading in curves.HEADINGS:
     for column, panel in zip(st.columns(len(here)) if here else (), here, strict=True):
         figure = figures.curves(panel.lines, curves.UNITS[panel.part], panel.log)
         column.plotly_chart(figure, key=f"{heading}-{panel.part}")
+if elsewhere := [name for name in models if view.card(name).imported]:
+    st.info(f"{', '.join(elsewhere)}: fitted elsewhere and imported, so there are no curves of how.")
 python = sharpness(view, models)
 n_validation = view.bundle(models[0]).config()["data"]["splits"]["validation"]
 finish(

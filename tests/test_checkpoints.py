@@ -43,9 +43,8 @@ def make_model(entry, seed=0):
 def make_bundle(root, entry, seed=0):
     bundle = Bundle("digits", entry.name, root)
     write_fit(bundle, make_model(entry, seed))
-    kind = bundle.config()["kind"]
-    bundle.write_metrics(dict.fromkeys(checkpoints.REQUIRED_FIGURES[kind], 0.1 + seed))
-    bundle.write_codes({name: torch.rand(7, 3) for name in checkpoints.REQUIRED_CODES[kind]})
+    bundle.write_metrics(dict.fromkeys(checkpoints.required_figures(entry.config), 0.1 + seed))
+    bundle.write_codes({name: torch.rand(7, 3) for name in checkpoints.required_codes(entry.config)})
     return bundle
 
 
@@ -122,7 +121,10 @@ def test_a_history_comes_back_equal_on_every_key(bundle):
 
 
 def test_figures_come_back_equal_on_every_key(bundle):
-    figures = dict.fromkeys(checkpoints.REQUIRED_FIGURES["autoencoder"], 1 / 3) | {"curve": [0.1, 1e-9], "π": "é"}
+    figures = dict.fromkeys(checkpoints.required_figures(ROSTER["fc-ae"].config), 1 / 3) | {
+        "curve": [0.1, 1e-9],
+        "π": "é",
+    }
     bundle.write_metrics(figures)
     assert bundle.metrics() == figures | {"weights": bundle.weights_digest()}
 
@@ -130,7 +132,7 @@ def test_figures_come_back_equal_on_every_key(bundle):
 def test_codes_come_back_equal_on_every_key(bundle, generator):
     codes = {
         name: torch.randn(5, 4, generator=generator).T  # not contiguous
-        for name in checkpoints.REQUIRED_CODES["autoencoder"]
+        for name in checkpoints.required_codes(ROSTER["fc-ae"].config)
     }
     codes |= {"half": torch.rand(3).half(), "bytes": torch.arange(9, dtype=torch.uint8)}
     bundle.write_codes(codes)
@@ -336,6 +338,7 @@ def test_json_that_is_nested_too_deep_is_refused(bundle):
 
 def test_codes_of_a_variational_model_need_their_log_variances(tmp_path):
     bundle = make_bundle(tmp_path, ROSTER["conv-vae"])
+    bundle.write_codes({name: torch.rand(7, 3) for name in checkpoints.required_codes(ROSTER["fc-ae"].config)})
     with pytest.raises(BundleError, match="lacks log_var"):
         bundle.codes()
 

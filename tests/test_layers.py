@@ -6,11 +6,15 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.nn import Sequential
 
 from explorer.blocks import Residual
+from explorer.graph import Concat
 from explorer.layers import Unsupported, pack
 from explorer.models import AutoencoderConfig
 
+IMAGE = (2, 5, 5)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
 FACES = AutoencoderConfig(
     image_shape=(3, 64, 64), channels=(32, 64, 128), strides=(2, 2, 2), code=128, variational=True,
     likelihood="gaussian",
@@ -40,8 +44,8 @@ def interpret(layers, weights, x):
             assert not taps[..., n_out:].any() and not bias[n_out:].any()
             x = apply(layer, taps[..., :n_out], bias[:n_out], x)
             x = x.relu() if layer["relu"] else x
-        elif layer["op"] == "residual":
-            x = x + interpret(layer["layers"], weights, x)
+        elif layer["op"] == "sum":
+            x = sum(interpret(branch, weights, x) for branch in layer["branches"])
             x = x.relu() if layer["relu"] else x
         elif layer["op"] == "to_channels_last":
             x = x.reshape(-1, *layer["shape"]).permute(0, 2, 3, 1)
@@ -54,7 +58,7 @@ def interpret(layers, weights, x):
 
 def apply(layer, taps, bias, x):
     if layer["op"] == "dense":
-        return x @ taps[0] + bias
+        return x.flatten(1) @ taps[0] + bias
     kernel = taps.unflatten(0, layer["kernel"])  # (kh, kw, in, out)
     x = x.permute(0, 3, 1, 2)
     if layer["transposed"]:
@@ -69,11 +73,10 @@ def apply(layer, taps, bias, x):
 
 def randomise_statistics(model):
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -1, 1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.uniform_(module.bias, -1, 1)
+        if isinstance(module, NORMS):
+            for name, tensor in module.state_dict().items():
+                if tensor.is_floating_point():
+                    nn.init.uniform_(tensor, *((0.5, 2) if name in ("weight", "running_var") else (-1, 1)))
 
 
 def test_every_network_of_the_roster_is_described_exactly(model, generator):
@@ -140,7 +143,7 @@ def residual_network():
 def test_residual_blocks_and_batch_norm_in_them_are_described(generator):
     network, shape = residual_network()
     _, networks, weights = unpack(pack("a/b", {"it": (network, shape)}))
-    assert [layer["relu"] for layer in networks["it"] if layer["op"] == "residual"] == [True, False, False, False, True]
+    assert [layer["relu"] for layer in networks["it"] if layer["op"] == "sum"] == [True, False, False, False, True]
     x = torch.randn(4, *shape, generator=generator)
     with torch.inference_mode():
         torch.testing.assert_close(interpret(networks["it"], weights, x), network(x), rtol=1e-4, atol=1e-5)
@@ -179,19 +182,39 @@ def test_small_layers_in_half_precision_keep_six_digits_where_that_is_asked_for(
     assert not torch.equal(rough[:small], near[:small])
 
 
+class Backwards(nn.Sequential):
+    """A layer of a kind that has a description, and of its own mind."""
+
+    def forward(self, x):
+        for module in reversed(self):
+            x = module(x)
+        return x
+
+
 @pytest.mark.parametrize(
-    ("network", "shape", "name"),
+    ("module", "shape", "name"),
     [
-        (nn.Sequential(nn.Linear(2, 3), nn.GELU()), (2,), "GELU"),
-        (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), (2, 5, 5), "groups"),
-        (nn.Sequential(nn.BatchNorm1d(2)), (2,), "batch norm"),
-        (nn.Sequential(Residual([nn.BatchNorm2d(2)])), (2, 5, 5), "batch norm"),
-        (nn.Sequential(Residual([nn.Conv2d(2, 1, 1)])), (2, 5, 5), "residual"),
+        (nn.Linear(2, 3), (4, 2), "Linear"),
+        (nn.Hardswish(), (2,), "Hardswish"),
+        (Sequential(nn.Identity(), Backwards(nn.Tanh(), nn.Linear(2, 2))), (2,), "Backwards"),
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), IMAGE, "reflect"),
+        (nn.Conv2d(2, 2, 3), (5, 5), "Conv2d"),
+        (nn.BatchNorm1d(2, track_running_stats=False), (2,), "BatchNorm1d"),
+        (nn.BatchNorm2d(3), IMAGE, "BatchNorm2d"),
+        (nn.InstanceNorm2d(5), (5, 5), "InstanceNorm2d"),
+        (nn.Upsample(scale_factor=2, mode="bicubic"), IMAGE, "Upsample.*bicubic"),
+        (nn.MaxPool2d(2, return_indices=True), IMAGE, "MaxPool2d"),
+        (nn.AvgPool2d(2, divisor_override=3), IMAGE, "AvgPool2d.*divisor"),
+        (nn.ZeroPad2d(1), (1, 5000, 1), "ZeroPad2d"),
+        (nn.Flatten(0), IMAGE, "Flatten"),
+        (Residual([nn.Conv2d(2, 1, 1)]), IMAGE, "Residual"),
+        (Residual([nn.GRU(2, 2)]), (2,), "GRU"),
+        (Concat([Sequential(), Sequential(nn.MaxPool2d(2))]), IMAGE, "Concat"),
     ],
 )
-def test_what_cannot_be_described_is_named(network, shape, name):
+def test_what_cannot_be_described_is_named(module, shape, name):
     with pytest.raises(Unsupported, match=name):
-        pack("a/b", {"it": (network.eval(), shape)})
+        pack("a/b", {"it": (Sequential(module).eval(), shape)})
 
 
 @pytest.mark.parametrize(("weight", "half"), [(1e5, True), (torch.nan, False)])

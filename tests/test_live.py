@@ -16,17 +16,20 @@ from tests.test_layers import FACES, residual_network
 
 SIDE = 28 * 28
 LIBRARY = components.script("network") + "\nglobalThis.lx = { engine, makeNetworks, unpack, decodeBase64, LAYER_WASM };"
-RUN = """([packed, part, inputs, size, wasm]) => {
+RUN = """([packed, inputs, wasm]) => {
   const { engine, makeNetworks, unpack, decodeBase64, LAYER_WASM } = globalThis.lx;
   const runtime = engine(wasm ? decodeBase64(LAYER_WASM) : new Uint8Array(4));
-  const network = makeNetworks(unpack(decodeBase64(packed)), runtime)[part];
-  const x = new Float32Array(decodeBase64(inputs).buffer);
-  const outputs = [];
-  for (let i = 0; i < x.length; i += size) {
-    const bytes = new Uint8Array(Float32Array.from(network(x.slice(i, i + size))).buffer);
-    for (let j = 0; j < bytes.length; j += 4096) outputs.push(String.fromCharCode(...bytes.subarray(j, j + 4096)));
-  }
-  return [runtime.kind, btoa(outputs.join(""))];
+  const networks = makeNetworks(unpack(decodeBase64(packed)), runtime);
+  const outputs = Object.entries(inputs).map(([part, [text, size]]) => {
+    const x = new Float32Array(decodeBase64(text).buffer);
+    const letters = [];
+    for (let i = 0; i < x.length; i += size) {
+      const bytes = new Uint8Array(Float32Array.from(networks[part](x.slice(i, i + size))).buffer);
+      for (let j = 0; j < bytes.length; j += 4096) letters.push(String.fromCharCode(...bytes.subarray(j, j + 4096)));
+    }
+    return [part, btoa(letters.join(""))];
+  });
+  return [runtime.kind, Object.fromEntries(outputs)];
 }"""
 
 
@@ -58,17 +61,17 @@ def errors_in_the_browser(page, parts, kind, n=64, half=False):
     page.add_script_tag(content=LIBRARY, type="module")
     page.wait_for_function("globalThis.lx")
     generator = torch.Generator().manual_seed(0)
+    x = {part: torch.randn(n, *shape, generator=generator) for part, (_, shape) in parts.items()}
+    x |= {part: x[part].abs().clamp(0, 1) for part in ("encode", "classify") if part in x}
+    inputs = {part: [base64.b64encode(v.numpy().tobytes()).decode(), v[0].numel()] for part, v in x.items()}
+    used, outputs = page.evaluate(RUN, [packed, inputs, kind == "webassembly"])
+    assert used == kind
     errors = {}
-    for part, (network, shape) in parts.items():
-        x = torch.randn(n, *shape, generator=generator)
-        x = x.abs().clamp(0, 1) if part != "decode" else x
+    for part, (network, _) in parts.items():
         with torch.inference_mode():
-            expected = network(x).flatten(1)
-        inputs = base64.b64encode(x.numpy().tobytes()).decode()
-        used, outputs = page.evaluate(RUN, [packed, part, inputs, x[0].numel(), kind == "webassembly"])
-        assert used == kind
-        got = torch.frombuffer(bytearray(base64.b64decode(outputs)), dtype=torch.float32).view_as(expected)
-        errors[part] = (got - expected).abs().max().item()
+            expected = network(x[part]).flatten(1)
+        got = torch.frombuffer(bytearray(base64.b64decode(outputs[part])), dtype=torch.float32)
+        errors[part] = (got.view_as(expected) - expected).abs().max().item()
     return errors
 
 

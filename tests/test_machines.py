@@ -217,7 +217,7 @@ def requirements(name):
 
 RUN, TEST = requirements("requirements.txt"), requirements("tests/requirements.txt")
 TOOLS = {"ruff", "oxlint", "pytest-xdist", "pywavelets"}  # called, not imported
-OPTIONAL = {"pillow-heif"}  # imported by the app where it is installed, and by CI
+OPTIONAL = {"pillow-heif", "onnx", "onnxruntime"}  # imported where they are installed, and by CI
 
 
 def imported(paths):

@@ -6,9 +6,10 @@ import pytest
 
 from explorer import checkpoints, stages
 from explorer.checkpoints import Bundle
+from explorer.roster import ROSTER
 from tests.test_train_cli import contents, run
 
-FIGURES = dict.fromkeys(checkpoints.REQUIRED_FIGURES["autoencoder"], 0.1)
+FIGURES = dict.fromkeys(checkpoints.required_figures(ROSTER["fc-ae"].config), 0.1)
 
 
 @pytest.fixture

@@ -133,7 +133,9 @@ def test_the_command_line_changes_the_recipe_and_the_seed(checkpoints_root):
     assert (config["recipe"], config["seed"]) == (recipe, 7)
 
 
-def test_a_dry_run_writes_nothing(checkpoints_root, capsys):
+def test_a_dry_run_writes_nothing(checkpoints_root, capsys, monkeypatch):
+    monkeypatch.setattr(projection, "umap", pca_for_umap)
+    monkeypatch.setattr(projection, "tsne", pca_for_tsne)
     assert run("fc-ae", "ffnn", "--dry-run") == 0
     assert not checkpoints_root.exists()
     out = capsys.readouterr().out

@@ -160,6 +160,8 @@ def text(app):
 
 @pytest.mark.parametrize("local", [False, True])
 def test_the_overview_shows_every_run_and_begins_one_on_a_server_of_ones_own(tmp_path, monkeypatch, digits, local):
+    asked = []
+    monkeypatch.setattr(watching, "stop", asked.append)
     with Watch(tmp_path / "mine") as watch:
         watch.say(title="Mine *and* yours", doing="fitting", model="ae", done=3, total=9, left=100.0)
         Painter(watch, ROSTER["conv-vae"].config.build(), digits["validation"]).paint(2.5, [])
@@ -170,8 +172,7 @@ def test_the_overview_shows_every_run_and_begins_one_on_a_server_of_ones_own(tmp
         assert {b.label for b in app.button} == ({"Stop", "Fit models to them"} if local else set())
         if local:
             app.button(key="stop-mine").click().run()
-            assert (watch.folder / watching.STOP).exists()
-            (watch.folder / watching.STOP).unlink()
+            assert asked == [watch.folder]
     if local:
         app.text_input(key="own-folder").set_value(str(tmp_path / "nowhere"))
         app.button(key="FormSubmitter:own-images-Fit models to them").click().run()
@@ -190,3 +191,39 @@ def test_a_run_is_begun_and_its_failure_is_told_in_its_own_words(tmp_path, monke
     app.run()
     assert "holds 1 pictures, and at least 30 are needed" in text(app)
     assert app.button(key="on-few").label == "Go on"
+
+
+def until(found):
+    for _ in range(1200):
+        if result := found():
+            return result
+        time.sleep(0.05)
+    raise AssertionError("nothing came")
+
+
+def test_a_run_is_begun_ended_and_gone_on_with_on_the_overview(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
+    root, pictures = tmp_path / "checkpoints", tmp_path / "noise"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(pictures / f"{i}.png")
+    app = overview(monkeypatch, root, True)
+    app.text_input(key="own-folder").set_value(str(pictures))
+    app.button(key="FormSubmitter:own-images-Fit models to them").click().run()
+    home = root.resolve() / "noise"
+
+    def status():
+        return next(filter(None, map(watching.status, watching.runs(root))), None)
+
+    for button in ("stop-noise", "on-noise", "stop-noise"):
+        if button == "stop-noise":
+            until(lambda: status() and status().doing not in watching.ENDED)
+            app.run()
+        app.button(key=button).click().run()
+        assert not app.exception
+        if button == "stop-noise":
+            assert learning._started[home].process.wait() == 143
+            app.run()
+            assert "Stopped. What is finished is kept" in text(app)
+    assert learning.failure(home) == ""

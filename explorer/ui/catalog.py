@@ -62,9 +62,14 @@ class Collection:
         return tuple(name for name, card in self.models.items() if card.decodes)
 
     @property
+    def classifiers(self) -> tuple[str, ...]:
+        """The names of the classifiers."""
+        return tuple(name for name, card in self.models.items() if card.classifies)
+
+    @property
     def classifier(self) -> str | None:
         """The name of the first classifier, if there is one."""
-        return next((name for name, card in self.models.items() if card.classifies), None)
+        return next(iter(self.classifiers), None)
 
     @property
     def native(self) -> str | None:

@@ -162,6 +162,8 @@ def wrong_config(config: Mapping[str, Any]) -> str:
     for name in ("train", "validation"):
         if not _is_count(_inside(splits, name)):
             return f"does not say how many images the {name} split has"
+    if recipe is None:
+        return ""
     levels = recipe.noise_levels
     if not (_is_count(recipe.epochs) and _is_count(recipe.batch_size)):
         return "has a recipe without whole numbers of epochs and of images in a batch"

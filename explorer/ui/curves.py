@@ -55,7 +55,9 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
     """Make a chart for each part of each kind of loss; what falls below zero is drawn on a linear scale."""
     made = []
     for heading in HEADINGS:
-        histories = {name: view.bundle(name).history() for name in models if family(view.card(name)) == heading}
+        cards = [view.card(name) for name in models]
+        here = [card.name for card in cards if family(card) == heading and not card.imported]
+        histories = {name: view.bundle(name).history() for name in here}
         for part in UNITS:
             if not any(f"train_{part}" in history for history in histories.values()):
                 continue
@@ -72,7 +74,7 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
 
 def noisy(view: View, models: list[str]) -> str:
     """Say which models saw corrupted images, since their losses and their choice of an epoch are on such."""
-    recipes = {name: view.bundle(name).config()["recipe"] for name in models}
+    recipes = {name: recipe for name in models if (recipe := view.bundle(name).config()["recipe"])}
     kinds = [f"{name} ({NOISES[recipe.noise].title.lower()})" for name, recipe in recipes.items() if recipe.noise]
     if not kinds:
         return ""

@@ -12,6 +12,7 @@ import torch
 from explorer.cards import DataCard
 from explorer.checkpoints import Bundle, BundleError, Stored
 from explorer.families import FamilyBundle
+from explorer.graph import NotInstalled
 from explorer.models import Model
 from explorer.ui import checking
 from explorer.ui.catalog import OF_BUNDLE
@@ -151,7 +152,7 @@ def _read(bundle: Stored, steps: tuple[Step, ...], parts: dict[str, Any]) -> str
         try:
             parts[name] = getattr(bundle, name)()
             reason = wrong(parts[name])
-        except BundleError as error:
+        except (BundleError, NotInstalled) as error:
             return str(error)
         except Exception:  # a mutated file reaches corners of json, safetensors and torch that nobody lists
             reason = "cannot be used"

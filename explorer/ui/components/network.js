@@ -1,7 +1,7 @@
 // Run described networks (explorer/layers.py) for one image at a time, in WebAssembly or plain JavaScript.
 //
-// Between layers a tensor is (pixels, channels), channels padded to a multiple of four, in one memory.
-// A convolution of either kind is a table of taps: for each output pixel, which input pixels meet which
+// Between layers a tensor is flat, as torch has it, or (pixels, channels), channels padded to a multiple of four, in one
+// memory. A convolution of either kind is a table of taps: for each output pixel, which input pixels meet which
 // slice of the weights. The table is made once; layer.wat (or `plainLayer`) then walks it.
 
 const LANES = 4;
@@ -89,8 +89,9 @@ function tapsOf(layer) {
   const [, outHeight, outWidth] = layer.out;
   const [kernelHeight, kernelWidth] = layer.kernel;
   const source = (out, k, axis) => { // the input row or column that output `out` meets through kernel place k
-    if (!layer.transposed) return out * layer.stride[axis] - layer.padding[axis] + k;
-    const spread = out + layer.padding[axis] - k;
+    const shift = k * layer.dilation[axis] - layer.padding[axis];
+    if (!layer.transposed) return out * layer.stride[axis] + shift;
+    const spread = out - shift;
     return spread % layer.stride[axis] === 0 ? spread / layer.stride[axis] : -1;
   };
   const pixels = [];
@@ -174,12 +175,6 @@ export function makeNetworks(packed, runtime) {
   return made;
 }
 
-const ELEMENTWISE = { // one loop each: a shared loop over a function value is ten times slower
-  relu: (values) => { for (let i = 0; i < values.length; i += 1) values[i] = Math.max(0, values[i]); },
-  sigmoid: (values) => { for (let i = 0; i < values.length; i += 1) values[i] = 1 / (1 + Math.exp(-values[i])); },
-  tanh: (values) => { for (let i = 0; i < values.length; i += 1) values[i] = Math.tanh(values[i]); },
-};
-
 /** Compile one list of layers; `base` is the address of the weights. */
 function network(layers, base, runtime) {
   const steps = stepsOf(layers, base, runtime);
@@ -192,19 +187,87 @@ function network(layers, base, runtime) {
   };
 }
 
+// What a layer's op compiles to: (layer, base, runtime) => step, and a step maps a tensor { address, n } to the next.
+const OPERATORS = {
+  dense: matrixStep,
+  conv: matrixStep,
+  resample: resampleStep,
+  permute: permuteStep,
+  concat: concatStep,
+  sum: sumStep,
+  to_channels_last: (layer, base, runtime) => moveStep(layer.shape, true, runtime),
+  to_channels_first: (layer, base, runtime) => moveStep(layer.shape, false, runtime),
+  normalise: inPlace(normalise),
+  scale: inPlace(scale),
+  // one loop each: a shared loop over a function value is ten times slower
+  relu: inPlace((x) => { for (let i = 0; i < x.length; i += 1) x[i] = Math.max(0, x[i]); }),
+  sigmoid: inPlace((x) => { for (let i = 0; i < x.length; i += 1) x[i] = 1 / (1 + Math.exp(-x[i])); }),
+  tanh: inPlace((x) => { for (let i = 0; i < x.length; i += 1) x[i] = Math.tanh(x[i]); }),
+  silu: inPlace((x) => { for (let i = 0; i < x.length; i += 1) x[i] /= 1 + Math.exp(-x[i]); }),
+  gelu: inPlace((x) => { for (let i = 0; i < x.length; i += 1) x[i] *= 0.5 * (1 + erf(x[i] / Math.SQRT2)); }),
+  gelu_tanh: inPlace((x) => {
+    const slope = Math.sqrt(2 / Math.PI);
+    for (let i = 0; i < x.length; i += 1) x[i] *= 0.5 * (1 + Math.tanh(slope * (x[i] + 0.044715 * x[i] ** 3)));
+  }),
+  log: inPlace((x) => { for (let i = 0; i < x.length; i += 1) x[i] = Math.log(Math.max(1e-12, x[i])); }),
+  leaky_relu: inPlace((x, { slope }) => { for (let i = 0; i < x.length; i += 1) if (x[i] < 0) x[i] *= slope; }),
+  elu: inPlace((x, { alpha }) => { for (let i = 0; i < x.length; i += 1) if (x[i] < 0) x[i] = alpha * Math.expm1(x[i]); }),
+  softplus: inPlace((x, { beta, threshold }) => {
+    for (let i = 0; i < x.length; i += 1) if (beta * x[i] <= threshold) x[i] = Math.log1p(Math.exp(beta * x[i])) / beta;
+  }),
+};
+
+/** The error function to 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26). */
+function erf(x) {
+  const t = 1 / (1 + 0.3275911 * Math.abs(x));
+  const sum = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  return Math.sign(x) * (1 - sum * Math.exp(-x * x));
+}
+
+/** Bring each `size` numbers in a row to mean 0 and variance 1. */
+function normalise(x, { size, eps }) {
+  for (let start = 0; start < x.length; start += size) {
+    let mean = 0;
+    let variance = 0;
+    for (let i = start; i < start + size; i += 1) mean += x[i] / size;
+    for (let i = start; i < start + size; i += 1) variance += (x[i] - mean) ** 2 / size;
+    const factor = 1 / Math.sqrt(variance + eps);
+    for (let i = start; i < start + size; i += 1) x[i] = (x[i] - mean) * factor;
+  }
+}
+
+/** Multiply and add by a weight and a bias for each `repeat` numbers in a row, `size` of them in turn. */
+function scale(x, { size, repeat, weight, bias }, weights) {
+  for (let i = 0, k = 0; i < x.length; i += repeat, k = (k + 1) % size) {
+    for (let j = i; j < i + repeat; j += 1) x[j] = x[j] * weights[weight + k] + weights[bias + k];
+  }
+}
+
 function stepsOf(layers, base, runtime) {
   return layers.map((layer) => {
-    if (layer.op === "dense" || layer.op === "conv") return matrixStep(layer, base, runtime);
-    if (layer.op === "residual") return residualStep(layer, base, runtime);
-    if (layer.op === "to_channels_last") return moveStep(layer.shape, true, runtime);
-    if (layer.op === "to_channels_first") return moveStep(layer.shape, false, runtime);
-    if (layer.op in ELEMENTWISE) return elementStep(ELEMENTWISE[layer.op], runtime);
-    throw new Error(`unsupported layer ${layer.op}`);
+    if (!Object.hasOwn(OPERATORS, layer.op)) throw new Error(`unsupported layer ${layer.op}`);
+    return OPERATORS[layer.op](layer, base, runtime);
   });
 }
 
 function run(steps, tensor) {
   return steps.reduce((x, step) => step(x), tensor);
+}
+
+/** The numbers of a tensor; memory that grows leaves them behind. */
+function numbers(runtime, { address, n }) {
+  return new Float32Array(runtime.memory.buffer, address, n);
+}
+
+/** Make steps that change a tensor where it is, by change(numbers, layer, weights). */
+function inPlace(change) {
+  return (layer, base, runtime) => {
+    const step = (x) => {
+      change(numbers(runtime, x), layer, new Float32Array(runtime.memory.buffer, base));
+      return x;
+    };
+    return Object.assign(step, { inPlace: true });
+  };
 }
 
 /** A place of its own in memory: (numbers) => address, the same one until more numbers are asked for. */
@@ -217,28 +280,58 @@ function roomIn(runtime) {
   };
 }
 
-/** Keep what comes in, run the layers on it, and add it. */
-function residualStep(layer, base, runtime) {
-  const steps = stepsOf(layer.layers, base, runtime);
+/** Compile branches, which all read the same tensor: one that would begin by changing it begins with a copy. */
+function branchesOf(layer, base, runtime) {
+  return layer.branches.map((layers) => {
+    const steps = stepsOf(layers, base, runtime);
+    return steps[0]?.inPlace ? [concatOf([[]], runtime), ...steps] : steps;
+  });
+}
+
+function concatStep(layer, base, runtime) {
+  return concatOf(branchesOf(layer, base, runtime), runtime);
+}
+
+/** Put what branches make of a tensor one after the other; one empty branch is a copy. */
+function concatOf(branches, runtime) {
   const room = roomIn(runtime);
-  const lowest = layer.relu ? 0 : -Infinity;
   return (x) => {
-    const kept = room(x.n);
-    const copy = new Float32Array(runtime.memory.buffer, kept, x.n);
-    copy.set(new Float32Array(runtime.memory.buffer, x.address, x.n)); // an activation works in place
-    const y = run(steps, x);
-    const sum = new Float32Array(runtime.memory.buffer, y.address, y.n);
-    const input = new Float32Array(runtime.memory.buffer, kept, y.n); // anew: memory that grew left the old view behind
-    for (let i = 0; i < sum.length; i += 1) sum[i] = Math.max(lowest, sum[i] + input[i]);
-    return y;
+    const parts = branches.map((steps) => run(steps, x));
+    const n = parts.reduce((sum, part) => sum + part.n, 0);
+    const whole = { address: room(n), n };
+    let at = 0;
+    for (const part of parts) {
+      numbers(runtime, whole).set(numbers(runtime, part), at);
+      at += part.n;
+    }
+    return whole;
   };
 }
 
-/** A dense layer or a convolution: a tap table and one call of the kernel. */
+/** Add what two branches or more make of a tensor, in the place of what the last one makes. */
+function sumStep(layer, base, runtime) {
+  const branches = branchesOf(layer, base, runtime);
+  if (branches.at(-1).length === 0) branches.at(-1).push(concatOf([[]], runtime));
+  return (x) => {
+    const parts = branches.map((steps) => run(steps, x));
+    const whole = parts.pop();
+    const sum = numbers(runtime, whole);
+    parts.forEach((part, k) => add(numbers(runtime, part), sum, layer.relu && k === parts.length - 1));
+    return whole;
+  };
+}
+
+function add(more, sum, isRelu) {
+  if (isRelu) for (let i = 0; i < sum.length; i += 1) sum[i] = Math.max(0, sum[i] + more[i]);
+  else for (let i = 0; i < sum.length; i += 1) sum[i] += more[i];
+}
+
+/** A dense layer or a convolution: a tap table and one call of the kernel for each group of channels. */
 function matrixStep(layer, base, runtime) {
   const isDense = layer.op === "dense";
-  const nIn = isDense ? layer.in : layer.in[0];
-  const nOut = padded(isDense ? layer.out : layer.out[0]);
+  const groups = layer.groups ?? 1;
+  const nIn = isDense ? layer.in : layer.in[0] / groups;
+  const nOut = padded(isDense ? layer.out : layer.out[0] / groups);
   const pixels = tapsOf(layer);
   const table = new Int32Array(pixels.length + 2 * pixels.reduce((sum, taps) => sum + taps.length, 0));
   let at = 0;
@@ -246,7 +339,7 @@ function matrixStep(layer, base, runtime) {
     table[at] = taps.length;
     at += 1;
     for (const [pixel, place] of taps) {
-      table[at] = 4 * pixel * padded(nIn);
+      table[at] = 4 * pixel * padded(groups * nIn);
       table[at + 1] = 4 * place * nIn * nOut;
       at += 2;
     }
@@ -255,13 +348,79 @@ function matrixStep(layer, base, runtime) {
   new Int32Array(runtime.memory.buffer, tapsAddress, table.length).set(table);
   const out = runtime.allocate(4 * pixels.length * nOut);
   const lowest = layer.relu ? 0 : -Infinity;
-  const n = isDense ? layer.out : pixels.length * nOut;
-  return (x) => {
+  const slice = isDense ? 0 : 4 * layer.kernel[0] * layer.kernel[1] * nIn * nOut;
+  const multiply = (x, group) => {
     runtime.layer(
-      x.address, base + 4 * layer.weight, base + 4 * layer.bias, out, tapsAddress,
-      pixels.length, 4 * nIn, 4 * nOut, lowest,
+      x.address + 4 * group * nIn, base + 4 * layer.weight + group * slice, base + 4 * (layer.bias + group * nOut),
+      out, tapsAddress, pixels.length, 4 * nIn, 4 * nOut, lowest,
     );
+    return { address: out, n: isDense ? layer.out : pixels.length * nOut };
+  };
+  return groups === 1 ? (x) => multiply(x, 0) : groupsStep(layer, multiply, runtime);
+}
+
+/** Lay the channels of all groups of a convolution side by side. */
+function groupsStep({ groups, out: [channels, height, width] }, multiply, runtime) {
+  const stride = padded(channels);
+  const whole = { address: runtime.allocate(4 * height * width * stride), n: height * width * stride };
+  const nOut = channels / groups;
+  return (x) => {
+    for (let group = 0; group < groups; group += 1) {
+      const part = numbers(runtime, multiply(x, group));
+      const to = numbers(runtime, whole);
+      for (let pixel = 0; pixel < height * width; pixel += 1) {
+        for (let c = 0; c < nOut; c += 1) to[pixel * stride + group * nOut + c] = part[pixel * padded(nOut) + c];
+      }
+    }
+    return whole;
+  };
+}
+
+/** Pooling, resizing and padding: each pixel a weighted sum, or the maximum, of those where rows and columns cross. */
+function resampleStep({ in: [channels, , width], rows, columns, max }, base, runtime) {
+  const stride = padded(channels);
+  const n = rows.length * columns.length * stride;
+  const out = runtime.allocate(4 * n);
+  const gather = (from, to, at, row, column) => {
+    for (const [y, weightOfRow] of row) {
+      for (const [x, weightOfColumn] of column) {
+        const pixel = (y * width + x) * stride;
+        const weight = weightOfRow * weightOfColumn;
+        for (let c = 0; c < stride; c += 1) {
+          const value = from[pixel + c];
+          to[at + c] = max ? Math.max(to[at + c], value) : to[at + c] + weight * value;
+        }
+      }
+    }
+  };
+  return (x) => {
+    const from = numbers(runtime, x);
+    const to = new Float32Array(runtime.memory.buffer, out, n).fill(max ? -Infinity : 0);
+    let at = 0;
+    for (const row of rows) {
+      for (const column of columns) {
+        gather(from, to, at, row, column);
+        at += stride;
+      }
+    }
     return { address: out, n };
+  };
+}
+
+/** Axes in another order: from a table of where each number comes from. */
+function permuteStep({ shape, order }, base, runtime) {
+  const steps = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, size) => product * size, 1));
+  let places = [0];
+  for (const axis of order) {
+    places = places.flatMap((place) => Array.from({ length: shape[axis] }, (_, i) => place + i * steps[axis]));
+  }
+  const table = Int32Array.from(places);
+  const whole = { address: runtime.allocate(4 * table.length), n: table.length };
+  return (x) => {
+    const from = numbers(runtime, x);
+    const to = numbers(runtime, whole);
+    for (let i = 0; i < table.length; i += 1) to[i] = from[table[i]];
+    return whole;
   };
 }
 
@@ -281,13 +440,5 @@ function moveStep([channels, height, width], toLast, runtime) {
       }
     }
     return { address: out, n };
-  };
-}
-
-/** An activation, in place. */
-function elementStep(activate, runtime) {
-  return (x) => {
-    activate(new Float32Array(runtime.memory.buffer, x.address, x.n));
-    return x;
   };
 }

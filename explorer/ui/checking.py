@@ -210,8 +210,8 @@ def wrong_measures(figures: Mapping[str, Any], config: Mapping[str, Any]) -> str
     for fit in config["fits"]:
         for name in fit.members:
             own = _inside(members, name)
-            variational = getattr(fit.config, "variational", False)
-            kinds = ("accuracy",) if not hasattr(fit.config, "variational") else ("mse",)
+            variational = fit.config.variational
+            kinds = ("mse",) if fit.config.decodes else ("accuracy",)
             kinds += ("reconstruction", "kl", "active") if variational else ()
             if wrong := [kind for kind in kinds if not _is_number(_inside(own, kind))]:
                 return f"holds no number as {wrong[0]} of {name}"

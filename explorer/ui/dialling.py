@@ -297,7 +297,7 @@ def hundredths(points: np.ndarray) -> list[list[int]]:
 def time_data(view: View, family: OpenedFamily, at: int) -> dict[str, Any]:
     """Describe the page Time for time.js."""
     fits = family.config()["fits"]
-    decoding = next(fit for fit in fits if hasattr(fit.config, "variational") and fit.config.code == 2)
+    decoding = next(fit for fit in fits if fit.config.decodes and fit.config.code == 2)
     epochs, some = list(decoding.keep), dots(view)
     of_maps = [decoding, *(fit for fit in fits if fit is not decoding)]
     reach = [PRIOR_REACH if fit is decoding else 2.5 for fit in of_maps]
@@ -348,7 +348,7 @@ def time_chart(family: OpenedFamily, fit: Fit, epochs: Sequence[int]) -> dict[st
         for k, (name, part) in enumerate((("validation", "validation"), ("training", "train")))
     ]
     values = {row["epoch"]: row["validation_loss"] for row in rows}
-    label = "cross-entropy" if not hasattr(fit.config, "variational") else "−ELBO, nats"
+    label = "−ELBO, nats" if fit.config.decodes else "cross-entropy"
     x = {"label": "epoch", "ticks": list(epochs)}
     return {"x": x, "y": {"label": label}, "lines": lines, "values": [values[epoch] for epoch in epochs]}
 

@@ -1,6 +1,7 @@
 """The pages with a dial: what they hand to the browser, what they say, and that the browser shows it."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -153,3 +154,10 @@ def test_a_key_moves_the_dial_and_with_it_pictures_and_address(page, address, ke
     assert images.evaluate_all(ALL) != before
     box = page.locator(".dialled").first.bounding_box()
     assert box["y"] + box["height"] <= 720  # dial and what it changes on one screen of a projector
+
+
+@pytest.mark.parametrize("page", components.DIALS)
+def test_the_scripts_of_a_component_declare_no_name_twice(page):
+    source = "".join(components.script(name) for name in (*components.DIAL_PARTS, page))
+    names = re.findall(r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+)", source, re.MULTILINE)
+    assert {name for name in names if names.count(name) > 1} == set()

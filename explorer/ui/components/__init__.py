@@ -57,9 +57,9 @@ _plane = _component("plane", "network", "drawing")
 _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
 _crop = _component("crop", "drawing")
-_dials = {
-    page: _component(page, "network", "drawing", "row", "dial", "chart") for page in ("length", "beta", "time", "style")
-}
+DIALS = ("length", "beta", "time", "style")
+DIAL_PARTS = ("network", "drawing", "row", "dial", "chart")
+_dials = {page: _component(page, *DIAL_PARTS) for page in DIALS}
 
 
 def picker(

@@ -31,8 +31,8 @@ export class Chart {
     this.svg.replaceChildren();
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const all = lines.flatMap((line) => line.points);
-    this.across = scale(all.map((point) => point[0]), x, LEFT, width - RIGHT);
-    this.up = scale(all.map((point) => point[1]), y, height - BOTTOM, TOP_EDGE);
+    this.across = axisOf(all.map((point) => point[0]), x, LEFT, width - RIGHT);
+    this.up = axisOf(all.map((point) => point[1]), y, height - BOTTOM, TOP_EDGE);
     for (const tick of x.ticks ?? this.across.ticks) {
       const at = this.across.place(tick);
       shape(this.svg, "line", { x1: at, x2: at, y1: TOP_EDGE, y2: height - BOTTOM, class: "grid" });
@@ -93,7 +93,7 @@ function short(value) {
 }
 
 /** Map values to places: { place, ticks }; a logarithmic axis has no place for 0 and less, which it puts at its end. */
-function scale(values, { log, zero }, from, to) {
+function axisOf(values, { log, zero }, from, to) {
   const good = log ? values.filter((value) => value > 0) : values;
   let low = zero ? 0 : Math.min(...good);
   let high = Math.max(...good);

@@ -142,7 +142,7 @@ export class Square {
     const context = this.front.getContext("2d");
     context.clearRect(0, 0, side, side);
     const place = ([x, y]) => [((x + 1) * side) / 2, ((1 - y) * side) / 2];
-    const radius = Math.max(2, side / 130);
+    const radius = Math.max(3, side / 100);
     context.fillStyle = "#fff";
     for (const point of points) {
       const [x, y] = place(point);

@@ -235,7 +235,7 @@ def beta_data(
         "colours": [class_colour(k) for k in range(len(view.gallery.classes))],
         "withCodes": with_codes,
         "chart": {
-            "x": {"label": "rate: KL, nats", "zero": True}, "y": {"label": "distortion: −log p(x|z), nats"},
+            "x": {"label": "rate: KL, nats", "log": True}, "y": {"label": "distortion: −log p(x|z), nats"},
             "lines": [line("", 0, points, dots=True)],
         },
     }  # fmt: skip

@@ -72,8 +72,9 @@ class Betas extends Dialled {
     this.square.paintFront({ points, labels, colours, rings });
     this.samples[0].paint(noise.map((e) => decode(Float32Array.from(e))), image);
     this.samples[1].paint(noise.map((e) => decode(drawn(member, e))), image);
-    const most = Math.max(1, ...members.flatMap((one) => one.kl));
-    this.bars.show(kl, kl.map((_, k) => `z${"₁₂₃₄₅₆₇₈₉"[k] ?? k + 1}`), kl.map((nats) => nats.toFixed(1)), most);
+    const highest = members.map((one) => Math.max(...one.kl)).sort((one, other) => one - other);
+    const most = highest.at(-2) ?? highest[0]; // without β, what is paid knows no bounds
+    this.bars.show(kl, kl.map((_, k) => `z${subscript(k + 1)}`), kl.map((nats) => nats.toFixed(1)), most);
     this.chart.show({ ...chart, marks: [{ x: rate, y: distortion, colour: FITTED }] });
   }
 }
@@ -81,4 +82,8 @@ class Betas extends Dialled {
 /** Turn a draw of a standard normal into one of the fitted Gaussian. */
 function drawn({ mean, root }, noise) {
   return Float32Array.from(mean, (value, k) => root[k].reduce((sum, weight, l) => sum + weight * noise[l], value));
+}
+
+function subscript(number) {
+  return String(number).replaceAll(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 }

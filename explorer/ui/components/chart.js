@@ -93,13 +93,13 @@ function short(value) {
 }
 
 /** Map values to places: { place, ticks }; a logarithmic axis has no place for 0 and less, which it puts at its end. */
-function axisOf(values, { log, zero }, from, to) {
+function axisOf(values, { log }, from, to) {
   const good = log ? values.filter((value) => value > 0) : values;
-  let low = zero ? 0 : Math.min(...good);
+  let low = Math.min(...good);
   let high = Math.max(...good);
   if (low === high) [low, high] = [low - 1, high + 1];
   const margin = log ? (high / low) ** 0.04 : (high - low) * 0.05;
-  [low, high] = log ? [low / margin, high * margin] : [zero ? 0 : low - margin, high + margin];
+  [low, high] = log ? [low / margin, high * margin] : [low - margin, high + margin];
   const part = log
     ? (value) => Math.log(Math.max(value, low) / low) / Math.log(high / low)
     : (value) => (value - low) / (high - low);

@@ -6,7 +6,7 @@ import torch
 from explorer.images import grid, png
 from explorer.latent import plane
 from explorer.ui import components, dialling
-from explorer.ui.dialling import CELLS, PRIOR_REACH
+from explorer.ui.dialling import PRIOR_REACH, TIME_CELLS
 from explorer.ui.frame import Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
 from explorer.ui.pictures import show_legend
@@ -53,8 +53,8 @@ def bench(view: View) -> None:
 @torch.inference_mode()
 def picture(family: OpenedFamily, member: str) -> bytes:
     """Make a PNG of the plane as it was in one state."""
-    axis = torch.tensor(dialling.cells()) * PRIOR_REACH
-    return png(grid(family.load()[member].decode(plane(axis, axis)).numpy(), CELLS, gap=0), scale=4)
+    axis = torch.tensor(dialling.cells(TIME_CELLS)) * PRIOR_REACH
+    return png(grid(family.load()[member].decode(plane(axis, axis)).numpy(), TIME_CELLS, gap=0), scale=4)
 
 
 def python_for(family: OpenedFamily, member: str) -> str:
@@ -67,9 +67,9 @@ from explorer.families import FamilyBundle
 from explorer.images import grid, to_pil
 
 family = FamilyBundle("{family.dataset}", "{family.model}", root_folder())
-axis = torch.linspace(-0.9, 0.9, {CELLS}) * {PRIOR_REACH}
+axis = torch.linspace(-0.875, 0.875, {TIME_CELLS}) * {PRIOR_REACH}
 x = family.load()["{member}"].decode(latent.plane(axis, axis))
-to_pil(grid(x.numpy(), columns={CELLS}, gap=0), scale=4).save("{member}.png")
+to_pil(grid(x.numpy(), columns={TIME_CELLS}, gap=0), scale=4).save("{member}.png")
 points = family.codes()["{member}/map"]  # of the gallery; the states of the classifier have a map each, too
 print(family.figures()["members"]["{member}"], family.history()["{member.partition("@")[0]}"])
 """

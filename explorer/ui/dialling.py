@@ -18,7 +18,7 @@ from explorer.ui.pictures import SHEET_COLUMNS, data_uri
 from explorer.ui.serving import weights_address
 
 N_IMAGES = 8
-CELLS = 10  # of a plane's side
+CELLS, TIME_CELLS = 10, 8  # of a plane's side; the decoder of the page Time takes six times as long
 PRIOR_REACH = 3.0  # standard deviations of the prior from the middle of a plane to its side
 N_DOTS = 500  # codes on a plane
 N_SAMPLES = 8
@@ -278,9 +278,9 @@ def beta_names(family: OpenedFamily) -> dict[int, list[str]]:
     return dict(sorted(found.items()))
 
 
-def cells() -> list[float]:
+def cells(n: int = CELLS) -> list[float]:
     """Place the cells of a plane from -1 to 1."""
-    return rounded((2 * np.arange(CELLS) + 1) / CELLS - 1)
+    return rounded((2 * np.arange(n) + 1) / n - 1)
 
 
 def dots(view: View) -> np.ndarray:
@@ -318,7 +318,7 @@ def time_data(view: View, family: OpenedFamily, at: int) -> dict[str, Any]:
         "image": view.dataset.image_shape,
         "epochs": epochs,
         "epoch": at,
-        "axis": cells(),
+        "axis": cells(TIME_CELLS),
         "reach": reach[0],
         "states": states,
         "maps": titles,

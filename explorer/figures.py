@@ -1,26 +1,23 @@
-"""Arrays in, Plotly figure out; one palette for classes and models.
+"""Arrays in, Plotly figure out.
 
-Colours are legible on white and on near-black; the page's theme brings background, grid and text.
+What a colour says is said a second time, by a shape, a dash, a pattern or a number; colours are those of
+`explorer.palette`, legible on white and on near-black. The page's theme brings background, grid and text.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
-PALETTE = (
-    "#3f7fc1", "#f28e2b", "#d9485f", "#2aa89a", "#5da345",
-    "#c9a70c", "#a26bb5", "#ff8fa3", "#9c6b4e", "#8d939c",
-)  # fmt: skip
+from explorer.palette import BLUE, DASHES, GREEN, GREY, ORANGE, RED, class_colour, class_shape, readable_on
+
 FONT = 16
+ROUND = "circle-open"  # for "x" in three dimensions, where shapes are letters and that one is in few fonts
+MOST_MARKERS = 12  # on a line, which tell it from others
 HIGHEST_PSNR = 45  # dB; at noise level 0 the untouched image has 100
 MOST_BARS = 500  # of a histogram: ten a unit as far as 25 standard deviations of the prior, wider ones beyond
 EXACT = 99  # dB; an image without any error has 100, see `metrics.psnr`
-
-
-def class_colour(k: int) -> str:
-    """Give the colour of class `k`, of model `k` of the roster, or of line `k` of a chart."""
-    return PALETTE[int(k) % len(PALETTE)]
 
 
 def _finish(figure: go.Figure, height: int, **layout: object) -> go.Figure:
@@ -53,15 +50,15 @@ def latent_map(
     figure = go.Figure()
     flat = points.shape[1] == 2
     if scores is None:
-        groups = [(name, np.flatnonzero(labels == k), {"color": class_colour(k)}) for k, name in enumerate(classes)]
+        groups = [(name, np.flatnonzero(labels == k), _marker(k)) for k, name in enumerate(classes)]
     else:
         groups = [(score_name, np.arange(len(points)), _score_marker(scores, score_name))]
-    for name, here, colours in groups:
+    for name, here, look in groups:
         is_chosen = np.isin(here, chosen)
         size = 9 if flat else np.where(is_chosen, 8, 2) if len(chosen) else 4  # a 3-D scatter knows no selection
         common = {
-            "name": name, "mode": "markers", "marker": {"size": size, "opacity": 0.85, **colours}, "customdata": here,
-            "hovertemplate": f"{name}<extra></extra>",
+            "name": name, "mode": "markers", "marker": {"size": size, "opacity": 1, **look}, "customdata": here,
+            "hovertemplate": f"{name}{'' if scores is None else ' %{marker.color:+.2f}'}<extra></extra>",
         }  # fmt: skip
         if flat:
             picked = {"selectedpoints": np.flatnonzero(is_chosen).tolist()} if len(chosen) else {}
@@ -73,16 +70,21 @@ def latent_map(
         figure.update_xaxes(title=titles[0], zeroline=False)
         figure.update_yaxes(title=titles[1], zeroline=False, scaleanchor="x")
     else:
+        figure.update_traces(marker_symbol=ROUND, selector={"marker.symbol": "x"})
         axes = ("xaxis", "yaxis", "zaxis")
         figure.update_scenes({axis: {"title": title} for axis, title in zip(axes, titles, strict=True)})
     return _finish(figure, 680, dragmode="pan" if flat else "orbit", uirevision="map", modebar={"orientation": "v"})
 
 
+def _marker(k: int) -> dict[str, object]:
+    return {"color": class_colour(k), "symbol": class_shape(k)}
+
+
 def _score_marker(scores: np.ndarray, name: str) -> dict[str, object]:
-    """Colour by a score: blue below the boundary, orange above; the ends are cut off at the outer 2 %."""
+    """Colour by a score: dark blue below the boundary, light orange above; the ends are cut off at the outer 2 %."""
     reach = float(np.quantile(np.abs(scores), 0.98)) or 1.0
     bar = {"title": {"text": name, "side": "right"}, "thickness": 16}
-    scale = [[0.0, PALETTE[0]], [0.5, "#b9bcc2"], [1.0, "#e0650f"]]
+    scale = [[0.0, BLUE], [0.5, GREY], [1.0, ORANGE]]
     return {"color": scores, "colorscale": scale, "cmin": -reach, "cmax": reach, "colorbar": bar}
 
 
@@ -100,14 +102,14 @@ def psnr_curves(
     figure = go.Figure()
     if trained:
         figure.add_vrect(
-            *trained, fillcolor=PALETTE[4], opacity=0.18, line_width=0,
+            *trained, fillcolor=GREEN, opacity=0.18, line_width=0, layer="below",
             annotation_text=trained_label, annotation_position="top left", annotation_font_size=FONT - 2,
         )  # fmt: skip
     for k, (name, values) in enumerate(curves.items()):
         said = ["exact" if v >= EXACT else f"{v:.1f} dB" for v in values]
         figure.add_scatter(
             x=list(levels), y=np.minimum(values, HIGHEST_PSNR), name=name, mode="lines+markers",
-            line={"color": class_colour(k), "width": 3}, marker={"size": 8}, customdata=said,
+            line={"color": class_colour(k), "width": 3}, marker={"size": 9, **_marker(k)}, customdata=said,
             hovertemplate=f"{name}: %{{customdata}} at %{{x}}<extra></extra>",
         )  # fmt: skip
     is_cut = any(max(values) > HIGHEST_PSNR for values in curves.values())
@@ -133,11 +135,12 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
             z=np.sqrt(share), zmin=0, zmax=1, colorscale="Cividis", showscale=False, hoverinfo="skip", xgap=2, ygap=2
         )
     )  # fmt: skip
-    bright = np.sqrt(share).ravel() > 0.6
+    cells = sample_colorscale("Cividis", np.sqrt(share).ravel(), colortype="tuple")
+    texts = [readable_on("#" + "".join(f"{round(255 * level):02x}" for level in cell)) for cell in cells]
     figure.add_scatter(
         x=predicted, y=true, mode="markers+text",
         text=np.char.mod("%.1f", 100 * share).ravel() if percent else matrix.astype(str).ravel(),
-        textfont={"size": FONT, "color": np.where(bright, "#101010", "#ffffff")},
+        textfont={"size": FONT, "color": texts},
         hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 46, "opacity": 0},
     )  # fmt: skip
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
@@ -150,10 +153,10 @@ def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray)
     """Draw accuracy over confidence in bins `(B,)`, with the diagonal of a perfectly calibrated model."""
     figure = go.Figure()
     full = count > 0
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="perfect", line={"dash": "dash", "color": PALETTE[9]})
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="perfect", line={"dash": "dash", "color": GREY})
     figure.add_scatter(
         x=confidence[full], y=accuracy[full], mode="lines+markers", name="model",
-        line={"color": PALETTE[0], "width": 3}, marker={"size": 11}, customdata=count[full],
+        line={"color": BLUE, "width": 3}, marker={"size": 11}, customdata=count[full],
         hovertemplate="sure by %{x:.2f}, right in %{y:.2f} of %{customdata} images<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title="confidence", range=[0, 1.02])
@@ -164,18 +167,20 @@ def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray)
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], unit: str, log: bool, over: str = "epoch"
 ) -> go.Figure:
-    """Draw lines `name -> (x, values)` over epochs or what `over` says; a name's part before " · " sets its colour.
+    """Draw lines `name -> (x, values)` over epochs or what `over` says; a name's part before " · " sets its look.
 
-    Lines whose name ends in "validation" are dashed.
+    Colour and shape of the markers, a few on each line, are those of the owner; lines whose name ends in "validation"
+    are dashed.
     """
     figure = go.Figure()
     owners = list(dict.fromkeys(name.split(" · ")[0] for name in lines))
     for name, (epochs, values) in lines.items():
-        colour = class_colour(owners.index(name.split(" · ")[0]))
+        look = _marker(owners.index(name.split(" · ")[0]))
         dash = "dash" if name.endswith("validation") else "solid"
         figure.add_scatter(
-            x=list(epochs), y=list(values), name=name, mode="lines",
-            line={"color": colour, "width": 3, "dash": dash},
+            x=list(epochs), y=list(values), name=name, mode="lines+markers",
+            line={"color": look["color"], "width": 3, "dash": dash},
+            marker={"size": 10, "maxdisplayed": MOST_MARKERS, **look},
             hovertemplate=f"{name}, {over} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=over)
@@ -196,17 +201,15 @@ def prior_histogram(draws: np.ndarray, means: np.ndarray, name: str) -> go.Figur
     normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     hover = {"hovertemplate": "%{x:.1f}: %{y:.3f}<extra>%{fullData.name}</extra>"}
     figure = go.Figure()
-    figure.add_bar(
-        x=centres, y=density, name="codes drawn, μ + σε", marker={"color": PALETTE[0], "opacity": 0.75}, **hover
-    )
-    steps = {"color": PALETTE[1], "width": 3, "shape": "hvh"}
+    figure.add_bar(x=centres, y=density, name="codes drawn, μ + σε", marker={"color": BLUE}, **hover)
+    steps = {"color": ORANGE, "width": 3, "shape": "hvh"}
     figure.add_scatter(x=centres, y=of_means, name="means μ alone", mode="lines", line=steps, **hover)
     figure.add_scatter(
         x=z,
         y=normal,
         name="prior N(0, 1)",
         mode="lines",
-        line={"color": PALETTE[2], "width": 3, "dash": "dash"},
+        line={"color": RED, "width": 3, "dash": "dash"},
         **hover,
     )
     figure.update_xaxes(title=name)
@@ -222,11 +225,12 @@ def quantiles(theory: np.ndarray, observed: Mapping[str, np.ndarray], expected: 
     figure = go.Figure()
     ends = [float(theory[0]), float(theory[-1])]
     figure.add_scatter(
-        x=ends, y=ends, mode="lines", name="as expected", line={"dash": "dash", "color": PALETTE[2], "width": 3}
+        x=ends, y=ends, mode="lines", name="as expected", line={"dash": "dash", "color": RED, "width": 3}
     )
     for k, (name, values) in enumerate(observed.items()):
         figure.add_scatter(
-            x=theory, y=values, mode="lines", name=name, line={"color": PALETTE[k], "width": 3 if k else 6},
+            x=theory, y=values, mode="lines", name=name,
+            line={"color": class_colour(k), "width": 3 if k else 6, "dash": DASHES[k % len(DASHES)]},
             hovertemplate=f"{name}: %{{y:.2f}} where %{{x:.2f}} is expected<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=expected)
@@ -235,13 +239,14 @@ def quantiles(theory: np.ndarray, observed: Mapping[str, np.ndarray], expected: 
 
 
 def kl_bars(kl: np.ndarray, active: np.ndarray) -> go.Figure:
-    """Draw the KL divergence (nats) of every latent number `(D,)`, largest first; `active` `(D,)` sets the colour."""
+    """Draw the KL divergence (nats) of every latent number `(D,)`, largest first; those not `active` `(D,)` hatched."""
     order = np.argsort(-kl, kind="stable")
     figure = go.Figure()
-    for name, colour, chosen in (("active", PALETTE[0], active), ("collapsed", PALETTE[9], ~active)):
+    for name, colour, pattern, chosen in (("active", BLUE, "", active), ("collapsed", GREY, "/", ~active)):
         here = np.flatnonzero(chosen[order])
         figure.add_bar(
-            x=here + 1, y=kl[order][here], name=f"{name} ({len(here)})", marker={"color": colour, "line": {"width": 0}},
+            x=here + 1, y=kl[order][here], name=f"{name} ({len(here)})",
+            marker={"color": colour, "line": {"width": 0}, "pattern": {"shape": pattern}},
             customdata=order[here] + 1,
             hovertemplate=f"latent number %{{customdata}}: %{{y:.3f}} nats, {name}<extra></extra>",
         )  # fmt: skip

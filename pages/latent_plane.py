@@ -38,7 +38,7 @@ from explorer.images import grid, to_pil
 """
 CAPTION = (
     "The picture beside the plane is what the decoder makes of the point under the pointer{guess}. "
-    "Click to pin a point, drag it, nudge it with the arrow keys; Escape lets it go."
+    "Click to pin a point, drag it, nudge it with the arrow keys; Delete lets it go."
 )
 GUESS = ", with what the classifier takes it for"
 ALONG = (

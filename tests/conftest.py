@@ -294,5 +294,5 @@ def page(tab):
     """The first tab, empty: what is opened in it is a new session for Streamlit, and quicker than in a new tab."""
     tab.goto("about:blank")
     tab.set_viewport_size(SIZE)
-    tab.emulate_media(color_scheme="light")
+    tab.emulate_media(color_scheme="light", forced_colors="none")
     return tab

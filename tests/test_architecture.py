@@ -27,6 +27,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "mnist",
         "models",
         "noise",
+        "palette",
         "processes",
         "signatures",
         "storage",

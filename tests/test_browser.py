@@ -4,9 +4,10 @@ import re
 import time
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from PIL import Image
 
-from benchmarks.browser import visit, wait_until_finished
+from benchmarks.browser import COMPONENTS, visit, wait_until_finished
 from explorer.checkpoints import root_folder
 from explorer.ui import catalog
 from explorer.ui.frame import PAGES
@@ -71,11 +72,33 @@ def wait_for_address(page, text):
     page.wait_for_function("text => location.search.includes(text)", arg=text, timeout=15_000)
 
 
+AXE = """async () => (await axe.run({ resultTypes: ["violations"], preload: false, selectors: false })).violations
+  .filter(({ impact }) => ["serious", "critical"].includes(impact))
+  .flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`))"""
+# A canvas without a role is no graphic to axe-core, and nothing at all to who does not see it.
+NAMELESS = f"""({COMPONENTS})("canvas").filter((c) => c.ariaHidden !== "true" && !(c.role && c.ariaLabel))
+  .map((c) => `a canvas without a name: ${{c.outerHTML}}`)"""
+
+
+def barriers(page):
+    """List what axe-core calls serious or critical once a page has settled: a theme arrives part by part.
+
+    None of it is left to Streamlit either: what it has wrong, the style sheet mends.
+    """
+    page.evaluate(f"globalThis.axe ?? (() => {{ {AXE_SCRIPT} }})()")
+    for _ in range(10):
+        found = page.evaluate(AXE) + page.evaluate(NAMELESS)
+        if not found:
+            break
+        page.wait_for_timeout(300)
+    return found
+
+
 BACKGROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 
 
 @pytest.mark.parametrize(("dataset", "key"), SENSIBLE)
-def test_a_page_loads_in_either_theme_without_an_exception_and_fetches_nothing_from_elsewhere(
+def test_a_page_loads_in_either_theme_without_an_exception_or_a_barrier_and_fetches_nothing_from_elsewhere(
     page, address, dataset, key
 ):
     with heard(page, "pageerror") as failures, heard(page, "request") as requests:
@@ -89,8 +112,21 @@ def test_a_page_loads_in_either_theme_without_an_exception_and_fetches_nothing_f
             wait_until_finished(page, PAGES[key].title)
             assert page.get_by_test_id("stException").count() == 0
             assert page.get_by_test_id("stAlertContentWarning").count() == 0
+            assert barriers(page) == []
     assert failures == []
     assert {request.url.split("/")[2] for request in requests if "://" in request.url} == {address.split("/")[2]}
+
+
+def test_what_forced_colours_would_take_away_stays_and_nothing_moves_for_who_wants_no_motion(page, address):
+    visit(page, address, "classify")
+    number = page.locator(".st-key-confusion .textpoint text").first
+    before = number.evaluate("node => getComputedStyle(node).fill")
+    page.emulate_media(color_scheme="light", forced_colors="active")
+    assert number.evaluate("node => getComputedStyle(node).fill") == before
+    chosen = page.get_by_test_id("stMain").get_by_role("radio", name="counts")
+    assert chosen.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+    seconds = "[...document.querySelectorAll('*')].map(node => parseFloat(getComputedStyle(node).transitionDuration))"
+    assert page.evaluate(f"Math.max(...{seconds})") < 0.001
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from explorer import figures
+from explorer import figures, palette
 
 CLASSES = ("cat", "dog", "emu")
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_a_map_has_every_point_once_in_the_colour_of_its_class(dimensions):
+def test_a_map_has_every_point_once_in_the_look_of_its_class(dimensions):
     labels = np.array([0, 1, 2, 1, 0])
     points = np.arange(5 * dimensions, dtype=float).reshape(5, dimensions)
     figure = figures.latent_map(points, labels, CLASSES, "PCA")
@@ -16,12 +16,16 @@ def test_a_map_has_every_point_once_in_the_colour_of_its_class(dimensions):
         index = np.array(trace.customdata)
         assert (labels[index] == k).all()
         assert np.array_equal(trace.x, points[index, 0])
-        assert trace.marker.color == figures.class_colour(k)
+        assert (trace.marker.color, trace.marker.symbol) == (palette.class_colour(k), palette.class_shape(k))
     assert sum(len(trace.x) for trace in figure.data) == 5
 
 
-def test_colours_of_ten_classes_differ():
-    assert len({figures.class_colour(k) for k in range(10)}) == 10
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_any_two_of_twenty_classes_on_a_map_differ_in_colour_or_shape(dimensions):
+    classes = [str(k) for k in range(20)]
+    traces = figures.latent_map(np.zeros((20, dimensions)), np.arange(20), classes, "PCA").data
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in traces}) == 20
+    assert dimensions == 2 or not any(trace.marker.symbol == "x" for trace in traces)
 
 
 @pytest.mark.parametrize("percent", [False, True])
@@ -80,11 +84,12 @@ def test_empty_bins_of_a_calibration_curve_are_left_out():
     assert list(figure.data[1].customdata) == [3, 7]
 
 
-def test_training_and_validation_of_a_model_share_a_colour_and_differ_in_dash():
+def test_training_and_validation_of_a_model_share_colour_and_shape_and_differ_in_dash():
     line = ([1, 2], [0.5, 0.4])
     figure = figures.curves({"a · train": line, "a · validation": line, "b · train": line}, "loss", log=True)
     first, second, third = figure.data
     assert first.line.color == second.line.color != third.line.color
+    assert first.marker.symbol == second.marker.symbol != third.marker.symbol
     assert (first.line.dash, second.line.dash) == ("solid", "dash")
     assert figure.layout.yaxis.type == "log"
 
@@ -142,3 +147,4 @@ def test_kl_bars_are_sorted_and_tell_active_from_collapsed_numbers():
     assert list(active.customdata) == [2, 4, 1]
     assert list(collapsed.customdata) == [3]
     assert active.marker.color != collapsed.marker.color
+    assert active.marker.pattern.shape != collapsed.marker.pattern.shape

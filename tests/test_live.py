@@ -181,15 +181,22 @@ def test_a_drag_survives_a_resized_window(plane):
     assert plane.pins(1)[0] == pytest.approx((0.2 * EDGE, 0.4 * EDGE), abs=0.06)
 
 
-def test_arrow_keys_nudge_a_pin_and_escape_lets_it_go(plane):
+def test_arrow_keys_nudge_a_pin_which_is_said_and_delete_lets_it_go(plane):
     plane.page.mouse.click(*plane.at(0.5, 0.5))
     [(before, _)] = plane.pins(1)
     for _ in range(3):
         plane.front.press("Shift+ArrowRight")
     plane.page.wait_for_function("() => location.search.includes('pin=0.')", timeout=15_000)
     assert plane.pins(1)[0][0] == pytest.approx(before + 3 * 0.05 * 2 * EDGE, abs=0.06)
-    plane.front.press("Escape")
+    said = plane.page.locator(".said")
+    said.filter(has_text=re.compile(r"^Pin A: z₁ .+; taken for .+ %; nearest image: .+, number \d+$")).wait_for(
+        state="attached", timeout=15_000
+    )
+    plane.front.press("Escape")  # is Streamlit's and the screen reader's
+    assert len(plane.pins(1)) == 1
+    plane.front.press("Delete")
     assert plane.pins(0) == []
+    said.filter(has_text="No pin").wait_for(state="attached", timeout=15_000)
 
 
 def test_a_tap_pins(browser, address):

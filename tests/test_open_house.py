@@ -42,7 +42,7 @@ def house(tmp_path_factory):
     for name in ("app.py", "train.py"):
         shutil.copy(ROOT / name, copy)
     blocks = re.findall(
-        r"```python\n# ((?:explorer|pages)/\w+\.py)\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S
+        r"```python\n# ((?:explorer|pages)/\w+\.py)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
     )
     assert [path for path, _ in blocks] == ["explorer/roster.py", "explorer/datasets.py", "pages/brightness.py"]
     for path, lines in blocks:

@@ -145,6 +145,7 @@ assert len(made) == 15 and all(np.array_equal(one, made[0]) for one in made)
 """
 
 
+@pytest.mark.wide
 def test_three_threads_may_ask_for_umap_where_numba_has_its_plainest_threading_layer():
     ended = subprocess.run(
         [sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True,

@@ -24,7 +24,7 @@ SAMPLES = 24  # in place of faces, which may not travel: 20 kB of codes
 COMPONENTS, TEMPERATURE = 10, 0.7  # few of the mixture's samples are no face then
 AROUND_PINS = (
     "Move over the plane and the picture follows. Click or tap to pin a point, drag it, nudge it with the arrow keys; "
-    "Escape lets it go."
+    "Delete lets it go."
 )
 HINTS = {
     "plane": AROUND_PINS,

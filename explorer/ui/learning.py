@@ -198,9 +198,9 @@ def own_images(root: Path) -> None:
     st.subheader("Your own images")
     st.markdown(
         "One command fits a plain and a variational autoencoder, one of two numbers, a denoiser and, where subfolders "
-        "are classes, a classifier to any folder of pictures. Every page then opens on them."
+        "are classes, a classifier to any folder of pictures. Every page then opens on them.\n\n"
+        "```sh\npython train.py --images FOLDER\n```"
     )
-    st.code("python train.py --images FOLDER", language="bash")
     if not is_local():
         st.caption("On a server of your own, `EXPLORER_LOCAL=1 streamlit run app.py`, it can be begun here.")
         return

@@ -7,9 +7,9 @@ import numpy as np
 import streamlit as st
 import torch
 
-from explorer.figures import class_colour
 from explorer.latent import Plane, lerp, plane
 from explorer.layers import Unsupported
+from explorer.palette import class_colour, class_outline
 from explorer.sampling import nearest
 from explorer.ui import address, components, loading
 from explorer.ui.frame import View
@@ -83,6 +83,7 @@ def plane_data(
     return {
         "model": bundle.identity,
         **classifier_data(view),
+        "outlines": [class_outline(k) for k in range(len(view.gallery.classes))],
         "flat": False,
         "origin": where.origin.tolist(),
         "right": where.basis[0].tolist(),

@@ -12,8 +12,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from explorer.figures import class_colour
 from explorer.images import grid, jpeg_bytes, png_bytes, to_pil
+from explorer.palette import class_colour, class_outline
 
 CELL_PIXELS = 168  # one image of a strip is at most this wide on the page: legible from the back row
 SHEET_COLUMNS = 40  # of all images of the gallery in one picture
@@ -59,22 +59,28 @@ def show_strips(strips: Sequence[Strip]) -> None:
 def _strip_html(strip: Strip) -> str:
     n = len(strip.images)
     captions = "".join(f"<span>{escape(text)}</span>" for text in strip.captions)
+    said = ", ".join(filter(None, (strip.label, strip.note, f"{n} images in a row")))
     bare = "" if strip.label or strip.note else " lx-bare"
     return (
         f'<div class="lx-strip{bare}"><div class="lx-label"><b>{escape(strip.label)}</b>'
         f"<span>{escape(strip.note)}</span></div>"
         f'<div style="max-width:{n * CELL_PIXELS}px"><img class="{look_of(strip.images)}" '
-        f'src="{data_uri(grid(strip.images, n, gap=2, background=0.5))}" alt="{escape(strip.label)}: {n} images">'
+        f'src="{data_uri(grid(strip.images, n, gap=2, background=0.5))}" alt="{escape(said)}">'
         f'<div class="lx-captions" style="grid-template-columns:repeat({n},1fr)">{captions}</div></div></div>'
     )
 
 
 def show_legend(classes: Sequence[str]) -> None:
-    """Draw the colour of each class, where there is more than one."""
+    """Draw colour and shape of each class, where there is more than one."""
     if len(classes) < 2:
         return
-    items = (f'<span><i style="background:{class_colour(k)}"></i>{escape(c)}</span>' for k, c in enumerate(classes))
+    items = (f"<span>{_mark(k)}{escape(name)}</span>" for k, name in enumerate(classes))
     st.html(f'<div class="lx-legend">{"".join(items)}</div>')
+
+
+def _mark(k: int) -> str:
+    corners = ", ".join(f"{50 + 40 * x:.1f}% {50 - 40 * y:.1f}%" for x, y in class_outline(k))
+    return f'<i style="background:{class_colour(k)};clip-path:polygon({corners})"></i>'
 
 
 def show_plane(
@@ -90,13 +96,14 @@ def show_plane(
     ticks: places along an axis, 0 to 1, with their text; both axes have the same. points: `(M, 2)` in
     the same unit, y upwards; those outside are left out. labels: the class of each point `(M,)`.
     """
-    dots = "" if points is None else f'<img src="{_dots_uri(points, labels)}" alt="codes of the gallery">'
+    dots = "" if points is None else f'<img src="{_dots_uri(points, labels)}" alt="marks of the codes, by class">'
+    said = f"{columns} by {columns} decoded images: {axis_names[0]} to the right, {axis_names[1]} up"
     below = "".join(f'<span style="left:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
     beside = "".join(f'<span style="bottom:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
     st.html(
         f'<div class="lx-plane"><div class="lx-axis-y">{beside}<b>{escape(axis_names[1])}</b></div>'
         f'<div class="lx-sheet"><img class="{look_of(x)}" src="{data_uri(grid(x, columns, gap=0))}" '
-        f'alt="{columns} by {columns} decoded images">{dots}</div>'
+        f'alt="{escape(said)}">{dots}</div>'
         f'<div></div><div class="lx-axis-x">{below}<b>{escape(axis_names[0])}</b></div></div>'
     )
 
@@ -118,7 +125,8 @@ def _dots_uri(points: np.ndarray, labels: np.ndarray, side: int = 1400, radius: 
     pen = ImageDraw.Draw(sheet)
     for (px, py), label in zip(points, labels, strict=True):
         if 0 <= px <= 1 and 0 <= py <= 1:
-            pen.circle((px * side, (1 - py) * side), radius, fill=class_colour(label), outline="white", width=2)
+            corners = [(px * side + radius * x, (1 - py) * side - radius * y) for x, y in class_outline(label)]
+            pen.polygon(corners, fill=class_colour(label), outline="white", width=2)
     return png_uri(sheet)
 
 

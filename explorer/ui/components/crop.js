@@ -33,7 +33,7 @@ class Cropper {
       return handle;
     });
     const side = element("div", "side", this.root);
-    this.preview = element("canvas", "preview", side);
+    this.preview = pictured("preview", side, "What the model gets to see");
     write(element("div", "hint", side), "Drag the square, size it by a corner or the wheel, and put the eyes on the rings.");
     this.stage.addEventListener("pointerdown", (event) => this.onDown(event));
     this.stage.addEventListener("pointermove", (event) => this.onMove(event));

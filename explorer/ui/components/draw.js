@@ -20,17 +20,16 @@ class DrawingPad {
   constructor(parent) {
     this.root = element("div", "draw", parent);
     const left = element("div", "column", this.root);
-    this.pad = element("canvas", "pad", left);
-    this.pad.setAttribute("role", "application");
-    this.pad.setAttribute("aria-label", "Drawing pad");
+    this.pad = pictured("pad", left, "Your drawing, made by pointer or touch; without one, choose an image");
     const buttons = element("div", "buttons", left);
     this.button(buttons, "Undo", () => this.undo());
     this.button(buttons, "Clear", () => this.clear());
     const middle = element("div", "column", this.root);
-    this.rebuilt = element("canvas", "rebuilt", middle);
+    this.rebuilt = pictured("rebuilt", middle, "What the model makes of it");
     const words = element("div", "words", this.root);
     this.guesses = element("div", "guesses", words);
     this.note = element("div", "note", words);
+    this.said = new Said(words);
     this.undone = [];
     this.frames = 0;
     this.pending = 0;
@@ -53,6 +52,7 @@ class DrawingPad {
 
   destroy() {
     cancelAnimationFrame(this.pending);
+    this.said.stop();
     document.removeEventListener("lx-model", this.onModel);
     document.removeEventListener("lx-joined", this.onJoined);
     this.root.remove();
@@ -154,7 +154,8 @@ class DrawingPad {
     paintImage(this.rebuilt, xHat, image);
     this.judge(xHat);
     const classify = models.get(classifier)?.classify;
-    if (classify) showGuesses(this.guesses, softmax(classify(this.x)), classes, colours, TOP_GUESSES);
+    const guess = classify && showGuesses(this.guesses, softmax(classify(this.x)), classes, colours, TOP_GUESSES);
+    this.said.soon(() => [guess, this.note.textContent].filter(Boolean).join("; "));
     const place = models.get(placed)?.encode(this.x);
     if (place) {
       const half = place.length / 2;

@@ -27,6 +27,34 @@ export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Make a canvas that is said as a picture of what `name` says. */
+export function pictured(className, parent, name) {
+  const canvas = element("canvas", className, parent);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", name);
+  return canvas;
+}
+
+const SAY_MS = 400; // after the last change: what is said is where one stays
+
+/** A line that a screen reader says whenever one has stopped to change it. */
+export class Said {
+  constructor(parent) {
+    this.node = element("div", "said", parent);
+    this.node.setAttribute("role", "status");
+  }
+
+  /** Say, once nothing else was to be said for a while, what `words` gives then. */
+  soon(words) {
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => write(this.node, words()), SAY_MS);
+  }
+
+  stop() {
+    clearTimeout(this.waiting);
+  }
+}
+
 /** Give a canvas its size in pixels; setting it anew would wipe the canvas. */
 export function fitCanvas(canvas, width, height) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -78,7 +106,7 @@ export function softmax(logits) {
   return weights.map((value) => value / sum);
 }
 
-/** Show the most probable classes as bars in `parent`. */
+/** Show the most probable classes as bars in `parent`, and say the first of them in words. */
 export function showGuesses(parent, probabilities, classes, colours, n) {
   while (parent.children.length < n) {
     const row = element("div", "guess", parent);
@@ -94,6 +122,7 @@ export function showGuesses(parent, probabilities, classes, colours, n) {
     track.firstChild.style.background = colours[k];
     write(percent, `${Math.round(100 * probabilities[k])} %`);
   });
+  return `taken for ${classes[order[0]]}, ${Math.round(100 * probabilities[order[0]])} %`;
 }
 
 /** Stroke the current path so that it shows on dark and on light. */

@@ -187,9 +187,8 @@ class FaceEditor {
 
 function figure(parent, tag, name) {
   const made = element("figure", `face ${name}`, parent);
-  made.picture = element(tag, "picture", made);
-  made.picture.setAttribute(tag === "img" ? "alt" : "aria-label", `${name} face`);
-  if (tag === "canvas") made.picture.setAttribute("role", "img");
+  made.picture = tag === "img" ? element(tag, "picture", made) : pictured("picture", made, `${name} face`);
+  if (tag === "img") made.picture.alt = `${name} face`;
   made.caption = element("figcaption", "caption", made);
   made.caption.textContent = name;
   return made;

@@ -11,6 +11,7 @@ export default function (component) {
   parentElement.appendChild(mark);
   const card = document.createElement("div");
   card.className = "lx-hover-card";
+  card.setAttribute("aria-hidden", "true"); // follows the pointer; what is chosen stands under the chart in words
   Object.assign(card.style, {
     position: "fixed", zIndex: 1000, display: "none", pointerEvents: "none", padding: "6px",
     background: "#ffffff", color: "#1c1a18", borderRadius: "6px", boxShadow: "0 2px 12px #0007",
@@ -52,6 +53,8 @@ export default function (component) {
     if (found === chart || !found?.on) return;
     onUnhover();
     chart = found;
+    chart.setAttribute("role", "figure");
+    chart.setAttribute("aria-label", `Map of the codes of ${data.titles.length} images, a mark for each`);
     for (const [name, listener] of Object.entries(events)) chart.on(name, listener);
   };
   document.addEventListener("pointermove", onMove, { passive: true });

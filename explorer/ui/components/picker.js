@@ -37,6 +37,8 @@ export default function (component) {
 
   const thumbnails = document.createElement("div");
   thumbnails.className = "thumbnails";
+  thumbnails.setAttribute("role", "group");
+  thumbnails.setAttribute("aria-label", "Images to choose from");
   for (let image = 0; image < data.n; image += 1) {
     const button = document.createElement("button");
     button.type = "button";

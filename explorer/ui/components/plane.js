@@ -2,6 +2,7 @@
 //
 // data: {
 //   model, classifier: names of packed networks (classifier may be null), weights: { name: address }, classes[], colours[],
+//   outlines[][x, y]: corners of each class's mark, about 1 from its middle,
 //   origin[D], right[D], up[D]: the code at coordinates (u, v) is origin + u right + v up,
 //   twist[D]: or null; u v twist is added to that, as between four codes that lie on no plane,
 //   axis[n]: coordinates of the centres of the sheet's n x n cells, ascending, for both directions,
@@ -17,6 +18,7 @@
 const MAX_PINS = 2;
 const NUDGE = 1 / 200; // of the plane's side, for an arrow key; ten times as much with Shift
 const GRAB_PIXELS = 16;
+const CODE_PIXELS = 5; // radius of a code's mark
 const TOP = 3;
 const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
@@ -34,15 +36,17 @@ class LivePlane {
     this.layout = element("div", "layout", this.root);
     const sheet = element("div", "sheet", this.layout);
     this.back = element("canvas", "back", sheet); // what does not move with the pointer
+    this.back.setAttribute("aria-hidden", "true"); // the one before it has the name of both
     this.front = element("canvas", "front", sheet); // cursor and pins
     this.front.tabIndex = 0;
     this.front.setAttribute("role", "application");
     const side = element("div", "side", this.layout);
-    this.picture = element("canvas", "picture", side);
+    this.picture = pictured("picture", side, "What the point decodes to");
     const words = element("div", "words", side);
     this.where = element("div", "where", words);
     this.guesses = element("div", "guesses", words);
     this.note = element("div", "note", words);
+    this.said = new Said(side);
     this.pins = null;
     this.active = -1; // the pin that arrow keys move
     this.cursor = null; // [u, v] under the pointer, here or in a linked plane
@@ -86,6 +90,7 @@ class LivePlane {
     cancelAnimationFrame(this.pending);
     cancelAnimationFrame(this.painting);
     this.watcher.disconnect();
+    this.said.stop();
     document.removeEventListener("lx-model", this.onModel);
     document.removeEventListener("lx-cursor", this.onLinked);
     document.removeEventListener("lx-code", this.onCode);
@@ -103,7 +108,8 @@ class LivePlane {
     this.back.parentElement.style.aspectRatio = `${data.axis.length} / ${this.nRows}`;
     const step = (i) => data.axis[i + 1] - data.axis[i];
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
-    this.front.setAttribute("aria-label", `Plane of codes: ${data.names.join(" and ")}. Arrow keys move the pin.`);
+    const keys = "Arrow keys move a pin, with Shift further; Delete lets it go.";
+    this.front.setAttribute("aria-label", `Plane of codes: ${data.names.filter(Boolean).join(" and ")}. ${keys}`);
     fitCanvas(this.picture, data.image[2], data.image[1]);
     this.isSmooth = data.image[2] >= SMOOTH_FROM;
     this.picture.style.imageRendering = this.isSmooth ? "auto" : "";
@@ -223,7 +229,7 @@ class LivePlane {
 
   onKey(event) {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-    if (event.key === "Escape" && this.pins.length) {
+    if (["Delete", "Backspace"].includes(event.key) && this.pins.length) {
       this.pins.splice(this.active, 1);
       this.active = this.pins.length - 1;
     } else if (event.key in moves) {
@@ -237,6 +243,7 @@ class LivePlane {
     this.schedule();
     clearTimeout(this.reporting);
     this.reporting = setTimeout(() => this.report(), 250); // a held key is one move
+    this.said.soon(() => this.words());
   }
 
   report() {
@@ -267,12 +274,23 @@ class LivePlane {
     const { names, classes, colours, classifier, points, typical } = this.data;
     const shown = this.data.flat ? names.slice(0, 1) : names;
     write(this.where, shown.map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   "));
+    this.guess = "";
     const classify = sharedPage().models.get(classifier)?.classify;
-    if (classify) showGuesses(this.guesses, softmax(classify(image)), classes, colours, TOP);
+    if (classify) this.guess = showGuesses(this.guesses, softmax(classify(image)), classes, colours, TOP);
     if (points.length) {
       const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
       write(this.note, `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`);
     }
+  }
+
+  /** Say where the pin is that was moved, what it is taken for, and which image's code is nearest. */
+  words() {
+    const { classes, points } = this.data;
+    if (this.active < 0) return "No pin";
+    const squares = squaredDistances(this.data, this.pins[this.active]);
+    const i = squares.indexOf(Math.min(...squares));
+    const nearest = points.length ? `nearest image: ${classes[points[i][2]]}, number ${i + 1}` : "";
+    return [`Pin ${"AB"[this.active]}: ${this.where.textContent}`, this.guess, nearest].filter(Boolean).join("; ");
   }
 
   paintFront() {
@@ -315,7 +333,7 @@ class LivePlane {
 
   paintBack() {
     const context = this.back.getContext("2d");
-    const { model, origin, right, up, twist, axis, layers, points, ellipse, colours } = this.data;
+    const { model, origin, right, up, twist, axis, layers, points, ellipse } = this.data;
     const { width, height } = this.back;
     const signature = JSON.stringify(
       [model, origin, right, up, twist, axis, layers, ellipse, width, height, this.accent, !this.networks],
@@ -327,7 +345,7 @@ class LivePlane {
     if (layers.includes("density")) this.paintDensity(context);
     const above = () => {
       if (layers.includes("prior")) for (const radius of [1, 2, 3]) this.paintEllipse(context, [0, 0, radius, radius]);
-      if (layers.includes("codes")) for (const point of points) this.paintCode(context, point, colours);
+      if (layers.includes("codes")) for (const point of points) this.paintCode(context, point);
       if (layers.includes("posterior") && ellipse) this.paintEllipse(context, ellipse);
     };
     cancelAnimationFrame(this.painting);
@@ -405,11 +423,13 @@ class LivePlane {
     context.drawImage(small, 0, 0, this.back.width, this.back.height);
   }
 
-  paintCode(context, [u, v, label], colours) {
+  paintCode(context, [u, v, label]) {
     const [x, y] = this.pixelOf([u, v]);
+    const radius = CODE_PIXELS * devicePixelRatio;
     context.beginPath();
-    context.arc(x, y, 4.5 * devicePixelRatio, 0, 2 * Math.PI);
-    context.fillStyle = colours[label];
+    for (const [right, up] of this.data.outlines[label]) context.lineTo(x + radius * right, y - radius * up);
+    context.closePath();
+    context.fillStyle = this.data.colours[label];
     context.fill();
     context.lineWidth = devicePixelRatio;
     context.strokeStyle = "#fff";

@@ -27,6 +27,8 @@ export default function (component) {
     title.append(name, small);
     const images = document.createElement("div");
     images.className = "images";
+    images.setAttribute("role", "group");
+    images.setAttribute("aria-label", label);
     images.style.setProperty("--columns", data.columns);
     const lines = Math.ceil(n / data.columns);
     for (let image = 0; image < n; image += 1) {

@@ -9,8 +9,8 @@ import streamlit as st
 
 from explorer import dials
 from explorer.families import PCA, Fit
-from explorer.figures import class_colour
 from explorer.images import grid
+from explorer.palette import class_colour, class_outline
 from explorer.ui import address
 from explorer.ui.frame import View
 from explorer.ui.opening import OpenedFamily
@@ -231,8 +231,7 @@ def beta_data(
         "axis": cells(),
         "members": [beta_member(family, name, on_prior, some) for name in members],
         "noise": np.random.default_rng(0).standard_normal((N_SAMPLES, n)).round(3).tolist(),
-        "labels": view.gallery.labels[some].tolist(),
-        "colours": [class_colour(k) for k in range(len(view.gallery.classes))],
+        **marks(view, some),
         "withCodes": with_codes,
         "chart": {
             "x": {"label": "rate: KL, nats", "log": True}, "y": {"label": "distortion: −log p(x|z), nats"},
@@ -289,6 +288,16 @@ def dots(view: View) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(N_DOTS, n)).astype(int))
 
 
+def marks(view: View, some: np.ndarray) -> dict[str, Any]:
+    """Give the class of some gallery images `(N,)`, and by what each class is told apart."""
+    n = range(len(view.gallery.classes))
+    return {
+        "labels": view.gallery.labels[some].tolist(),
+        "colours": [class_colour(k) for k in n],
+        "outlines": [class_outline(k) for k in n],
+    }
+
+
 def hundredths(points: np.ndarray) -> list[list[int]]:
     """Write points `(N, 2)` in hundredths, and far ones at ten times the side."""
     return np.clip(100 * points, -1000, 1000).round().astype(int).tolist()
@@ -322,8 +331,7 @@ def time_data(view: View, family: OpenedFamily, at: int) -> dict[str, Any]:
         "reach": reach[0],
         "states": states,
         "maps": titles,
-        "labels": view.gallery.labels[some].tolist(),
-        "colours": [class_colour(k) for k in range(len(view.gallery.classes))],
+        **marks(view, some),
         "sheet": view.gallery.sheet,
         "columns": SHEET_COLUMNS,
         "names": [view.gallery.label(i) for i in some],
@@ -370,8 +378,7 @@ def style_data(view: View, family: OpenedFamily, picks: Sequence[int], style: Ma
         "shown": shown,
         "reach": reach,
         "points": hundredths(codes[some][:, shown] / reach),
-        "labels": view.gallery.labels[some].tolist(),
-        "colours": [class_colour(k) for k in range(len(view.gallery.classes))],
+        **marks(view, some),
         "strengths": STRENGTHS,
         "style": dict(style),
     }

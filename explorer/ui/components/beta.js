@@ -6,7 +6,8 @@
 //   members: [{ network, kl[D], rate, distortion, used, shown: [i, j] the numbers that the plane shows, reach: what 1 is
 //     on the plane, points: [[x, y]...] in hundredths of it, mean[D], root[D][D]: the Gaussian fitted to all codes is
 //     mean + root e, flat: [x, y, a, b, c] of its mean and root in the plane, in units of reach }...],
-//   noise: [[e...]...]: draws of a standard normal, labels[], colours[], withCodes: whether codes lie on the plane,
+//   noise: [[e...]...]: draws of a standard normal, labels[], colours[], outlines[][x, y]: of classes,
+//   withCodes: whether codes lie on the plane,
 //   chart: { x, y, lines }
 // }
 // State for Python: beta, when the dial rests.
@@ -28,13 +29,13 @@ class Betas extends Dialled {
     this.dial = new Dial(this.root, "β", turn, () => this.report());
     this.sentence = element("div", "sentence", this.root);
     const layout = element("div", "layout", this.root);
-    this.square = new Square(element("div", "", layout));
+    this.square = new Square(element("div", "", layout), "Plane of codes, decoded");
     const middle = element("div", "middle", layout);
     this.samples = ["Samples of the prior", "Samples of the fitted density"].map((name, i) => {
       const title = element("div", "title", middle);
       element("i", i ? "key fitted" : "key prior", title);
       title.append(name);
-      return new Images(middle);
+      return new Images(middle, name);
     });
     element("div", "title", middle).textContent = "KL of each number, nats";
     this.bars = new Bars(middle);
@@ -51,7 +52,7 @@ class Betas extends Dialled {
   }
 
   draw() {
-    const { betas, members, image, noise, chart, axis, labels, colours, withCodes } = this.data;
+    const { betas, members, image, noise, chart, axis, labels, colours, outlines, withCodes } = this.data;
     const member = members[this.at];
     const { kl, rate, distortion, used, shown: [i, j], reach, flat: [x, y, a, b, c] } = member;
     const decode = this.networks[member.network];
@@ -69,7 +70,7 @@ class Betas extends Dialled {
       { at: [x, y], root: [n * a, n * b, n * c], colour: FITTED },
     ]);
     const points = withCodes ? member.points.map(([u, v]) => [u / 100, v / 100]) : [];
-    this.square.paintFront({ points, labels, colours, rings });
+    this.square.paintFront({ points, labels, colours, outlines, rings });
     this.samples[0].paint(noise.map((e) => decode(Float32Array.from(e))), image);
     this.samples[1].paint(noise.map((e) => decode(drawn(member, e))), image);
     const highest = members.map((one) => Math.max(...one.kl)).sort((one, other) => one - other);

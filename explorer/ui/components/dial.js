@@ -85,15 +85,20 @@ export class Dialled {
 
 /** A row of images with a title before it, decoded into canvases that are made once. */
 export class Images {
-  constructor(parent, className = "images") {
-    this.root = element("div", className, parent);
+  constructor(parent, name) {
+    this.root = element("div", "images", parent);
+    this.root.setAttribute("role", "img");
+    this.root.setAttribute("aria-label", name);
     this.canvases = [];
   }
 
   /** Paint pictures, each (C, H, W) in [0, 1], or a place on a `sheet` { picture, columns }. */
   paint(pictures, image, sheet) {
     while (this.canvases.length > pictures.length) this.canvases.pop().remove();
-    while (this.canvases.length < pictures.length) this.canvases.push(element("canvas", "", this.root));
+    while (this.canvases.length < pictures.length) {
+      this.canvases.push(element("canvas", "", this.root));
+      this.canvases.at(-1).setAttribute("aria-hidden", "true"); // the row has a name
+    }
     pictures.forEach((picture, i) => {
       const canvas = this.canvases[i];
       fitCanvas(canvas, image[2], image[1]);
@@ -112,10 +117,13 @@ export function loadSheet(address, columns, done) {
 
 /** A square of decoded images with codes over it: a decoded sheet behind, dots and rings in front. */
 export class Square {
-  constructor(parent) {
+  constructor(parent, name) {
     this.root = element("div", "square", parent);
     this.sheet = element("canvas", "back", this.root);
+    this.sheet.setAttribute("aria-hidden", "true");
     this.front = element("canvas", "front", this.root);
+    this.front.setAttribute("role", "img");
+    this.front.setAttribute("aria-label", name);
   }
 
   /** Decode n x n cells at `axis`, ascending, for both directions; decode(u, v) gives an image (C, H, W) in [0, 1]. */
@@ -133,25 +141,26 @@ export class Square {
   }
 
   /**
-   * Paint dots at `points` [[x, y]...], 1 is the right or upper edge and -1 the other, in the colours of their labels;
+   * Paint dots at `points` [[x, y]...], 1 is the right or upper edge and -1 the other, in the colours and outlines of their labels;
    * and `rings`, each { at: [x, y], root: [a, b, c], colour }: what [[a, 0], [b, c]] makes of a circle around `at`.
    */
-  paintFront({ points, labels, colours, rings = [], marked = -1 }) {
+  paintFront({ points, labels, colours, outlines, rings = [], marked = -1 }) {
     const side = Math.round(this.front.clientWidth * devicePixelRatio);
     fitCanvas(this.front, side, side);
     const context = this.front.getContext("2d");
     context.clearRect(0, 0, side, side);
     const place = ([x, y]) => [((x + 1) * side) / 2, ((1 - y) * side) / 2];
     const radius = Math.max(3, side / 100);
-    context.fillStyle = "#fff";
-    for (const point of points) {
-      const [x, y] = place(point);
-      context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius); // a tenth of the time of circles
-    }
+    context.strokeStyle = "#fff";
+    context.lineWidth = radius / 3;
     points.forEach((point, i) => {
       const [x, y] = place(point);
+      context.beginPath();
+      for (const [right, up] of outlines[labels[i]]) context.lineTo(x + radius * right, y - radius * up);
+      context.closePath();
       context.fillStyle = colours[labels[i]];
-      context.fillRect(x - radius + 1, y - radius + 1, 2 * radius - 2, 2 * radius - 2);
+      context.fill();
+      context.stroke();
     });
     for (const { at: [u, v], root: [a, b, c], colour } of rings) {
       context.beginPath();

@@ -104,5 +104,5 @@ function row(parent, name) {
   const title = element("div", "title", words);
   title.textContent = name;
   const note = element("div", "small", words);
-  return { title, note, images: new Images(root) };
+  return { title, note, images: new Images(root, name || "Rebuilt images") };
 }

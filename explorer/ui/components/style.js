@@ -4,7 +4,8 @@
 //   model: name of packed networks, weights: { name: address }, image: [C, H, W], classes[], shares[]: words under each,
 //   sheet: address of the images that styles are taken from, sources: [{ code[D], label }...], shown: [i, j] the
 //   numbers that the pad moves, reach: what the pad's half side is, points: [[x, y]...] in hundredths of it,
-//   labels[], colours[], strengths[]: of the style, style: { u, v, strength } to begin with; u, v null: the first image's
+//   labels[], colours[], outlines[][x, y]: of classes,
+//   strengths[]: of the style, style: { u, v, strength } to begin with; u, v null: the first image's
 // }
 // State for Python: u, v, strength, when they rest.
 
@@ -20,11 +21,10 @@ class Styles extends Dialled {
     const layout = element("div", "layout", this.root);
     const left = element("div", "left", layout);
     element("div", "title", left).textContent = "Move the style";
-    this.pad = new Square(left);
+    this.pad = new Square(left, "Two numbers of the style. Arrow keys move it.");
     const { front } = this.pad;
     front.tabIndex = 0;
     front.setAttribute("role", "application");
-    front.setAttribute("aria-label", "Two numbers of the style. Arrow keys move it.");
     front.addEventListener("pointerdown", (event) => {
       front.setPointerCapture(event.pointerId);
       this.held = true;
@@ -96,12 +96,12 @@ class Styles extends Dialled {
   }
 
   draw() {
-    const { classes, shares, image, sources, shown: [i, j], reach, points, labels, colours, strengths } = this.data;
+    const { classes, shares, image, sources, shown: [i, j], reach, points, labels, colours, outlines, strengths } = this.data;
     const { u, v, strength } = this.at;
     this.dial.show(strengths.map(String), strengths.indexOf(strength));
     this.pad.paintFront({
       points: [...points.map(([x, y]) => [x / 100, y / 100]), [u / reach, v / reach]],
-      labels: [...labels, 0], colours, marked: points.length,
+      labels: [...labels, 0], colours, outlines, marked: points.length,
       rings: [1, 2].map((n) => ({ at: [0, 0], root: [n / reach, 0, n / reach], colour: "#8d939c" })),
     });
     write(this.note, `numbers ${i + 1} and ${j + 1} of the style: ${u.toFixed(2)}, ${v.toFixed(2)}`);
@@ -145,5 +145,6 @@ function lineOf(parent) {
   const root = element("div", "line", parent);
   const words = element("div", "title", root);
   const source = element("canvas", "source", root);
-  return { root, words, source, images: new Images(root) };
+  source.setAttribute("aria-hidden", "true");
+  return { root, words, source, images: new Images(root, "Every class in one style") };
 }

@@ -4,7 +4,8 @@
 //   model: name of packed networks, weights: { name: address }, image: [C, H, W], epochs[], epoch: index of the chosen,
 //   axis[n]: coordinates of the plane's cells from -1 to 1, reach: what 1 is on plane and first map,
 //   states: [{ network, maps: [[[x, y]...] of each map, in hundredths of its half side], says: [text of each map] }...],
-//   maps: titles of them[], labels[], colours[], sheet, columns: all images of the gallery, names[]: of each dot,
+//   maps: titles of them[], labels[], colours[], outlines[][x, y]: of classes,
+//   sheet, columns: all images of the gallery, names[]: of each dot,
 //   places[]: of each dot's image on the sheet, charts: [{ x, y, lines, values: [y of each state] }...]
 // }
 // State for Python: epoch, when the dial rests.
@@ -51,7 +52,7 @@ class Times extends Dialled {
   }
 
   newMap(k) {
-    const map = framed(this.layout, "");
+    const map = framed(this.layout, this.data.maps[k]);
     map.note = element("div", "small note", map.root);
     map.square.front.addEventListener("pointermove", (event) => this.point(k, event));
     map.square.front.addEventListener("pointerleave", () => this.mark(-1));
@@ -110,7 +111,7 @@ class Times extends Dialled {
   }
 
   draw() {
-    const { epochs, states, image, axis, reach, maps, labels, colours, charts } = this.data;
+    const { epochs, states, image, axis, reach, maps, labels, colours, outlines, charts } = this.data;
     const state = states[this.at];
     const decode = this.networks[state.network];
     this.dial.show(epochs.map(String), this.at);
@@ -118,7 +119,7 @@ class Times extends Dialled {
     this.decoded = state;
     this.places().forEach((places, k) => {
       const points = places.map(([x, y]) => [x / 100, y / 100]);
-      this.maps[k].square.paintFront({ points, labels, colours, marked: this.marked });
+      this.maps[k].square.paintFront({ points, labels, colours, outlines, marked: this.marked });
       write(this.maps[k].title, maps[k]);
       write(this.maps[k].note, this.marked < 0 ? state.says[k] : this.data.names[this.marked]);
     });
@@ -135,6 +136,7 @@ class Times extends Dialled {
   /** Show the image under the pointer on the plane's corner. */
   showMarked(image) {
     this.inset ??= element("canvas", "inset", this.plane.square.root);
+    this.inset.setAttribute("aria-hidden", "true");
     this.inset.hidden = this.marked < 0 || !this.sheet;
     if (this.inset.hidden) return;
     fitCanvas(this.inset, image[2], image[1]);
@@ -146,5 +148,5 @@ function framed(parent, name) {
   const root = element("div", "framed", parent);
   const title = element("div", "title", root);
   title.textContent = name;
-  return { root, title, square: new Square(root) };
+  return { root, title, square: new Square(root, name) };
 }

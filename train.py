@@ -46,6 +46,7 @@ from explorer import (
     processes,
     stages,
     training,
+    uses,
     watching,
 )
 from explorer.arguments import at_least, one_of, positive
@@ -118,8 +119,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="where bundles go (default: EXPLORER_CHECKPOINTS, else checkpoints/)",
     )  # fmt: skip
     parser.add_argument(
-        "--only", nargs="+", choices=tuple(checkpoints.STAGES), metavar="STAGE",
-        help="run just these of: fit, metrics, projections",
+        "--only", nargs="+", choices=(*checkpoints.STAGES, *checkpoints.ASKED_FOR), metavar="STAGE",
+        help="run just these of: fit, metrics, projections, uses; the last is not run otherwise",
     )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true", help="go on after the last whole epoch of a run that was stopped"
@@ -538,12 +539,16 @@ def later_stages(bundle: Bundle, dataset: Dataset, splits: dict[str, ImageSet], 
         return stage in args.only and (args.force or not args.resume or not is_there())
 
     measuring, projecting = wanted("metrics", bundle.is_measured), wanted("projections", bundle.is_projected)
+    using = wanted("uses", bundle.is_used)
     model = bundle.load().to(args.device)
-    if measuring or projecting:
+    if measuring or projecting or using:
         bundle.check_test_images(splits["test"])
     if measuring:
         args.watch.say(doing="measuring", model=bundle.model)
         stages.measure(bundle, model, splits)
+    if using:
+        args.watch.say(doing="measuring", model=bundle.model)
+        bundle.write_uses(uses.measure(bundle, model, splits, dataset, args.data_dir))
     if not projecting:
         return []
     args.watch.say(doing="projecting", model=bundle.model)

@@ -12,6 +12,14 @@ Nothing is read from a stored `metrics.json`. Figures are on the test split, pix
     bits_per_dim           the same in bits per 8-bit channel of a pixel, where p(x|z) is a density
     ms_ssim, active_units, swd, blurred_at, diversity, nearest_train_distance, ..._floor
                            variational models of images of 32 pixels and more, see `realism.generative_figures`
+    sigma_calibrated, sigma_gain
+                           Gaussian decoders: the sigma at which the test images cost least, and the nats that each then
+                           costs less, with the same weights; see `elbo.calibration`
+    bound_1 ... bound_1000 variational models: -L_K in nats, means over n_bounds images; see `elbo`
+    linear, knn            accuracy of probes on the code, by the number of labels, and beside them ..._pixels and
+                           ..._pca; see `uses`
+    auc                    area under the ROC curve of each score for each set of strangers, see `anomalies`; for a
+                           class left out the architecture is fitted again. Neither this nor the probes with --quick
     accuracy               in [0, 1], classifiers
     psnr_by_sigma          denoisers: mean over images of the PSNR of the image rebuilt from itself with
                            Gaussian noise of standard deviation sigma, clipped to [0, 1]
@@ -49,13 +57,13 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from explorer import cards, dials, families, metrics, realism
+from explorer import cards, dials, elbo, families, metrics, probes, realism, uses
 from explorer.arguments import at_least, one_of, speak_any_encoding
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.families import FAMILIES, FamilyBundle
 from explorer.images import to_float
-from explorer.models import Autoencoder, Classifier
+from explorer.models import Autoencoder, Classifier, Model
 from explorer.noise import add_noise
 from explorer.roster import ROSTER
 
@@ -70,6 +78,7 @@ FLOORS = {
     "nearest_train_distance_reconstructions": "nearest_train_distance_floor",
 }
 VARIANTS = ("classical", "corrected")
+CALIBRATED = ("sigma_calibrated", "sigma_gain")
 
 TARGETS: dict[tuple[str, str], tuple[str, float]] = {
     ("fc-ae", "mse"): ("≤", 0.0056),
@@ -93,6 +102,7 @@ class Effort:
     n_screen, n_kept: every setting is tried on so many training images, and so many settings of each
     filter go on to the final, on n_tune images.
     thin: every so-manieth setting of the grid is tried.
+    n_bounds: test images whose likelihood is bounded. uses: whether it is measured what a model is good for.
     """
 
     n_test: int | None = None
@@ -100,9 +110,11 @@ class Effort:
     n_kept: int = 4
     n_tune: int = 100
     thin: int = 1
+    n_bounds: int = uses.BOUND_IMAGES
+    uses: bool = True
 
 
-QUICK = Effort(n_test=50, n_screen=4, n_kept=1, n_tune=8, thin=13)
+QUICK = Effort(n_test=50, n_screen=4, n_kept=1, n_tune=8, thin=13, n_bounds=1, uses=False)
 
 
 # Classical filters: grey images (H, W) and the true sigma in, (H, W) out
@@ -324,6 +336,33 @@ def generative(bundle: Bundle, model: Autoencoder, test: torch.Tensor, data_dir:
     return realism.generative_figures(model, test, train, floor=floor)
 
 
+def likelihood(model: Autoencoder, images: torch.Tensor, reconstruction: float) -> dict[str, Any]:
+    """Bound the likelihood of images `(N, C, H, W)`, and calibrate sigma by what all test images cost on average."""
+    bounds = -elbo.mean_bounds(model, images).mean(0)
+    figures = {f"bound_{k}": value for k, value in zip(elbo.BOUNDS, bounds.tolist(), strict=True)}
+    if model.config.likelihood == "gaussian":
+        best = elbo.calibration(reconstruction, model.config.sigma, images[0].numel())
+        figures |= dict(zip(CALIBRATED, best, strict=True))
+    return figures | {"n_bounds": len(images)}
+
+
+def good_for(bundle: Bundle, model: Model, test: ImageSet, data_dir: str | None) -> dict[str, Any]:
+    """Measure what the pages say a model is good for: probes, and areas under ROC curves.
+
+    Raises:
+        DataError: the training images are missing.
+    """
+    dataset = DATASETS[bundle.dataset]
+    splits = {name: dataset.load(name, data_dir) for name in ("train", "validation")} | {"test": test}
+    found = uses.measure(bundle, model, splits, dataset, data_dir)
+    figures: dict[str, Any] = {"auc": uses.areas({name: tensor.numpy() for name, tensor in found.items()})}
+    for probe, whose in itertools.product(probes.PROBES, ("code", *uses.BASELINES)):
+        if f"{probe}/{whose}" in found:
+            curve = zip(found["labels"].int().tolist(), found[f"{probe}/{whose}"][:, 0].tolist(), strict=True)
+            figures[probe if whose == "code" else f"{probe}_{whose}"] = {str(n): value for n, value in curve}
+    return figures
+
+
 def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one bundle's model; see the module's docstring for the figures.
 
@@ -341,6 +380,9 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
         )
     if "negative_elbo" in figures:
         figures |= generative(bundle, model, test.images, args.data_dir)
+        figures |= likelihood(model, test.images[: args.effort.n_bounds], figures["reconstruction"])
+    if args.effort.uses:
+        figures |= good_for(bundle, model, test, args.data_dir)
     if recipe.noise == "gaussian" and not model.config.variational:
         x = to_float(test.images)
         figures["psnr_by_sigma"] = {str(sigma): denoised_psnr(model, x, sigma) for sigma in SIGMAS}
@@ -384,6 +426,14 @@ def table_rows(figures: dict[str, Any]) -> Iterator[Row]:
         return
     yield from ((name, figures[name], None) for name in FIGURES + GENERATIVE_FIGURES if name in figures)
     yield from generative_rows(figures)
+    for name in [f"bound_{k}" for k in elbo.BOUNDS] + [*CALIBRATED]:
+        if name in figures:
+            yield name, figures[name], None
+    for probe in probes.PROBES:
+        for n, value in figures.get(probe, {}).items():
+            yield f"{probe}, {n} labels", value, figures[f"{probe}_pixels"][n]
+    for strangers, areas in figures.get("auc", {}).items():
+        yield from ((f"auc of {score}, {strangers}", value, 0.5) for score, value in areas.items())
     for sigma, value in figures.get("psnr_by_sigma", {}).items():
         yield f"psnr, σ={sigma}", value, None
         for variant in VARIANTS:

@@ -8,8 +8,9 @@
                                   history.csv    one row per epoch
                                   metrics.json   figures on the whole test split
                                   codes.safetensors  codes of the gallery and their projections
+                                  uses.safetensors   what the model is good for, where that was asked for; see `uses`
 
-`config.json`, `model.safetensors` and `history.csv` come from fitting; the other two from stages that
+`config.json`, `model.safetensors` and `history.csv` come from fitting; the others from stages that
 can be run later. Every file but the history names the weights it belongs to by their SHA-256, so a file
 of another model, or of this one before it was fitted anew, is found out. Nothing is pickled, so nothing
 in a bundle can execute. A folder is switched as a whole, so an interrupted run leaves the previous one, and a
@@ -58,7 +59,8 @@ MOST_WORDS = 400  # characters of a reason: what is wrong may be a field of a me
 HALF_FROM = 1_000_000  # parameters
 FITTED = ("config.json", "model.safetensors", "history.csv")
 STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
-FILES = tuple(name for names in STAGES.values() for name in names)
+ASKED_FOR = {"uses": ("uses.safetensors",)}  # stages whose files a whole bundle may lack
+FILES = tuple(name for names in (STAGES | ASKED_FOR).values() for name in names)
 KINDS: dict[str, type[ModelConfig]] = {
     "autoencoder": AutoencoderConfig,
     "classifier": ClassifierConfig,
@@ -253,6 +255,13 @@ class Stored:
         except (safetensors.SafetensorError, OSError) as error:
             raise self._broken(name, stage, f"is truncated or not safetensors ({error})") from error
 
+    def _own_tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
+        """Read tensors that were made with the weights that are here now."""
+        tensors = self._tensors(name, stage)
+        with safetensors.safe_open(self._at(name), "pt") as file:
+            self._check_weights(name, stage, (file.metadata() or {}).get("weights"))
+        return tensors
+
     def _broken(self, name: str, stage: str, reason: str) -> BundleError:
         reason = reason if len(reason) <= MOST_WORDS else f"{reason[:MOST_WORDS]}…"
         return BundleError(f"{self.folder / name} {reason}. Make it anew with: {self.command(stage)}")
@@ -262,7 +271,7 @@ class Stored:
 class Bundle(Stored):
     """One fitted model on disk."""
 
-    stages = STAGES
+    stages = STAGES | ASKED_FOR
     weights_file = "model.safetensors"
 
     @property
@@ -389,13 +398,23 @@ class Bundle(Stored):
     @whole
     def codes(self) -> dict[str, torch.Tensor]:
         """Read the codes `(M, D)` of the gallery and what was made from them; see `projection.project`."""
-        tensors = self._tensors("codes.safetensors", "projections")
+        tensors = self._own_tensors("codes.safetensors", "projections")
         required = required_codes(self.config()["architecture"])
         if missing := [name for name in required if name not in tensors]:
             raise self._broken("codes.safetensors", "projections", f"lacks {', '.join(missing)}")
-        with safetensors.safe_open(self._at("codes.safetensors"), "pt") as file:
-            self._check_weights("codes.safetensors", "projections", (file.metadata() or {}).get("weights"))
         return tensors
+
+    @whole
+    def uses(self) -> dict[str, torch.Tensor]:
+        """Read what these weights were found to be good for; see `uses`. Not every bundle has it."""
+        return self._own_tensors("uses.safetensors", "uses")
+
+    def is_used(self) -> bool:
+        """Whether it was found out what these weights are good for."""
+        try:
+            return bool(self.uses())
+        except BundleError:
+            return False
 
     def is_measured(self) -> bool:
         """Whether there are figures of these weights."""
@@ -419,6 +438,10 @@ class Bundle(Stored):
         """Store codes of the gallery and their projections, made with the weights that are here now."""
         content = to_safetensors(tensors, {"weights": self.weights_digest()})
         self.write("projections", {"codes.safetensors": content})
+
+    def write_uses(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Store what the weights that are here now were found to be good for."""
+        self.write("uses", {"uses.safetensors": to_safetensors(tensors, {"weights": self.weights_digest()})})
 
 
 def required_figures(config: ModelConfig) -> tuple[str, ...]:

@@ -243,10 +243,7 @@ class FamilyBundle(Stored):
     @whole
     def codes(self) -> dict[str, torch.Tensor]:
         """Read the codes `(M, D)` of the gallery under each member, and what was made from them; see `dials`."""
-        tensors = self._tensors("codes.safetensors", "metrics")
-        with safetensors.safe_open(self._at("codes.safetensors"), "pt") as file:
-            self._check_weights("codes.safetensors", "metrics", (file.metadata() or {}).get("weights"))
-        return tensors
+        return self._own_tensors("codes.safetensors", "metrics")
 
     def is_fitted_as(self, description: Mapping[str, Any]) -> bool:
         """Whether there is a whole family.

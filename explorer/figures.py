@@ -146,7 +146,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
     figure.update_xaxes(title="predicted", range=[-0.5, n - 0.5], side="top", **ticks)
     figure.update_yaxes(title="true", range=[n - 0.5, -0.5], **ticks)
-    return _finish(figure, 640, dragmode=False)
+    return _finish(figure, 520, dragmode=False)
 
 
 def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray) -> go.Figure:
@@ -253,3 +253,39 @@ def kl_bars(kl: np.ndarray, active: np.ndarray) -> go.Figure:
     figure.update_xaxes(title="latent numbers, most informative first", dtick=1 if len(kl) <= 16 else None)
     figure.update_yaxes(title="KL (nats)")
     return _finish(figure, 420, bargap=0.1, showlegend=True)
+
+
+def bounds(draws: Sequence[int], values: Sequence[float], errors: Sequence[float]) -> go.Figure:
+    """Draw bounds on -log p(x) in nats over the draws in each, with their standard errors."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=list(draws), y=np.round(values, 1), mode="lines+markers", line={"color": BLUE, "width": 3},
+        marker={"size": 10}, error_y={"array": np.nan_to_num(np.round(errors, 1)), "thickness": 2, "width": 8},
+        customdata=[f"{error:.2f}" for error in errors],
+        hovertemplate="K = %{x:,}: %{y:,.2f} ± %{customdata} nats<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(
+        title="draws K in one bound", type="log", tickvals=list(draws), ticktext=[f"{k:,}" for k in draws]
+    )
+    figure.update_yaxes(title="−L<sub>K</sub>(x), nats", tickformat=",")
+    return _finish(figure, 330, showlegend=False)
+
+
+def accuracies(curves: Mapping[str, np.ndarray]) -> go.Figure:
+    """Draw accuracy over the number of labels: `name -> (3, S)`, labels, mean and standard deviation."""
+    figure = go.Figure()
+    for k, (name, (labels, mean, deviation)) in enumerate(curves.items()):
+        colour = class_colour(k)
+        figure.add_scatter(
+            x=np.r_[labels, labels[::-1]], y=np.r_[mean + deviation, (mean - deviation)[::-1]], fill="toself",
+            mode="lines",
+            fillcolor=colour, opacity=0.15, line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=name,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=labels, y=mean, name=name, legendgroup=name, mode="lines+markers", marker={"size": 8},
+            line={"color": colour, "width": 3}, customdata=deviation,
+            hovertemplate=f"{name}, %{{x:,}} labels: %{{y:.3f}} ± %{{customdata:.3f}}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="labels", type="log", dtick=1)
+    figure.update_yaxes(title="accuracy")
+    return _finish(figure, 400)

@@ -1,23 +1,21 @@
 """Classify: what gets confused with what?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 import torch
 
 from explorer import figures, metrics
-from explorer.images import to_float
-from explorer.ui import address, loading
+from explorer.ui import address, following, loading, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
 
 PAGE = Page(
     "Classify", ":material/rule:", "Scores and curves", place=90,
     question="What gets confused with what?",
-    look_for=(
-        "Pairs of classes that are confused both ways: open a cell and see whether you would do better. Then ask "
-        "whether the model knows when it is guessing."
-    ),
+    look_for="Click a cell, then an image of it: where does it lie, and how far is it to one that is taken rightly?",
     fits=lambda there: there.classifier is not None,
     needs="a classifier",
 )  # fmt: skip
@@ -25,52 +23,73 @@ PAGE = Page(
 SHOWN = 10
 
 
-def pictures_of(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Get images of test-split numbers `index` that can be shown: all with the data, else gallery stand-ins."""
-    images = loading.test_images(view.dataset)
-    if images is not None:
-        return to_float(torch.from_numpy(images[index])).numpy(), index
-    places = {int(t): i for i, t in enumerate(view.gallery.indices)}
-    index = np.array([i for i in index if int(i) in places], dtype=int)
-    return view.gallery.images[[places[int(i)] for i in index]], index
+@dataclass(frozen=True)
+class Judged:
+    """What the classifier says of each test image: probabilities `(N, K)`, beside the true classes `(N,)`."""
+
+    probabilities: torch.Tensor
+    labels: torch.Tensor
+
+    @property
+    def predicted(self) -> torch.Tensor:
+        """The most probable class of each `(N,)`."""
+        return self.probabilities.argmax(1)
+
+    def surest(self, index: torch.Tensor) -> np.ndarray:
+        """Order test images `(M,)` by the probability of the class that they are taken for."""
+        return index[self.probabilities[index].max(1).values.argsort(descending=True)].numpy()
 
 
-def show_images(view: View, index: np.ndarray, probabilities: torch.Tensor, labels: torch.Tensor, what: str) -> None:
-    """Draw test images, surest first, with the two most probable classes under each."""
-    total = len(index)
-    x, index = pictures_of(view, index)
-    missing = "" if len(index) == total else f", {total - len(index)} of them only in the original data"
-    st.markdown(f"**{what}**: {total} images{missing}" + (f", the first {SHOWN} shown" if len(index) > SHOWN else ""))
-    if not len(index):
-        return
-    x, index = x[:SHOWN], index[:SHOWN]
-    classes = view.gallery.classes
-    captions = []
+def pictures_of(view: View, index: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Say how many images there are, and get the first of them that can be shown, with their numbers."""
+    x, found = following.pictures_of(view, index)
+    missing = "" if len(found) == len(index) else f", {len(index) - len(found)} of them only in the original data"
+    st.markdown(f"**{what}**: {len(index)} images{missing}" + (f", {SHOWN} shown" if len(found) > SHOWN else ""))
+    return x[:SHOWN], found[:SHOWN]
+
+
+def show_surest(view: View, judged: Judged) -> None:
+    """Draw the mistakes that the classifier is surest of, with the two most probable classes under each."""
+    wrong = (judged.predicted != judged.labels).nonzero().flatten()
+    x, index = pictures_of(view, judged.surest(wrong), "Wrong and sure")
+    classes, captions = view.gallery.classes, []
     for i in index:
-        top = probabilities[i].topk(2)
-        guesses = "\n".join(f"{classes[k]} {100 * p:.0f} %" for p, k in zip(*(v.tolist() for v in top), strict=True))
-        captions.append(f"true: {classes[labels[i]]}\n{guesses}")
-    show_strips([Strip("", x, captions)])
+        top = zip(*(v.tolist() for v in judged.probabilities[i].topk(2)), strict=True)
+        guesses = "\n".join(f"{classes[k]} {100 * p:.0f} %" for p, k in top)
+        captions.append(f"true: {classes[judged.labels[i]]}\n{guesses}")
+    if len(index):
+        show_strips([Strip("", x, captions)])
 
 
-@fragment
-def matrix_and_cell(
-    view: View, probabilities: torch.Tensor, labels: torch.Tensor, matrix: np.ndarray, percent: bool
-) -> None:
-    """Draw the confusion matrix, and under it the images of the cell that was clicked."""
+def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: bool, model: str, classifier: str) -> str:
+    """Draw the confusion matrix, and beside it the images of the cell that was clicked, and one of them followed.
+
+    Returns the Python that follows it.
+    """
     classes = view.gallery.classes
-    event = st.plotly_chart(
-        figures.confusion(matrix, classes, percent),
-        key="confusion", on_select="rerun", selection_mode="points", config={"displayModeBar": False},
-    )  # fmt: skip
+    left, right = st.columns([8, 9])
+    with left:
+        event = st.plotly_chart(
+            figures.confusion(matrix, classes, percent),
+            key="confusion", on_select="rerun", selection_mode="points", config={"displayModeBar": False},
+        )  # fmt: skip
     points = event["selection"]["points"]
-    if points:
+    if points and st.session_state.get("clicked") != points:
         st.query_params["cell"] = f"{points[0]['y']}-{points[0]['x']}"
+        following.forget("image", "pin")
+    st.session_state["clicked"] = points
     true, predicted = read_cell(len(classes), matrix)
-    inside = (labels == true) & (probabilities.argmax(1) == predicted)
-    index = inside.nonzero().flatten()
-    index = index[probabilities[index, predicted].argsort(descending=True)].numpy()
-    show_images(view, index, probabilities, labels, f"{classes[true]} taken for {classes[predicted]}")
+    inside = ((judged.labels == true) & (judged.predicted == predicted)).nonzero().flatten()
+    with right:
+        x, index = pictures_of(view, judged.surest(inside), f"{classes[true]} taken for {classes[predicted]}")
+        if not len(index):
+            return ""
+        chosen = following.pick(x, index, f"{true}-{predicted}")
+        return (
+            following.show(view, model, view.bundle(classifier), x[chosen], int(index[chosen]), true, predicted)
+            if model
+            else ""
+        )
 
 
 def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
@@ -83,54 +102,70 @@ def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
     return tuple(int(k) for k in np.unravel_index(off_diagonal.argmax(), matrix.shape))
 
 
-view = begin(PAGE)
-model = view.shown.classifier
-if len(view.shown.classifiers) > 1:
-    model = st.selectbox("Classifier", view.shown.classifiers, key="classifier", **BOUND)
-if not usable(view, [model]):
-    st.stop()
-stored = loading.codes(view.bundle(model))
-probabilities = torch.from_numpy(stored["test_logits"]).softmax(1)
-labels = torch.from_numpy(stored["test_labels"])
-predicted = probabilities.argmax(1)
-matrix = metrics.confusion(predicted, labels, len(view.gallery.classes))
-accuracy = (predicted == labels).double().mean().item()
-st.markdown(f"{len(labels):,} test images, **{100 * accuracy:.2f} %** right. Click a cell to open its images.")
-cells = st.segmented_control("Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND)
-percent = cells == "row percent"
-matrix_and_cell(view, probabilities, labels, matrix.numpy(), percent)
-left, right = st.columns(2)
-with left:
-    st.subheader("Per class")
-    table = pd.DataFrame(
-        metrics.precision_recall_f1(matrix).numpy(), view.gallery.classes, ["precision", "recall", "F1"]
-    )
-    st.dataframe(table.style.format("{:.3f}"), height="content")
-with right:
-    st.subheader("Does it know when it guesses?")
-    bins = metrics.calibration(probabilities, labels)
-    chart = figures.calibration(*(bins[k].numpy() for k in ("confidence", "accuracy", "count")))
-    st.plotly_chart(chart, key="calibration")
-    st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
-st.subheader("Most confident mistakes")
-wrong = (predicted != labels).nonzero().flatten()
-surest = wrong[probabilities[wrong].max(1).values.argsort(descending=True)].numpy()
-show_images(view, surest, probabilities, labels, "Wrong and sure")
-finish(
-    "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "
-    "Precision: how often a class it names is right. Recall: how much of a class it finds.",
-    f"""
-from explorer import figures, metrics
+def scores(judged: Judged, matrix: torch.Tensor, classes: tuple[str, ...]) -> None:
+    """Draw the figures of each class, and how right the classifier is where it is sure."""
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Per class")
+        table = pd.DataFrame(metrics.precision_recall_f1(matrix).numpy(), classes, ["precision", "recall", "F1"])
+        st.dataframe(table.style.format("{:.3f}"), height="content")
+    with right:
+        st.subheader("Does it know when it guesses?")
+        bins = metrics.calibration(judged.probabilities, judged.labels)
+        chart = figures.calibration(*(bins[k].numpy() for k in ("confidence", "accuracy", "count")))
+        st.plotly_chart(chart, key="calibration")
+        st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
+
+
+@fragment
+def opened(view: View, classifier: str, judged: Judged, percent: bool, model: str) -> None:
+    """Draw all that follows the controls."""
+    classes = view.gallery.classes
+    matrix = metrics.confusion(judged.predicted, judged.labels, len(classes))
+    python = matrix_and_cell(view, judged, matrix.numpy(), percent, model, classifier)
+    scores(judged, matrix, classes)
+    st.subheader("Most confident mistakes")
+    show_surest(view, judged)
+    finish(
+        "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "
+        "Beside it an image of the cell on a model's plane, coloured by what the classifier takes each point for. "
+        "Precision: how often a class it names is right. Recall: how much of a class it finds.",
+        f"""
+import torch
+from explorer import figures, latent, metrics
 from explorer.cards import read_dataset
 from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import grid, to_float, to_pil
 
 classes = read_dataset(root_folder(), "{view.dataset.name}").classes
-stored = Bundle("{view.dataset.name}", "{model}", root_folder()).codes()
+bundle = Bundle("{view.dataset.name}", "{classifier}", root_folder())
+judge, stored = bundle.load(), bundle.codes()
 labels, probabilities = stored["test_labels"].long(), stored["test_logits"].softmax(1)
 matrix = metrics.confusion(probabilities.argmax(1), labels, len(classes))
 figures.confusion(matrix.numpy(), classes, percent={percent}).write_html("confusion.html")
 bins = metrics.calibration(probabilities, labels)
 chart = figures.calibration(*(bins[name].numpy() for name in ("confidence", "accuracy", "count")))
 chart.write_html("calibration.html")
-""",
-)
+{python}""",
+    )
+
+
+view = begin(PAGE)
+name = view.shown.classifier
+if len(view.shown.classifiers) > 1:
+    name = st.selectbox("Classifier", view.shown.classifiers, key="classifier", **BOUND)
+if not usable(view, [name]):
+    st.stop()
+stored = loading.codes(view.bundle(name))
+judged = Judged(torch.from_numpy(stored["test_logits"]).softmax(1), torch.from_numpy(stored["test_labels"]))
+accuracy = (judged.predicted == judged.labels).double().mean().item()
+left, middle, right = st.columns([4, 3, 4], vertical_alignment="bottom")
+left.markdown(f"{len(judged.labels):,} test images, **{100 * accuracy:.2f} %** right.")
+cells = middle.segmented_control(
+    "Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND
+)  # fmt: skip
+models = sorted(view.autoencoders, key=lambda model: not view.card(model).is_native)
+with right:
+    model = widgets.pick_model(view, tuple(models), "Followed on the plane of") if models else ""
+opened(view, name, judged, cells == "row percent", model)

@@ -24,7 +24,7 @@ from explorer.ui.frame import PAGES
 ROOT = Path(__file__).parent.parent
 MODEL_PAGES = {"reconstruct": "fc-ae", "denoise": "conv-dae", "latent_map": "fc-ae", "latent_plane": "conv-vae",
                "interpolate": "fc-ae", "generate": "conv-vae", "draw": "fc-ae", "classify": "ffnn",
-               "training": "conv-vae", "overview": "conv-ae"}  # fmt: skip
+               "training": "conv-vae", "overview": "conv-ae", "elbo": "conv-vae", "use_it": "fc-ae"}  # fmt: skip
 
 
 def of_roster(dataset: str) -> Collection:

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import quality
 from explorer import realism
+from explorer.checkpoints import Bundle
 from explorer.datasets import DATASETS, ImageSet
 from explorer.families import FamilyBundle
 from explorer.images import to_float
@@ -149,7 +150,7 @@ def measured(faces, monkeypatch):
         model = AutoencoderConfig(channels=(4, 4), strides=(2, 2), **{**options, **changes}).build().eval()
         config = {"recipe": SimpleNamespace(noise=None)}
         bundle = SimpleNamespace(dataset="celeba", model="face-vae", config=lambda: config, load=lambda: model)
-        return quality.measure(bundle, faces["test"], SimpleNamespace(data_dir=None)), read
+        return quality.measure(bundle, faces["test"], SimpleNamespace(data_dir=None, effort=quality.QUICK)), read
 
     yield run
     quality.data_floor.cache_clear()
@@ -256,3 +257,32 @@ def test_a_family_has_the_figures_that_are_stored_with_it(families_root):
     shares = FamilyBundle("digits", "class-vae", families_root).figures()["recognised"]["by_class"]
     assert lines["class-vae"]["recognised"]["by_class"] == shares
     assert "pca-4: mse" in measure(families_root, "length-family", options=())[1]
+
+
+def test_a_variational_model_has_bounds_on_its_likelihood(figures):
+    line = figures["conv-vae"]
+    assert line["n_bounds"] == quality.QUICK.n_bounds
+    assert line["bound_1000"] < line["bound_1"]
+    assert not any("bound_1" in other for name, other in figures.items() if name != "conv-vae")
+
+
+def test_a_gaussian_decoder_has_a_calibrated_sigma():
+    model = AutoencoderConfig((1, 8, 8), hidden=(4,), code=2, variational=True, likelihood="gaussian").build().eval()
+    found = quality.likelihood(model, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), reconstruction=500.0)
+    assert found["sigma_calibrated"] > 0 and found["sigma_gain"] > 0
+
+
+def test_what_a_model_is_good_for_is_a_row_each(digits_root, digits, monkeypatch):
+    found = {"labels": torch.tensor([10.0, 20.0]), "error/test images": torch.arange(3.0), "error/noise": torch.ones(3)}
+    curves = {
+        f"{probe}/{whose}": torch.rand(2, 2) for probe in ("linear", "knn") for whose in ("code", "pixels", "pca")
+    }
+    monkeypatch.setattr(quality.uses, "measure", lambda *_: found | curves)
+    bundle = Bundle("digits", "fc-ae", digits_root)
+    figures = quality.good_for(bundle, bundle.load(), digits["test"], None)
+    assert figures["auc"] == {"noise": {"error": pytest.approx(0.5)}}
+    rows = list(quality.table_rows(figures))
+    assert [name for name, *_ in rows] == [
+        "linear, 10 labels", "linear, 20 labels", "knn, 10 labels", "knn, 20 labels", "auc of error, noise",
+    ]  # fmt: skip
+    assert rows[1][1:] == (curves["linear/code"][1, 0], curves["linear/pixels"][1, 0])

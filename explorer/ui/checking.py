@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from explorer import anomalies, elbo, probes, uses
 from explorer.cards import DataCard, wrong_card
 from explorer.dials import BITS
 from explorer.families import PCA
@@ -73,6 +74,41 @@ def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, images: DataCar
         return f"holds log_var beyond {LARGEST_LOG_VAR:g}"
     if "test_labels" in codes and not codes["test_labels"].float().lt(k).all():
         return f"holds test_labels that are none of {k} classes"
+    return ""
+
+
+def wrong_uses(found: Mapping[str, torch.Tensor], images: DataCard, n_gallery: int) -> str:
+    """Say which tensor holds what it cannot hold, is missing, or is not as long as those that it goes with."""
+    n = len(uses.usual_places(n_gallery))
+    sizes: dict[str, int] = {"N": n}
+    curves, sets = set(), dict[str, set[str]]()
+    for name, tensor in found.items():
+        what, _, whose = name.partition("/")
+        shape: Shape = ("N",) if whose == anomalies.USUAL else (name,)
+        if what in probes.PROBES or name == "labels":
+            curves.add(name)
+            shape = ("S",) if name == "labels" else ("S", 2)
+        elif name == "bounds":
+            shape = (name, len(elbo.BOUNDS))
+        elif what in anomalies.SCORES:
+            sets.setdefault(what, set()).add(whose)
+        else:
+            return f"holds {name[:40]}, which is unknown"
+        if wrong := _wrong_tensor(name, tensor, shape, sizes):
+            return wrong
+    wanted = {"labels", *(f"{probe}/{whose}" for probe in probes.PROBES for whose in ("code", *uses.BASELINES))}
+    if curves not in (set(), wanted):
+        return "does not hold a curve of each probe"
+    scored = sets.get("distance", set())
+    if any(whose != scored for whose in sets.values()) or not scored - {uses.OTHERS} > {anomalies.USUAL}:
+        return "does not hold each score of test images and of the same strangers"
+    left_out = {name for name in scored if name.startswith(anomalies.LEFT_OUT)}
+    if bool(left_out) != (uses.OTHERS in scored) or len(left_out) > 1:
+        return "holds scores of a class that was left out, and not of all the others"
+    for name in left_out:
+        both = len(found[f"distance/{name}"]) + len(found[f"distance/{uses.OTHERS}"])
+        if name.removeprefix(anomalies.LEFT_OUT) not in images.classes or both != n:
+            return "holds scores of a class that was left out, and not of all the others"
     return ""
 
 

@@ -76,7 +76,8 @@ def plane_data(
     """Describe a plane of codes for plane.js, but for the addresses of weights.
 
     axis: coordinates `(n,)` of the cells of the decoded sheet, ascending, for both directions. layers: any of
-    "sheet", "codes", "density", "prior", "posterior". more: "flat", "ellipse", "group" and "pins" as plane.js says.
+    "sheet", "regions", "codes", "density", "prior", "posterior". more: "flat", "bare", "small", "ellipse", "group"
+    and "pins" as plane.js says.
     """
     bundle = view.bundle(model)
     points, away = where.coordinates(torch.from_numpy(loading.codes(bundle)["codes"]))

@@ -53,6 +53,12 @@ class Opened(Bundle):
         """Give the codes of the gallery and what was made from them; see `Bundle.codes`."""
         return self._part("codes")
 
+    def uses(self) -> dict[str, torch.Tensor]:
+        """Give what the model is good for; see `uses`. Where it was not found out, the error says how to."""
+        if "unused" in self.parts:
+            raise BundleError(self.parts["unused"])
+        return self._part("uses")
+
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """The codes and what was made from them as arrays of float32 or int64."""
@@ -125,6 +131,7 @@ def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
     )  # fmt: skip
     problem = _read(bundle, steps, parts)
     if not problem:
+        parts |= _uses(bundle, images, n_gallery)
         parts["load"].to(memory_format=torch.channels_last)
     return Opened(bundle.dataset, bundle.model, bundle.root, problem=problem, parts=parts)
 
@@ -159,3 +166,18 @@ def _read(bundle: Stored, steps: tuple[Step, ...], parts: dict[str, Any]) -> str
         if reason:
             return f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
     return ""
+
+
+def _uses(bundle: Bundle, images: DataCard, n_gallery: int) -> dict[str, Any]:
+    """Read what not every bundle has, or why it cannot be used; the bundle can be shown without."""
+    try:
+        found = bundle.uses()
+        reason = checking.wrong_uses(found, images, n_gallery)
+    except BundleError as error:
+        return {"unused": str(error)}
+    except Exception:  # as above
+        reason = "cannot be used"
+    if reason:
+        path, command = bundle.folder / "uses.safetensors", bundle.command("uses")
+        return {"unused": f"{path} {reason}. Make it anew with: {command}"}
+    return {"uses": found}

@@ -60,6 +60,8 @@ _crop = _component("crop", "drawing")
 DIALS = ("length", "beta", "time", "style")
 DIAL_PARTS = ("network", "drawing", "row", "dial", "chart")
 _dials = {page: _component(page, *DIAL_PARTS) for page in DIALS}
+_ledger = _component("ledger", "network", "drawing")
+_threshold = _component("threshold", "drawing", "row")
 
 
 def picker(
@@ -133,6 +135,16 @@ def dial(page: str, data: Mapping[str, Any], key: str) -> None:
     Its session state `key` has "turned": where it rests.
     """
     _dials[page](data=dict(data), key=key, on_turned_change=lambda: None)
+
+
+def ledger(data: Mapping[str, Any], key: str) -> float | None:
+    """Show the sum behind an ELBO; `data` as ledger.js says. Returns the sigma of its dial, None before any move."""
+    return _ledger(data=dict(data), key=key, on_sigma_change=lambda: None).sigma
+
+
+def threshold(data: Mapping[str, Any], key: str) -> float | None:
+    """Show two sets of scores around a threshold; `data` as threshold.js says. Returns it, None before any move."""
+    return _threshold(data=dict(data), key=key, on_at_change=lambda: None).at
 
 
 def crop_square(

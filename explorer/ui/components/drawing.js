@@ -60,6 +60,15 @@ export function fitCanvas(canvas, width, height) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
 }
 
+/** Make a canvas as large as it is shown, empty: [context, width, height]. */
+export function fitted(canvas) {
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((n) => Math.max(1, Math.round(n * devicePixelRatio)));
+  fitCanvas(canvas, width, height);
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, width, height);
+  return [context, width, height];
+}
+
 /** Write an image (C, H, W) in [0, 1] as RGBA bytes. */
 function fillPixels(rgba, image, channels, n) {
   for (let i = 0; i < n; i += 1) {

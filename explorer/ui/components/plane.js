@@ -8,9 +8,11 @@
 //   axis[n]: coordinates of the centres of the sheet's n x n cells, ascending, for both directions,
 //   flat: one row of cells instead, v is 0, names: [u, v], image: [C, H, W],
 //   points: [[u, v, class, squared distance from the plane]...], typical: usual distance between codes,
-//   layers: any of "sheet", "codes", "density", "prior", "posterior", ellipse: [u, v, sigma u, sigma v] or null,
-//   pins: [[u, v]...], at most two, to begin with; group: planes of one group share the cursor, or null
+//   small: for half a page, layers: any of "sheet", "regions" (of the classifier), "codes", "density", "prior", "posterior", ellipse: [u, v, sigma u, sigma v] or null,
+//   pins: [[u, v]...], at most two, to begin with; group: planes of one group share the cursor, or null,
+//   bare: nothing beside the plane, whose code something else shows, and one pin
 // }
+// An event "lx-cursor" { group, from: the plane, place } says where the cursor is, or with place null that it is gone.
 // An event "lx-code" { group, code, sigma } on the document puts the cursor and an ellipse at a code; an event
 // "lx-joined" with the plane's group asks for it when the plane has come.
 // State for Python: pins.
@@ -23,6 +25,7 @@ const TOP = 3;
 const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
 const SMOOTH_FROM = 64; // pixels of a side: so many read as a photograph
+const REGIONS = { from: 6, to: 48, alpha: 0.75 }; // cells beside each other, coarse at first
 const DENSITY_CELLS = 72;
 const DENSITY_WIDTH = 0.025; // of the plane's side
 
@@ -105,6 +108,8 @@ class LivePlane {
     this.pins ??= data.pins.map((pin) => [...pin]);
     if (this.active < 0) this.active = this.pins.length - 1;
     this.layout.classList.toggle("flat", data.flat);
+    this.layout.classList.toggle("bare", data.bare === true);
+    this.layout.classList.toggle("small", data.small === true);
     this.back.parentElement.style.aspectRatio = `${data.axis.length} / ${this.nRows}`;
     const step = (i) => data.axis[i + 1] - data.axis[i];
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
@@ -121,6 +126,11 @@ class LivePlane {
   /** The model's networks, once they are here. */
   get networks() {
     return sharedPage().models.get(this.data.model);
+  }
+
+  /** The classifier's network, once it is here. */
+  get classify() {
+    return sharedPage().models.get(this.data.classifier)?.classify;
   }
 
   get nRows() {
@@ -188,11 +198,14 @@ class LivePlane {
   point(place) {
     this.cursor = place && this.valueAt(place);
     this.ellipse = null;
-    if (this.data.group) {
-      const detail = { group: this.data.group, from: this, place };
-      document.dispatchEvent(new CustomEvent("lx-cursor", { detail }));
-    }
+    this.tell(place);
     this.schedule();
+  }
+
+  /** Tell whoever is linked to this plane where its cursor is, or the pin that keys move. */
+  tell(place) {
+    if (!this.data.group) return;
+    document.dispatchEvent(new CustomEvent("lx-cursor", { detail: { group: this.data.group, from: this, place } }));
   }
 
   onMove(event) {
@@ -213,7 +226,7 @@ class LivePlane {
     });
     const nearest = distances.indexOf(Math.min(...distances));
     const grabbed = nearest >= 0 && distances[nearest] <= GRAB_PIXELS;
-    if (grabbed || this.pins.length === MAX_PINS) this.active = nearest;
+    if (grabbed || this.pins.length === (this.data.bare ? 1 : MAX_PINS)) this.active = nearest;
     else this.active = this.pins.push(null) - 1;
     this.dragging = true;
     if (!grabbed) this.pins[this.active] = this.valueAt(place);
@@ -232,12 +245,14 @@ class LivePlane {
     if (["Delete", "Backspace"].includes(event.key) && this.pins.length) {
       this.pins.splice(this.active, 1);
       this.active = this.pins.length - 1;
+      this.tell(null);
     } else if (event.key in moves) {
       if (this.active < 0) this.active = this.pins.push(this.valueAt([0.5, 0.5])) - 1;
       const step = NUDGE * (event.shiftKey ? 10 : 1);
       const place = this.placeOf(this.pins[this.active]);
       this.pins[this.active] = this.valueAt(place.map((p, i) => p + step * moves[event.key][i]));
       this.cursor = null;
+      this.tell(this.placeOf(this.pins[this.active]));
     } else return;
     event.preventDefault();
     this.schedule();
@@ -261,7 +276,7 @@ class LivePlane {
 
   draw() {
     this.paintFront();
-    if (!this.networks) return;
+    if (!this.networks || this.data.bare) return;
     this.spot = this.cursor ?? this.pins[this.active] ?? this.spot ?? this.valueAt([0.5, 0.5]);
     const image = this.networks.decode(codeOn(this.data, this.spot));
     paintImage(this.picture, image, this.data.image);
@@ -271,16 +286,20 @@ class LivePlane {
   }
 
   describe(spot, image) {
-    const { names, classes, colours, classifier, points, typical } = this.data;
-    const shown = this.data.flat ? names.slice(0, 1) : names;
-    write(this.where, shown.map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   "));
+    const { classes, colours, points, typical } = this.data;
+    write(this.where, this.coordinates(spot));
     this.guess = "";
-    const classify = sharedPage().models.get(classifier)?.classify;
-    if (classify) this.guess = showGuesses(this.guesses, softmax(classify(image)), classes, colours, TOP);
+    if (this.classify) this.guess = showGuesses(this.guesses, softmax(this.classify(image)), classes, colours, TOP);
     if (points.length) {
       const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
       write(this.note, `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`);
     }
+  }
+
+  /** Write coordinates with the names of their directions. */
+  coordinates(spot) {
+    const { flat, names } = this.data;
+    return names.slice(0, flat ? 1 : 2).map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   ");
   }
 
   /** Say where the pin is that was moved, what it is taken for, and which image's code is nearest. */
@@ -290,7 +309,7 @@ class LivePlane {
     const squares = squaredDistances(this.data, this.pins[this.active]);
     const i = squares.indexOf(Math.min(...squares));
     const nearest = points.length ? `nearest image: ${classes[points[i][2]]}, number ${i + 1}` : "";
-    return [`Pin ${"AB"[this.active]}: ${this.where.textContent}`, this.guess, nearest].filter(Boolean).join("; ");
+    return [`Pin ${"AB"[this.active]}: ${this.coordinates(this.pins[this.active])}`, this.guess, nearest].filter(Boolean).join("; ");
   }
 
   paintFront() {
@@ -336,7 +355,7 @@ class LivePlane {
     const { model, origin, right, up, twist, axis, layers, points, ellipse } = this.data;
     const { width, height } = this.back;
     const signature = JSON.stringify(
-      [model, origin, right, up, twist, axis, layers, ellipse, width, height, this.accent, !this.networks],
+      [model, origin, right, up, twist, axis, layers, ellipse, width, height, this.accent, !this.networks, !this.classify],
     );
     if (signature === this.painted) return; // a rerun changed nothing here
     this.painted = signature;
@@ -349,7 +368,8 @@ class LivePlane {
       if (layers.includes("posterior") && ellipse) this.paintEllipse(context, ellipse);
     };
     cancelAnimationFrame(this.painting);
-    if (layers.includes("sheet") && this.networks) this.paintSheet(context, () => this.finishBack(above));
+    if (layers.includes("regions") && this.networks && this.classify) this.paintRegions(context, () => this.finishBack(above));
+    else if (layers.includes("sheet") && this.networks) this.paintSheet(context, () => this.finishBack(above));
     else this.finishBack(above);
   }
 
@@ -391,6 +411,45 @@ class LivePlane {
       }
       if (next < n * nRows) this.painting = requestAnimationFrame(slice);
       else done();
+    };
+    slice();
+  }
+
+  /** Colour each place by the class that its picture is taken for: coarsely at once, then finer at the borders. */
+  paintRegions(context, done) {
+    const { width, height } = this.back;
+    const small = document.createElement("canvas");
+    const pen = small.getContext("2d");
+    let [n, coarse, fine] = [REGIONS.from, null, []];
+    const classAt = (i) => {
+      const [column, row] = [i % n, Math.floor(i / n)];
+      const known = coarse && agreed(coarse, n / 2, Math.floor(column / 2), Math.floor(row / 2));
+      if (known !== null) return known;
+      const spot = this.valueAt([(column + 0.5) / n, 1 - (row + 0.5) / n]);
+      const logits = this.classify(this.networks.decode(codeOn(this.data, spot)));
+      return logits.indexOf(Math.max(...logits));
+    };
+    const slice = () => {
+      const start = performance.now();
+      const end = start + (start - this.moved < POINTING_MS ? SLICE_MS.pointing : SLICE_MS.idle);
+      while (fine.length < n * n && performance.now() < end) fine.push(classAt(fine.length));
+      if (fine.length === n * n) {
+        fitCanvas(small, n, n);
+        fine.forEach((k, i) => {
+          pen.fillStyle = this.data.colours[k];
+          pen.fillRect(i % n, Math.floor(i / n), 1, 1);
+        });
+        context.clearRect(0, 0, width, height);
+        context.imageSmoothingEnabled = false;
+        context.globalAlpha = REGIONS.alpha;
+        context.drawImage(small, 0, 0, width, height);
+        context.globalAlpha = 1;
+        this.root.dataset.regions = n;
+        if (n === REGIONS.to) return done();
+        [n, coarse, fine] = [2 * n, fine, []];
+      }
+      this.painting = requestAnimationFrame(slice);
+      return undefined;
     };
     slice();
   }
@@ -444,4 +503,15 @@ class LivePlane {
     }
     outlined(context, this.accent, 2 * devicePixelRatio);
   }
+}
+
+/** Give the class of a cell of n x n whose neighbours, across corners too, are all of it; else null. */
+function agreed(cells, n, column, row) {
+  const own = cells[row * n + column];
+  for (let y = Math.max(0, row - 1); y <= Math.min(n - 1, row + 1); y += 1) {
+    for (let x = Math.max(0, column - 1); x <= Math.min(n - 1, column + 1); x += 1) {
+      if (cells[y * n + x] !== own) return null;
+    }
+  }
+  return own;
 }

@@ -19,7 +19,7 @@ export default function (component) {
 
   const rows = data.rows.map(({ key, label, note, sheet, n }) => {
     const line = document.createElement("div");
-    line.className = "line";
+    line.className = label || note ? "line" : "line bare";
     const title = document.createElement("div");
     const [name, small] = [document.createElement("b"), document.createElement("span")];
     name.textContent = label;

@@ -1,0 +1,321 @@
+// The negative ELBO of one image as a sum that opens: which pixels cost nats, which numbers of the code do, and sigma.
+//
+// q is a normal around z, as wide as the encoder makes it; z follows the cursor of a plane, so the sum is the negative
+// ELBO of every q that is tried, and the encoder's own is one of them.
+//
+// data: {
+//   model: name of a packed network "decode", weights: { name: address }, group: of the plane that z follows,
+//   image: [C, H, W], pixels[C * H * W], code[D]: where z is without a cursor, mu[D], deviation[D]: of the encoder's q,
+//   draws: [[D]...] of a standard normal, over which the sum is a mean, order[D]: the code's numbers, most nats first,
+//   sigma: of a Gaussian decoder, or null for a Bernoulli one, marks: [{ name, sigma }...] on the dial,
+//   bound: { nats, error, sigma }: -log p(x) as sampled, and the sigma that it holds for,
+//   equations: { row: words }
+// }
+// State for Python: sigma, when the dial is let go.
+
+const ROWS = { reconstruction: "reconstruction", kl: "+ KL", total: "= −ELBO", bound: "−log p(x), sampled", gap: "gap" };
+const COLUMNS = ["nats", "bits", "bits/dim", "equation"];
+const DIAL = { low: Math.log(0.02), high: Math.log(0.5) };
+const REACH = 4; // standard deviations of the prior that the code's numbers are drawn over
+const CURVE = 120; // points of a density or of the dial's curve
+const SMALLEST = 1e-7; // a probability in float32 is no nearer to 1
+const SMOOTH = 64; // pixels of a side: so many read as a photograph
+
+export default function (component) {
+  return keep(component, Ledger);
+}
+
+class Ledger {
+  constructor(parent) {
+    this.root = element("div", "live ledger", parent);
+    const top = element("div", "top", this.root);
+    const names = { original: "x", decoded: "decoded at z", cost: "nats on top" };
+    this.pictures = Object.fromEntries(Object.entries(names).map(([kind, name]) => [kind, figure(top, kind, name)]));
+    this.pictures.cost.addEventListener("pointermove", (event) => this.onPixel(event));
+    this.pictures.cost.addEventListener("pointerleave", () => this.schedule());
+    const side = element("div", "side", top);
+    this.addDial(side);
+    this.parts = element("div", "parts", side);
+    this.note = element("div", "told", side);
+    this.table = makeTable(this.root);
+    this.codes = element("canvas", "codes", this.root);
+    this.codes.setAttribute("role", "img");
+    this.codes.addEventListener("pointermove", (event) => this.onNumber(event));
+    this.codes.addEventListener("pointerleave", () => this.schedule());
+    this.frames = 0;
+    this.onModel = () => this.schedule();
+    this.onCursor = ({ detail }) => {
+      if (!this.data || detail.group !== this.data.group) return;
+      this.cursor = detail.place && codeOn(detail.from.data, detail.from.valueAt(detail.place));
+      this.schedule();
+    };
+    document.addEventListener("lx-model", this.onModel);
+    document.addEventListener("lx-cursor", this.onCursor);
+    this.watcher = new ResizeObserver(() => this.schedule());
+    this.watcher.observe(this.root);
+  }
+
+  addDial(parent) {
+    this.dial = element("label", "dial", parent);
+    this.dial.curve = element("canvas", "curve", this.dial);
+    this.dial.curve.setAttribute("role", "img");
+    this.dial.curve.setAttribute("aria-label", "The negative ELBO over sigma");
+    this.dial.input = element("input", "range", this.dial);
+    Object.assign(this.dial.input, { type: "range", min: DIAL.low, max: DIAL.high, step: 0.005 });
+    this.dial.input.setAttribute("aria-label", "sigma of the decoder");
+    this.dial.words = element("output", "words", this.dial);
+    this.dial.input.addEventListener("input", () => {
+      this.sigma = Math.exp(Number(this.dial.input.value));
+      this.schedule();
+    });
+    this.dial.input.addEventListener("change", () => this.setStateValue("sigma", Number(this.sigma.toFixed(4))));
+  }
+
+  destroy() {
+    cancelAnimationFrame(this.pending);
+    this.watcher.disconnect();
+    document.removeEventListener("lx-model", this.onModel);
+    document.removeEventListener("lx-cursor", this.onCursor);
+    this.root.remove();
+  }
+
+  update({ data, setStateValue }) {
+    this.setStateValue = setStateValue;
+    if (this.data?.sigma !== data.sigma) {
+      this.sigma = data.sigma;
+      this.dial.input.value = Math.log(data.sigma ?? 1);
+    }
+    this.data = data;
+    fetchModels(data.weights);
+    this.dial.hidden = data.sigma === null;
+    for (const canvas of Object.values(this.pictures)) {
+      fitCanvas(canvas, data.image[2], data.image[1]);
+      canvas.classList.toggle("smooth", data.image[2] >= SMOOTH);
+    }
+    paintImage(this.pictures.original, data.pixels, data.image);
+    for (const [row, words] of Object.entries(data.equations)) write(this.table[row].equation, words);
+    this.floor = data.sigma === null ? entropy(data.pixels) : null;
+    this.schedule();
+  }
+
+  schedule() {
+    this.pending ||= requestAnimationFrame(() => {
+      this.pending = 0;
+      if (this.data) this.draw();
+    });
+  }
+
+  draw() {
+    const networks = sharedPage().models.get(this.data.model);
+    this.root.dataset.state = stateOf(this.data.model);
+    this.root.dataset.painted = networks ? "yes" : "no";
+    if (!networks) return;
+    this.z = this.cursor ?? this.data.code;
+    if (this.priced !== this.z) this.price(networks.decode);
+    this.priced = this.z;
+    this.show();
+    this.frames += 1;
+    this.root.dataset.frames = this.frames;
+  }
+
+  /** Decode z and the draws around it: what each number of the image costs above a perfect one, and each of the code. */
+  price(decode) {
+    const { pixels, deviation, draws, image, sigma } = this.data;
+    this.errors = new Float64Array(pixels.length); // nats, or squared errors of a Gaussian decoder
+    for (const eps of draws) {
+      const decoded = decode(Float32Array.from(this.z, (mean, i) => mean + deviation[i] * eps[i]));
+      for (let i = 0; i < pixels.length; i += 1) {
+        this.errors[i] += (sigma === null ? divergence(pixels[i], decoded[i]) : (pixels[i] - decoded[i]) ** 2) / draws.length;
+      }
+    }
+    this.kl = Float64Array.from(this.z, (mean, i) => (mean ** 2 + deviation[i] ** 2 - 1) / 2 - Math.log(deviation[i]));
+    paintImage(this.pictures.decoded, decode(this.z), image);
+  }
+
+  /** What stands in the table, in nats, at any sigma. */
+  sums(sigma) {
+    const n = this.data.pixels.length;
+    const isGaussian = this.data.sigma !== null;
+    const error = sum(this.errors) / (isGaussian ? 2 * sigma ** 2 : 1);
+    const floor = isGaussian ? n * (Math.log(sigma) + Math.log(2 * Math.PI) / 2) : this.floor;
+    const kl = sum(this.kl);
+    return { floor, error, reconstruction: floor + error, kl, total: floor + error + kl };
+  }
+
+  show() {
+    const { bound, pixels, image } = this.data;
+    const sums = this.sums(this.sigma);
+    if (bound.sigma === this.data.sigma && (this.sigma === this.data.sigma)) {
+      Object.assign(sums, { bound: bound.nats, gap: sums.total - bound.nats });
+    }
+    const bars = { reconstruction: sums.error, kl: sums.kl };
+    const most = Math.max(...Object.values(bars), 1e-9);
+    for (const [name, row] of Object.entries(this.table)) {
+      const nats = sums[name];
+      const bits = nats / Math.LN2;
+      const isDensity = this.data.sigma !== null && ["reconstruction", "total", "bound"].includes(name);
+      const perNumber = bits / pixels.length + (isDensity ? 8 : 0);
+      const numbers = { nats: [nats, 1], bits: [bits, 1], "bits/dim": [perNumber, 4] };
+      for (const [column, [value, digits]] of Object.entries(numbers)) write(row[column], written(value, digits));
+      row.bar.style.transform = `scaleX(${(bars[name] ?? 0) / most})`;
+    }
+    if (bound.error !== null && sums.bound !== undefined) {
+      write(this.table.bound.nats, `${written(bound.nats, 1)} ± ${bound.error.toFixed(1)}`);
+    }
+    const scale = this.data.sigma === null ? 1 : 1 / (2 * this.sigma ** 2);
+    this.costs = Float64Array.from({ length: image[1] * image[2] }, (_, p) => {
+      let cost = 0;
+      for (let i = p; i < pixels.length; i += image[1] * image[2]) cost += this.errors[i] * scale;
+      return cost;
+    });
+    paintHeat(this.pictures.cost, this.costs);
+    this.paintCodes();
+    if (this.data.sigma !== null) this.paintDial();
+    write(this.parts, `Reconstruction: ${written(sums.floor, 1)} if perfect, ${written(sums.error, 1)} on top.`);
+    const dearest = this.costs.reduce((best, cost, p) => (cost > this.costs[best] ? p : best), 0);
+    write(this.note, `Dearest pixel: ${this.costs[dearest].toFixed(2)} nats. Point at any.`);
+  }
+
+  /** Bars of KL, most nats first, and under each what q says of that number over what the prior does. */
+  paintCodes() {
+    const { order, deviation } = this.data;
+    const [context, width, height] = fitted(this.codes);
+    const style = getComputedStyle(this.root);
+    const [accent, text] = [style.getPropertyValue("--st-primary-color") || "#b3410e", style.color];
+    const step = width / order.length;
+    const barsEnd = 0.38 * height;
+    const most = Math.max(...this.kl, 1e-9);
+    const heightOf = (value) => height - ((value + REACH) / (2 * REACH)) * (height - barsEnd - 4);
+    order.forEach((k, column) => {
+      const middle = (column + 0.5) * step;
+      const half = Math.min(0.42 * step, 0.3 * width);
+      context.fillStyle = accent;
+      const tall = (this.kl[k] / most) * (barsEnd - 16);
+      context.fillRect(middle - half, barsEnd - tall, 2 * half, tall);
+      violin(context, middle, half, heightOf, 0, 1, text, 0.25);
+      violin(context, middle, half, heightOf, this.z[k], deviation[k], accent, 0.85);
+      if (step < 60) return;
+      context.fillStyle = text;
+      context.font = `${0.85 * 16 * devicePixelRatio}px sans-serif`;
+      context.textAlign = "center";
+      context.fillText(`z${k + 1}: ${this.kl[k].toFixed(2)} nats`, middle, barsEnd - tall - 4);
+    });
+    this.codes.setAttribute("aria-label", `KL of ${order.length} numbers of the code, ${sum(this.kl).toFixed(1)} nats`);
+  }
+
+  /** The negative ELBO over sigma, on the dial's own axis. */
+  paintDial() {
+    const [context, width, height] = fitted(this.dial.curve);
+    const style = getComputedStyle(this.root);
+    const at = (i) => Math.exp(DIAL.low + (i / CURVE) * (DIAL.high - DIAL.low));
+    const values = Array.from({ length: CURVE + 1 }, (_, i) => this.sums(at(i)).total);
+    const lowest = Math.min(...values);
+    const highest = Math.min(Math.max(...values), lowest + 0.6 * this.data.pixels.length); // it rises without end at left
+    const x = (sigma) => ((Math.log(sigma) - DIAL.low) / (DIAL.high - DIAL.low)) * width;
+    context.beginPath();
+    values.forEach((value, i) => context.lineTo(x(at(i)), height * (0.94 - 0.86 * ((value - lowest) / (highest - lowest)))));
+    context.lineWidth = 2.5 * devicePixelRatio;
+    context.strokeStyle = style.color;
+    context.stroke();
+    const best = Math.sqrt(sum(this.errors) / this.data.pixels.length);
+    const marks = [{ name: "here", sigma: best }, ...this.data.marks, { sigma: this.sigma }];
+    marks.forEach(({ name, sigma }) => {
+      context.beginPath();
+      context.setLineDash(name ? [4 * devicePixelRatio, 3 * devicePixelRatio] : []);
+      context.moveTo(x(sigma), 0);
+      context.lineTo(x(sigma), height);
+      context.strokeStyle = name ? style.color : style.getPropertyValue("--st-primary-color");
+      context.stroke();
+    });
+    context.setLineDash([]);
+    const gain = this.sums(this.sigma).total - this.sums(best).total;
+    const told = marks.slice(0, -1).map(({ name, sigma }) => `${sigma.toFixed(4)} ${name}`).join(", ");
+    write(this.dial.words, `σ ${this.sigma.toFixed(4)}; calibrated ${told}, ${written(gain, 0)} nats cheaper`);
+    this.dial.input.setAttribute("aria-valuetext", `sigma ${this.sigma.toFixed(4)}`);
+  }
+
+  onPixel(event) {
+    if (!this.costs) return;
+    const [, height, width] = this.data.image;
+    const [column, row] = [Math.floor((event.offsetX / event.target.clientWidth) * width),
+      Math.floor((event.offsetY / event.target.clientHeight) * height)];
+    const cost = this.costs[row * width + column];
+    if (cost !== undefined) write(this.note, `Pixel ${column + 1}, ${row + 1}: ${cost.toFixed(2)} nats above a perfect one.`);
+  }
+
+  onNumber(event) {
+    const { order, deviation } = this.data;
+    const k = order[Math.floor((event.offsetX / event.target.clientWidth) * order.length)];
+    if (k === undefined || !this.kl) return;
+    write(this.note, `Number ${k + 1}: KL ${this.kl[k].toFixed(3)} nats, q = N(${this.z[k].toFixed(2)}, ${deviation[k].toFixed(3)}²).`);
+  }
+}
+
+function figure(parent, kind, name) {
+  const made = element("figure", kind, parent);
+  const canvas = element("canvas", "picture", made);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", name);
+  element("figcaption", "", made).textContent = name;
+  return canvas;
+}
+
+function makeTable(parent) {
+  const table = element("table", "", parent);
+  const head = element("tr", "", element("thead", "", table));
+  for (const title of ["", ...COLUMNS]) element("th", "", head).textContent = title;
+  const body = element("tbody", "", table);
+  return Object.fromEntries(Object.entries(ROWS).map(([name, words]) => {
+    const line = element("tr", name, body);
+    const first = element("th", "", line);
+    const bar = element("i", "bar", first);
+    element("span", "", first).textContent = words;
+    return [name, { bar, ...Object.fromEntries(COLUMNS.map((column) => [column, element("td", "", line)])) }];
+  }));
+}
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+/** Write a number with a sign as in print, or nothing where there is none. */
+function written(value, digits) {
+  const form = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return Number.isFinite(value) ? value.toLocaleString("en", form).replace("-", "−") : "–";
+}
+
+/** Nats that a Bernoulli mean p costs for a grey x above what x itself would. */
+function divergence(x, p) {
+  const mean = Math.min(Math.max(p, SMALLEST), 1 - SMALLEST);
+  const part = (share, of) => (share > 0 ? share * Math.log(share / of) : 0);
+  return part(x, mean) + part(1 - x, 1 - mean);
+}
+
+/** Nats that grey pixels cost as Bernoulli means, however well they are rebuilt. */
+function entropy(pixels) {
+  const part = (share) => (share > 0 ? -share * Math.log(share) : 0);
+  return sum(pixels.map((x) => part(x) + part(1 - x)));
+}
+
+/** Paint costs from black over orange to white, white being the dearest hundredth. */
+function paintHeat(canvas, costs) {
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(canvas.width, canvas.height);
+  const high = Array.from(costs).sort((a, b) => a - b)[Math.floor(0.99 * costs.length)] || 1e-9;
+  costs.forEach((cost, p) => {
+    const heat = 3 * Math.min(1, cost / high);
+    picture.data.set([255 * heat, 255 * (heat - 0.8) * 0.7, 255 * (heat - 2), 255], 4 * p); // clamped bytes
+  });
+  context.putImageData(picture, 0, 0);
+}
+
+/** Draw a normal density along the upright axis, to both sides of `middle`, as wide as `half` at its peak. */
+function violin(context, middle, half, heightOf, mean, deviation, colour, alpha) {
+  const offsets = Array.from({ length: CURVE + 1 }, (_, i) => -3 + (6 * i) / CURVE);
+  context.beginPath();
+  for (const [side, list] of [[1, offsets], [-1, offsets.toReversed()]]) {
+    for (const t of list) context.lineTo(middle + side * half * Math.exp((-t * t) / 2), heightOf(mean + t * deviation));
+  }
+  context.globalAlpha = alpha;
+  context.fillStyle = colour;
+  context.fill();
+  context.globalAlpha = 1;
+}

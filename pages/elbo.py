@@ -1,0 +1,99 @@
+"""ELBO: where do the nats go?"""
+
+import math
+
+import streamlit as st
+import torch
+
+from explorer import elbo, figures
+from explorer.elbo import BOUNDS
+from explorer.ui import address, components, ledger, live, loading, widgets
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
+from explorer.ui.ledger import Priced
+from explorer.ui.opening import Opened
+from explorer.ui.text import as_text
+
+PAGE = Page(
+    "ELBO", ":material/receipt_long:", "Scores and curves", place=92,
+    question="Where do the nats go?",
+    look_for="Move z over the plane: picture and code are paid for at once. How near to the cheapest is the encoder?",
+    fits=lambda there: any(card.variational for card in there.models.values()),
+    needs="a variational model",
+)  # fmt: skip
+
+CAPTION = (
+    "The sum is the negative ELBO of a q around z, as wide as the encoder makes it: a mean over {draws} draws. Grey "
+    "pixels of a Bernoulli decoder, and any of a Gaussian one, have a price even if perfect; the map shows what is "
+    "paid on top. Bits are nats / log 2; where p(x|z) is a density, 8 bits a number are added for its 256 steps. "
+    "Numbers of equations are those of Kingma & Welling 2014, and of Burda et al. 2016 where it says so."
+)
+LAYERS = ("sheet", "codes", "density", "posterior")
+
+
+@fragment
+def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
+    """Show the plane, the sum that follows its pointer, and what sampling says about the rest."""
+    bundle, x = view.bundle(model), view.gallery.images[i]
+    config, key = loading.model(bundle).config, f"ledger-{model}-{i}"
+    gaussian = view.card(model).likelihood == "gaussian"
+    sigma = ledger.read_sigma(key, config.sigma if gaussian else None)
+    priced = ledger.price(bundle, x, sigma)
+    laid, ellipse = ledger.laid(view, model, priced.posterior)
+    cost = bundle.metrics().get("reconstruction")
+    best = elbo.calibration(cost, config.sigma, math.prod(x.shape)) if gaussian and cost is not None else None
+    left, right = st.columns([4, 7])
+    with left:
+        more = {"ellipse": ellipse, "group": ledger.GROUP, "bare": True, "pins": live.read_pins()[:1]}
+        pins = live.live_plane(view, model, *laid, layers, f"elbo-{model}-{i}", **more)
+    address.keep("pin", [f"{u:g},{v:g}" for u, v in pins])
+    code = laid.where.codes(torch.tensor(pins[:1]))[0] if pins else priced.posterior.mu[0]
+    if not live.unsupported(bundle):
+        with right:
+            components.ledger(ledger.ledger_data(view, model, priced, code, best and best[0]), key=key)
+    below(bundle, priced, best, config.sigma)
+    finish(
+        CAPTION.format(draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
+        f"""
+from explorer import elbo, figures
+from explorer.checkpoints import Bundle, root_folder
+from explorer.datasets import DATASETS
+from explorer.images import to_float
+
+model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
+{view.gallery.python([i])}
+draws = elbo.draw(model, x[0], {BOUNDS[-1]})
+found = [elbo.bound(draws.log_weights({sigma}), k) for k in elbo.BOUNDS]
+values, errors = [-value for value, _ in found], [error for _, error in found]
+figures.bounds(elbo.BOUNDS, values, errors).write_html("bounds.html")
+""",
+    )
+
+
+def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigma: float) -> None:
+    """Show the bounds over their draws, the equations with their numbers, and what a calibrated sigma is worth."""
+    if best:
+        st.markdown(
+            f"**A calibrated σ.** With σ = {best[0]:.4f} in place of {sigma:g} the same weights would cost "
+            f"{best[1]:,.0f} nats less for each test image (Rybkin et al. 2021): σ² is then the mean squared error."
+        )
+    st.subheader("How far is it to the likelihood?")
+    left, right = st.columns([5, 7])
+    values, errors = zip(*priced.bounds, strict=True)
+    left.plotly_chart(figures.bounds(BOUNDS, values, errors), key="bounds")
+    carried = elbo.effective(priced.draws.log_weights(priced.sigma))
+    left.markdown(
+        f"The weight lies on {carried:,.1f} of {BOUNDS[-1]:,} draws. Where these are few, the last bounds are still on "
+        "their way, and their error bars are too short."
+    )
+    left.markdown(as_text(ledger.over_test_images(bundle)))
+    right.latex(ledger.equations(priced))
+
+
+view = begin(PAGE)
+left, middle, right = st.columns([3, 5, 4], vertical_alignment="bottom")
+with left:
+    model = widgets.pick_model(view, tuple(name for name in view.autoencoders if view.card(name).variational))
+layers = middle.pills("Layers", LAYERS, selection_mode="multi", default=["sheet", "posterior"], key="layers", **BOUND)
+with right:
+    i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
+sum_of(view, model, i, layers)

@@ -1,0 +1,112 @@
+"""Use it: what is a code good for?"""
+
+import streamlit as st
+
+from explorer import anomalies, figures, uses
+from explorer.ui import address, components, using, widgets
+from explorer.ui.frame import BOUND, Page, View, begin, finish
+from explorer.uses import LEFT_OUT_EPOCHS, PROBE_TEST
+
+PAGE = Page(
+    "Use it", ":material/handyman:", "Scores and curves", place=94,
+    question="What is a code good for?",
+    look_for="How many labels does a code save? And which strangers does a model take for its own?",
+)  # fmt: skip
+
+TABS = ("Few labels", "Strangers")
+SHORT = {"error": "error", "elbo": "−ELBO", "distance": "distance"}
+PROBES = {"linear": "linear probe", "knn": "nearest neighbours"}
+OF_LABELS = (
+    "Accuracy on {n:,} test images of a classifier fitted to nothing but codes and labels: multinomial logistic "
+    "regression, or the majority of five neighbours (of few labels the nearest). The shade is a standard deviation "
+    "over five draws of the labels. An autoencoder was fitted without any; a classifier's own code saw them all."
+)
+OF_STRANGERS = (
+    "The area under each ROC curve, 0.5 by chance, of {n} images of each set. Error: of the reconstruction. −ELBO: a "
+    "likelihood should be the best score, and is not: simple images may be likelier than those that a model was fitted "
+    "to (Nalisnick et al. 2019). Distance: from the code to the nearest of 10,000 training images. The class left out "
+    "is scored by the same network fitted without it for {epochs} epochs."
+)
+
+
+def labels(view: View) -> None:
+    """Draw accuracy over the number of labels."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        models = widgets.pick_models(view, view.models)
+    chosen = right.segmented_control(
+        "Read the class by", list(PROBES), format_func=PROBES.get, default="linear", required=True, key="probe", **BOUND
+    )  # fmt: skip
+    found = using.used(view, models)
+    curves = using.accuracies(found, chosen)
+    if not curves:
+        one = "These images are of one class: there is nothing to read off. " * (len(view.gallery.classes) < 2)
+        st.info(f"{one}Strangers are told without labels.")
+    else:
+        st.plotly_chart(figures.accuracies(curves), key="accuracies")
+    finish(
+        OF_LABELS.format(n=PROBE_TEST),
+        f"""
+import numpy as np
+from explorer import figures
+from explorer.checkpoints import Bundle, root_folder
+
+curves = {{}}
+for name in {list(found)}:
+    uses = Bundle("{view.dataset.name}", name, root_folder()).uses()
+    curves[name] = np.vstack([uses["labels"], uses["{chosen}/code"].T])
+for key, title in {uses.BASELINES}.items():
+    curves[title] = np.vstack([uses["labels"], uses[f"{chosen}/{{key}}"].T])
+figures.accuracies(curves).write_html("accuracies.html")
+""" if curves else "# nothing was measured yet",
+    )  # fmt: skip
+
+
+def strangers(view: View) -> None:
+    """Show a score of usual images and of strangers around a threshold, and how all scores fare."""
+    caption = OF_STRANGERS.format(n=anomalies.NUMBER, epochs=LEFT_OUT_EPOCHS)
+    left, middle, right = st.columns([3, 4, 3], vertical_alignment="bottom")
+    with left:
+        model = widgets.pick_model(view, view.models)
+    found = using.used(view, [model])
+    if not found:
+        finish(caption, "# nothing was measured yet")
+        return
+    found = found[model]
+    score = middle.segmented_control(
+        "Score", uses.scores_of(found), format_func=SHORT.get,
+        default=uses.scores_of(found)[0], required=True, key="score", **BOUND,
+    )  # fmt: skip
+    who = right.selectbox("Strangers", uses.sets_of(found), key="who", **BOUND)
+    whose = f"{model} {score} {who}"
+    kept = [value for name, text in address.pairs("at") if name == whose and (value := address.number(text, 1e9))]
+    at = kept[0] if kept else using.first_threshold(found, score, who)
+    moved = components.threshold(using.threshold_data(view, found, score, who, at), key=f"at {whose}")
+    address.keep("at", [f"{whose},{at if moved is None else moved:g}"] if kept or moved is not None else [])
+    table = using.areas(found)
+    st.markdown(using.failures(table) or "No score takes strangers for more usual than the images themselves.")
+    st.dataframe(
+        table.style.format("{:.3f}").map(lambda area: "font-weight: 700; color: #d9485f" if area < 0.5 else "")
+    )
+    finish(
+        caption,
+        f"""
+from explorer import probes
+from explorer.checkpoints import Bundle, root_folder
+
+uses = Bundle("{view.dataset.name}", "{model}", root_folder()).uses()
+usual, strange = uses["{score}/{uses.usual_for(who)}"].numpy(), uses["{score}/{who}"].numpy()
+found = probes.separation(usual, strange)
+print(f"AUC {{found.area:.3f}} ± {{found.error:.3f}}")
+""",
+    )
+
+
+view = begin(PAGE)
+first, second = st.tabs(TABS, key="use", bind="query-params", on_change="rerun")
+if first.open:
+    with first:
+        labels(view)
+if second.open:
+    with second:
+        strangers(view)

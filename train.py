@@ -3,6 +3,7 @@
     python train.py                                    every model: Fashion-MNIST, then faces
     python train.py conv-vae fc-ae --dataset digits --epochs 5 --device cpu --seed 1
     python train.py face-vae face-resvae               the face models, on CelebA
+    python train.py length-family beta-family          one model over a list of values each, for the pages with a dial
     python train.py --images FOLDER                    a set of models, on your own pictures
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
     python train.py --resume                           go on where a run was stopped
@@ -20,13 +21,14 @@ import dataclasses
 import errno
 import math
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -36,6 +38,8 @@ from explorer import (
     arguments,
     cards,
     checkpoints,
+    dials,
+    families,
     imagefolder,
     importing,
     metrics,
@@ -49,11 +53,12 @@ from explorer.arguments import at_least, one_of, positive
 from explorer.checkpoints import Bundle, BundleError
 from explorer.datasets import DATASETS, SPLITS, DataError, Dataset, ImageSet, data_folder, gallery_indices
 from explorer.devices import default_precision, free_memory, usable_device
+from explorer.families import FAMILIES, Family, FamilyBundle, Fit, Part
 from explorer.graph import NotInstalled
 from explorer.importing import ImportFault
-from explorer.models import multiply_adds, n_parameters
+from explorer.models import Classifier, ModelConfig, multiply_adds, n_parameters
 from explorer.processes import ALONE, NoGroup, Processes
-from explorer.roster import ROSTER, Entry, choose_models, for_images
+from explorer.roster import ROSTER, Entry, for_images
 
 DRY_RUN_IMAGES = 64
 KEPT = "Finished stages are kept."
@@ -69,11 +74,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line; a mistake ends the program with exit code 2 and says what is known."""
     parser = argparse.ArgumentParser(
         description="Fit the models of the latent-space explorer and write their bundles.",
-        epilog="models: " + ", ".join(ROSTER),
+        epilog=f"models: {', '.join(ROSTER)}; families: {', '.join(FAMILIES)}",
     )
     parser.add_argument(
-        "models", nargs="*", type=one_of(ROSTER, "model"), metavar="MODEL", help="which to fit (default: all)"
-    )
+        "models", nargs="*", type=one_of([*ROSTER, *FAMILIES], "model"), metavar="MODEL",
+        help="which models and families to fit (default: all models)",
+    )  # fmt: skip
     dataset = one_of(DATASETS, "data set")
     parser.add_argument(
         "--dataset", type=dataset, help=f"one of {', '.join(DATASETS)} (default: that of each model's report)"
@@ -141,7 +147,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         if args.images:
             args.work = {own_name(args): names}
         else:
-            args.work = {args.dataset: names} if names else choose_models(args.models, args.dataset)
+            args.work = {args.dataset: names} if names else families.choose(args.models, args.dataset)
         if not (args.list or args.download):  # neither needs a device, and CUDA takes seconds to start
             args.device = usable_device(args.device)
         args.data_dir, args.checkpoints = data_folder(args.data_dir), checkpoints.root_folder(args.checkpoints)
@@ -200,6 +206,12 @@ def print_roster() -> None:
             f"the {'code' if entry.is_autoencoder else 'features'}, "
             f"{entry.recipe.epochs:>3} epochs on {entry.home}: {entry.summary}"
         )
+    for family in FAMILIES.values():
+        epochs = sum(fit.recipe.epochs for fit in family.fits)
+        print(
+            f"{family.name:<13} {len(family.fits):>2} fittings of {epochs} epochs in all on {family.home}: "
+            f"{family.summary}"
+        )
 
 
 def download(dataset: Dataset, data_dir: Path) -> None:
@@ -224,27 +236,17 @@ def load_splits(dataset: Dataset, data_dir: Path, dry_run: bool) -> dict[str, Im
 
 def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace) -> None:
     """Fit one model with a progress bar and write its configuration, weights and history."""
-    torch.manual_seed(args.seed)
     config = dataclasses.replace(entry.config, image_shape=dataset.image_shape)
     if not entry.is_autoencoder:
         config = dataclasses.replace(config, n_classes=len(dataset.classes))
-    changes = {
-        name: value for name in ("epochs", "batch_size", "learning_rate") if (value := getattr(args, name)) is not None
-    }
-    recipe = dataclasses.replace(entry.recipe, **changes)
-    # channels last is 10 to 15 % faster for these convolutions on the CPU and never slower
-    model = config.build().to(args.device, memory_format=torch.channels_last)
+    recipe = dataclasses.replace(entry.recipe, **changes(args))
     curve = args.test_curve and entry.is_autoencoder
     description = checkpoints.describe(bundle, config, recipe, dataset, splits, args.seed, curve)
     if is_fitted(bundle, description, args):
         print(f"{entry.name}: is fitted already", flush=True)
         return
-    room = None if args.device_limit is None else args.device_limit * 1_000_000
-    together = args.together
-    fitting = training.Fitting(
-        model, splits["train"], splits["validation"], recipe, args.seed, together, room,
-        graph=not args.no_graph, precision=args.precision,
-    )  # fmt: skip
+    fitting, together = new_fitting(config, recipe, splits, args), args.together
+    model = fitting.model
     history: list[training.Epoch] = []
     if args.resume and bundle.state_file.exists() and not args.force:
         state, history = bundle.read_state(description)
@@ -287,6 +289,26 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
         bundle.state_file.unlink()
 
 
+def changes(args: argparse.Namespace) -> dict[str, float]:
+    """Give what the command line says in place of a recipe."""
+    names = ("epochs", "batch_size", "learning_rate")
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def new_fitting(
+    config: ModelConfig, recipe: training.Recipe, splits: dict[str, ImageSet], args: argparse.Namespace
+) -> training.Fitting:
+    """Build a model from the seed, ready to be fitted."""
+    torch.manual_seed(args.seed)
+    # channels last is 10 to 15 % faster for these convolutions on the CPU and never slower
+    model = config.build().to(args.device, memory_format=torch.channels_last)
+    room = None if args.device_limit is None else args.device_limit * 1_000_000
+    return training.Fitting(
+        model, splits["train"], splits["validation"], recipe, args.seed, args.together, room,
+        graph=not args.no_graph, precision=args.precision,
+    )  # fmt: skip
+
+
 def is_fitted(bundle: Bundle, description: Mapping[str, object], args: argparse.Namespace) -> bool:
     """Whether a run that goes on finds its model fitted, as it would be now.
 
@@ -305,7 +327,7 @@ def is_fitted(bundle: Bundle, description: Mapping[str, object], args: argparse.
 
 @contextmanager
 def keeping(
-    bundle: Bundle, description: dict[str, object]
+    bundle: checkpoints.Stored, description: dict[str, object]
 ) -> Iterator[Callable[[training.State, list[training.Epoch]], None]]:
     """Keep the state after each epoch that it is called with: on the disk now and then, and the last one at the end.
 
@@ -378,7 +400,134 @@ def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
         print(f"{name}: left out: {note}", file=sys.stderr)
 
 
-def say_busy(bundle: Bundle) -> None:
+def left_of(
+    bundle: FamilyBundle, family: Family, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace
+) -> tuple[dict[str, object], list[Part], list[tuple[Part, Fit]]]:
+    """Describe a family, say where its fittings keep what they have, and which of them this process has to do."""
+    fits = [fit.on(dataset, changes(args)) for fit in family.fits]
+    description = families.describe(bundle, family, fits, dataset, splits, args.seed)
+    parts = families.parts(bundle, description)
+    again = args.resume and not args.force
+    if again and bundle.is_fitted_as(description):
+        return description, [], []
+    pairs = list(zip(parts, fits, strict=True))
+    own = pairs[args.group.rank :: args.group.count] if args.shard_roster else pairs
+    return description, parts, [(part, fit) for part, fit in own if not (again and part.is_done())]
+
+
+def say_time(
+    names: list[str], dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace
+) -> None:
+    """Say how long it will take to fit several families, before the first begins."""
+    seconds = 0.0
+    for name in names:
+        with suppress(BundleError):  # said when it is that family's turn
+            bundle = FamilyBundle(dataset.name, name, root)
+            *_, left = left_of(bundle, FAMILIES[name], dataset, splits, args)
+            seconds += expected_seconds(left, splits, args)
+    print(f"{', '.join(names)}: about {duration(seconds)} in all", flush=True)
+
+
+def expected_seconds(left: list[tuple[Part, Fit]], splits: dict[str, ImageSet], args: argparse.Namespace) -> float:
+    """Estimate how long fittings will take."""
+    return sum(training.expected_seconds(new_fitting(fit.config, fit.recipe, splits, args)) for _, fit in left)
+
+
+def fit_family(
+    bundle: FamilyBundle, family: Family, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace
+) -> None:
+    """Fit all members of a family under one progress bar, and write them together; what is done waits for --resume."""
+    description, parts, left = left_of(bundle, family, dataset, splits, args)
+    if not parts:
+        print(f"{family.name}: is fitted already", flush=True)
+        return
+    seconds = expected_seconds(left, splits, args)
+    print(f"{family.name}: {len(left)} of {len(parts)} fittings, about {duration(seconds)}", flush=True)
+    args.watch.say(doing="fitting", model=family.name, done=0, total=len(left), left=seconds)
+    with tqdm(
+        total=sum(fit.recipe.epochs for _, fit in left) * len(splits["train"]), desc=family.name, unit=" images",
+        unit_scale=True, dynamic_ncols=True, disable=not args.group.first,
+    ) as bar:  # fmt: skip
+        for number, (part, fit) in enumerate(left, start=1):
+            bar.set_description(f"{family.name}: {fit.name}")
+            fit_part(part, fit, splits, args, bar)
+            args.watch.say(done=number, left=seconds * (1 - number / len(left)))
+    if args.shard_roster:
+        args.group.wait()
+    if args.group.first:
+        longest = max(fit["architecture"].get("code") or 0 for fit in description["fits"])
+        pca = families.principal(splits, longest) if family.dial == "length" else {}
+        bundle.write_fitted(description, parts, pca)
+        shutil.rmtree(parts[0].folder.parent)
+
+
+def fit_part(part: Part, fit: Fit, splits: dict[str, ImageSet], args: argparse.Namespace, bar: tqdm) -> None:
+    """Fit one member of a family, or the states of one, and keep them until the others are there."""
+    fitting, description = new_fitting(fit.config, fit.recipe, splits, args), dict(part.description)
+    history: list[training.Epoch] = []
+    kept: dict[str, dict[str, torch.Tensor]] = {}
+    if args.resume and part.state_file.exists() and not args.force:
+        state, history = part.read_state(description)
+        state, kept = families.without_members(state)
+        if note := fitting.restore(state):
+            print(f"{fit.name}: {note}", file=sys.stderr)
+        bar.update(fitting.epoch * len(splits["train"]))
+    elif 0 in fit.keep:
+        before = training.evaluate(fitting.model, fitting.validation, fit.recipe, args.seed, args.together)
+        history.append(training.Epoch(0, {}, before, 0.0, 0.0, 0))
+        kept[f"{fit.name}@0"] = checkpoints.halved(fitting.model.state_dict())
+
+    def progress(n_images: int, loss: float) -> None:
+        bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        bar.update(n_images)
+
+    with keeping(part, description) as keep:
+        for epoch in fitting.epochs(progress):
+            history.append(epoch)
+            if epoch.epoch in fit.keep:
+                kept[f"{fit.name}@{epoch.epoch}"] = checkpoints.halved(fitting.model.state_dict())
+            if args.together.first:
+                keep(families.with_members(fitting.state(), kept), history)
+    if args.together.first:
+        part.write_members(kept or {fit.name: checkpoints.halved(fitting.model.state_dict())}, history)
+        part.state_file.unlink(missing_ok=True)
+
+
+def run_family(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace) -> None:
+    """Run the wanted stages of one family: fitting, and measuring with the codes of the gallery."""
+    bundle, start = FamilyBundle(dataset.name, name, root), time.perf_counter()
+    with bundle.lock(lambda: say_busy(bundle)) if args.group.first else nullcontext():
+        args.group.wait()
+        if "fit" in args.only:
+            fit_family(bundle, FAMILIES[name], dataset, splits, args)
+        if not args.group.first:
+            return
+        wanted = {"metrics", "projections"} & set(args.only)
+        if wanted and (args.force or not args.resume or not bundle.is_measured()):
+            bundle.check_test_images(splits["test"])
+            args.watch.say(doing="measuring", model=name)
+            config = bundle.config()
+            judge = classifier_of(dataset, root) if config["family"]["dial"] == "class" else None
+            found = dials.measure(
+                config["family"]["dial"], config["fits"], bundle.tensors(), bundle.load(), splits, judge
+            )
+            bundle.write_measured(*found)
+            index = gallery_indices(splits["test"].labels, dataset.gallery_size)
+            stages.keep_gallery(root, dataset, index, splits["test"][index])
+    print(f"{name}: {len(bundle.load())} members, {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def classifier_of(dataset: Dataset, root: Path) -> Classifier | None:
+    """Load a classifier that was fitted on the same images, if there is one."""
+    for name in cards.models(root, dataset.name):
+        with suppress(BundleError):
+            model = Bundle(dataset.name, name, root).load()
+            if isinstance(model, Classifier):
+                return model
+    return None
+
+
+def say_busy(bundle: checkpoints.Stored) -> None:
     """Tell why nothing happens."""
     print(f"{bundle.model}: another run is at work on {bundle.folder}; waiting for it", file=sys.stderr, flush=True)
 
@@ -460,8 +609,13 @@ def run_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[s
             print(f"{dataset.title}: {note}", file=sys.stderr)
     models = args.work[name]
     print(f"{dataset.title} on {args.device} ({effort(args)}): {', '.join(models)}", flush=True)
+    several = [model for model in models if model in FAMILIES]
+    if len(several) > 1 and "fit" in args.only:
+        say_time(several, dataset, splits, root, args)
+    if args.shard_roster:  # processes share the roster, and the members of each family
+        models = [m for m in models if m not in FAMILIES][args.group.rank :: args.group.count] + several
     failed = []
-    for model in models[args.group.rank :: args.group.count] if args.shard_roster else models:
+    for model in models:
         if ran(model, dataset, splits, root, args):
             args.watch.say(fitted=(*args.watch.status.fitted, model))
             continue
@@ -494,7 +648,7 @@ def ran(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, ar
     """Run one model; say why where it fails, with a traceback where that was not foreseen."""
     who = f"process {args.together.rank + 1} of {args.together.count}: " if args.together.count > 1 else ""
     try:
-        run(name, dataset, splits, root, args)
+        (run_family if name in FAMILIES else run)(name, dataset, splits, root, args)
         return True
     except Exception as error:
         if not (reason := known_reason(error, name, root / dataset.name, args)):
@@ -514,7 +668,8 @@ def known_reason(error: Exception, name: str, folder: Path, args: argparse.Names
     if isinstance(error, training.Diverged | training.TooFew):
         return f"{error}. The bundle on disk is as it was."
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
-        batch = args.batch_size or (args.roster[name].recipe.batch_size if name in args.roster else 2)
+        known = {**args.roster, **{family: FAMILIES[family].fits[0] for family in FAMILIES}}
+        batch = args.batch_size or (known[name].recipe.batch_size if name in known else 2)
         return f"{args.device} is out of memory; try --batch-size {max(2, batch // 2)} ({text}). {KEPT}"
     if args.together.count > 1 and any(word in text for word in GONE):
         return f"another process is gone or hangs, its message says why ({text}). {KEPT}"

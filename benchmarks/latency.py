@@ -11,6 +11,8 @@ pointer_to_pixels, draw_to_reconstruction, attribute_to_pixels
               for each model, from the time stamp of a pointer event over the plane, on the drawing pad, or on a
               slider of the page Attributes, to the first task after the animation frame that shows the new
               picture; beside them how many times longer the stock slider took, and the bytes that travel to the page
+dial_to_last  the same for each position of a dial, held by its arrow keys: all that it changes is painted then; on
+              Time without the gliding of dots
 
 Denoise and Latent plane are timed on Fashion-MNIST, Interpolate and Attributes on faces.
 
@@ -34,6 +36,7 @@ from explorer.ui.loading import packed
 
 DATASET = "fashion-mnist"
 FACES = "celeba"
+DIALS = ("length", "beta", "time")
 SLIDERS = {"denoise": "Level", "latent_plane": "Range", "interpolate": "Steps", "stock": "z"}
 PICTURES = {
     "denoise": "document.querySelector('.lx-strip:nth-of-type(2) img')",
@@ -68,13 +71,13 @@ WATCH = """() => {
 }"""
 
 # The component's own listener sits deeper, so its animation frame is asked for before this one and runs before it.
-FOLLOW = f"""selector => {{
+FOLLOW = f"""([selector, kind]) => {{
   const [canvas] = ({COMPONENTS})(selector);
   window.lxTimes = [];
   const waiting = [];
   const channel = new MessageChannel(); // a task without setTimeout's clamp
   channel.port1.onmessage = () => window.lxTimes.push(performance.now() - waiting.shift());
-  document.addEventListener('pointermove', event => {{
+  document.addEventListener(kind, event => {{
     const before = canvas.dataset.frames;
     const look = () => {{
       if (canvas.dataset.frames === before) return requestAnimationFrame(look);
@@ -156,7 +159,7 @@ def follow(page: object, canvas: str, picture: str) -> list[float]:
     To and fro at one speed, so that a slider has another value after every move.
     """
     box = page.locator(canvas).bounding_box()
-    page.evaluate(FOLLOW, picture)
+    page.evaluate(FOLLOW, [picture, "pointermove"])
     for i in range(MOVES):
         x, y = 0.1 + 0.8 * abs(0.06 * i % 2 - 1), 0.5 + 0.4 * math.cos(0.21 * i)
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
@@ -197,6 +200,24 @@ def press_and_follow(page: object, target: str, picture: str) -> list[float]:
     times = follow(page, target, picture)
     page.mouse.up()
     return times
+
+
+def dials(browser: object, ours: str) -> list[dict[str, object]]:
+    """Time the dials of the pages with one, to the frame in which all is painted that they change."""
+    rows = []
+    for key in DIALS:
+        page = browser.new_page(viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
+        visit(page, ours, key, f"?dataset={DATASET}")
+        dial = page.get_by_role("slider").first
+        steps = int(dial.get_attribute("max"))
+        dial.press("Home")
+        page.evaluate(FOLLOW, [".dialled", "input"])
+        for i in range(MOVES):
+            dial.press("ArrowRight" if i // steps % 2 == 0 else "ArrowLeft")
+            page.wait_for_timeout(5 * PAUSE_MS)
+        rows.append(percentiles("dial_to_last", key, page.evaluate("window.lxTimes")[10:]))
+        page.close()
+    return rows
 
 
 def page_switches(browser: object, address: str, repeats: int) -> list[dict[str, object]]:
@@ -251,6 +272,7 @@ def main(argv: list[str] | None = None) -> int:
             with serve() as ours, serve_stock() as stock:
                 rows += sliders(browser, ours, stock, args.repeats)
                 rows += live(browser, ours, min(r["p50_ms"] for r in rows if r["measure"] == "stock_slider"))
+                rows += dials(browser, ours)
                 rows += page_switches(browser, ours, max(3, args.repeats // 3))
     except (RuntimeError, PlaywrightError) as error:
         print(f"benchmarks.latency: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Measure every model afresh from its bundle's weights, beside what it has to beat.
+"""Measure every model and family afresh from its stored weights, beside what it has to beat.
 
     python -m benchmarks.quality --data-dir data                  a table: figure, floor, report, target, met
     python -m benchmarks.quality --data-dir data --json           one JSON line per model
@@ -29,6 +29,9 @@ Nothing is read from a stored `metrics.json`. Figures are on the test split, pix
     best_corrected_...     the same again with the mean shift of clipped noise undone after the filter (see
                            `undo_clipping`), which no filter of scikit-image does: a stronger opponent
                            than the target asks for
+    members, pca, quantised, codecs, recognised
+                           of a family, see `dials`; in the table the figures of each member, what PCA does with as
+                           many numbers, and how many classes a classifier recognises in generated images
     n_test, n_classical, n_generative
                            how many images the model's, the filters' and the samples' figures are averages over
 
@@ -54,14 +57,15 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from explorer import elbo, metrics, probes, realism, uses
+from explorer import cards, dials, elbo, families, metrics, probes, realism, uses
 from explorer.arguments import at_least, one_of, speak_any_encoding
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
+from explorer.families import FAMILIES, FamilyBundle
 from explorer.images import to_float
-from explorer.models import Autoencoder, Model
+from explorer.models import Autoencoder, Classifier, Model
 from explorer.noise import add_noise
-from explorer.roster import ROSTER, choose_models
+from explorer.roster import ROSTER
 
 SIGMAS = (0.2, 0.4, 0.6)
 TEST_SEED, TUNING_SEED = 0, 1
@@ -86,6 +90,7 @@ TARGETS: dict[tuple[str, str], tuple[str, float]] = {
 }
 COMPARE = {"≤": operator.le, "≥": operator.ge}
 
+Row = tuple[str, float, float | None]  # name, value, the data's own value
 Run = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]  # `map`, or that of a pool
 
 
@@ -387,11 +392,38 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
     return {"dataset": bundle.dataset, "model": bundle.model, "n_test": len(test), **figures}
 
 
-Row = tuple[str, float, float | None]  # name, value, the data's own value
+def measure_family(bundle: FamilyBundle, test: ImageSet, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure all members of a family; see `dials.measure`.
+
+    Raises:
+        BundleError: a file of the family cannot be used.
+        DataError: the validation images are missing, between whose codes codes are quantised.
+    """
+    config = bundle.config()
+    dial, judge = config["family"]["dial"], None
+    if dial == "class":
+        found = (Bundle(bundle.dataset, name, bundle.root) for name in cards.models(bundle.root, bundle.dataset))
+        judge = next((model for model in map(Bundle.load, found) if isinstance(model, Classifier)), None)
+    splits = {"test": test, "validation": DATASETS[bundle.dataset].load("validation", args.data_dir)}
+    figures, _ = dials.measure(dial, config["fits"], bundle.tensors(), bundle.load(), splits, judge)
+    return {"dataset": bundle.dataset, "model": bundle.model, "n_test": len(test), **figures}
+
+
+def family_rows(figures: dict[str, Any]) -> Iterator[Row]:
+    """List the figures of a family that are single numbers, those of PCA at the lengths of its members."""
+    for name, own in figures["members"].items():
+        yield from ((f"{name}: {kind}", value, None) for kind, value in own.items() if not isinstance(value, list))
+    errors = figures.get("pca", {}).get("mse", [])
+    yield from ((f"pca-{n}: mse", errors[n - 1], None) for n in families.LENGTHS if n <= len(errors))
+    shares = figures.get("recognised", {})
+    yield from ((f"recognised: {kind}", value, None) for kind, value in shares.items() if kind != "by_class")
 
 
 def table_rows(figures: dict[str, Any]) -> Iterator[Row]:
     """List the figures of one model, one row each."""
+    if "members" in figures:
+        yield from family_rows(figures)
+        return
     yield from ((name, figures[name], None) for name in FIGURES + GENERATIVE_FIGURES if name in figures)
     yield from generative_rows(figures)
     for name in [f"bound_{k}" for k in elbo.BOUNDS] + [*CALIBRATED]:
@@ -419,7 +451,7 @@ def generative_rows(figures: dict[str, Any]) -> Iterator[Row]:
     yield from ((name, figures[name], figures[floor]) for name, floor in FLOORS.items() if name in figures)
 
 
-LINE = "{:<12} {:<42} {:>10} {:>10} {:>8} {:>9}  {}"
+LINE = "{:<13} {:<42} {:>10} {:>10} {:>8} {:>9}  {}"
 
 
 def number(value: float) -> str:
@@ -430,7 +462,7 @@ def number(value: float) -> str:
 def print_table(figures: dict[str, Any]) -> None:
     """Print one model's lines; reports and targets speak of its home data set only."""
     name = figures["model"]
-    ours = figures["dataset"] == ROSTER[name].home
+    ours = name in ROSTER and figures["dataset"] == ROSTER[name].home
     for row, value, floor in table_rows(figures):
         reported = ROSTER[name].reported.get(row) if ours else None
         sign, bound = TARGETS.get((name, row), ("", None)) if ours else ("", None)
@@ -455,14 +487,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality",
         description="Measure every model afresh from its bundle's weights on the test split.",
-        epilog="models: " + ", ".join(ROSTER),
+        epilog=f"models: {', '.join(ROSTER)}; families: {', '.join(FAMILIES)}",
     )
     parser.add_argument(
         "models",
         nargs="*",
-        type=one_of(ROSTER, "model"),
+        type=one_of([*ROSTER, *FAMILIES], "model"),
         metavar="MODEL",
-        help="which to measure (default: all of the data set)",
+        help="which models and families to measure (default: all of the data set)",
     )
     dataset = one_of(DATASETS, "data set")
     parser.add_argument(
@@ -480,11 +512,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     first = args.models[0] if args.models else next(iter(ROSTER))
-    args.dataset = args.dataset or ROSTER[first].home
+    args.dataset = args.dataset or {**ROSTER, **FAMILIES}[first].home
     try:
-        args.models = choose_models(args.models, args.dataset)[args.dataset]
+        named, args.models = args.models, families.choose(args.models, args.dataset)[args.dataset]
     except ValueError as error:
         parser.error(str(error))
+    args.root = root_folder(args.checkpoints)
+    args.models += [] if named else [name for name in FAMILIES if name in cards.families(args.root, args.dataset)]
     return args
 
 
@@ -505,7 +539,10 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.models:
         note(f"{name}: measuring on {len(test):,} test images of {DATASETS[args.dataset].title}")
         try:
-            figures = measure(Bundle(args.dataset, name, root_folder(args.checkpoints)), test, args)
+            if name in FAMILIES:
+                figures = measure_family(FamilyBundle(args.dataset, name, args.root), test, args)
+            else:
+                figures = measure(Bundle(args.dataset, name, args.root), test, args)
         except (BundleError, DataError, OSError, ImportError) as error:  # without scikit-image: ImportError
             failed.append(name)
             note(f"{name}: failed: {error}")

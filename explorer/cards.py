@@ -2,7 +2,7 @@
 
     checkpoints/<dataset>/dataset.json           what the images are: `DataCard`
     checkpoints/<dataset>/<model>/config.json    "card": title, summary, place, report; "can": what follows from its
-                                                 architecture and recipe: `ModelCard`
+                                                 architecture and recipe: `ModelCard`; or "family": `FamilyCard`
 
 The tables `DATASETS` and `ROSTER` say how `train.py` reads and fits the standard ones; here they only speak for folders
 that were written before there were cards, and for a bundle whose `config.json` cannot be read.
@@ -18,6 +18,7 @@ from typing import Any, Self
 from explorer import storage
 from explorer.checkpoints import FILES, Bundle, BundleError, anew, parse, to_json
 from explorer.datasets import DATASETS, Dataset
+from explorer.families import FAMILIES, FamilyBundle, is_family
 from explorer.models import ModelConfig
 from explorer.roster import ROSTER, Entry
 from explorer.training import Recipe
@@ -57,6 +58,17 @@ class ModelCard:
     def is_native(self) -> bool:
         """Whether its code is a plane under a prior: two numbers of a variational model."""
         return self.decodes and self.variational and self.code == 2
+
+
+@dataclass(frozen=True)
+class FamilyCard:
+    """What one family is: what its dial turns, one of `families.DIALS`, or an empty string; its place among others."""
+
+    name: str
+    title: str
+    summary: str = ""
+    dial: str = ""
+    place: int = LAST
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,20 @@ def model_card(bundle: Bundle) -> ModelCard:
     )  # fmt: skip
 
 
+def family_card(bundle: FamilyBundle) -> FamilyCard:
+    """Read what a family says of itself; of one that cannot be read, what the table says, else as good as nothing."""
+    try:
+        words = bundle.config()["family"]
+        place = words.get("place", LAST)
+        title, summary, dial = words["title"], words["summary"], words["dial"]
+    except BundleError:
+        known = FAMILIES.get(bundle.model)
+        if known is None:
+            return FamilyCard(bundle.model, bundle.model)
+        title, summary, dial, place = known.title, known.summary, known.dial, list(FAMILIES).index(known.name)
+    return FamilyCard(bundle.model, title, summary, dial, place if type(place) is int else LAST)
+
+
 def wrong_card(config: Mapping[str, Any]) -> str:
     """Say what a bundle claims to be that it is not, in words that follow the name of the file; empty if nothing."""
     words, can = config.get("card", {}), config.get("can")
@@ -206,17 +232,26 @@ def _checked(card: DataCard) -> DataCard:
 def datasets(root: Path) -> list[str]:
     """Name the data sets that have bundles in a folder: the standard ones first, in their order."""
     try:
-        found = {path.name for path in root.iterdir() if not path.name.startswith(".") and models(root, path.name)}
+        names = [path.name for path in root.iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
+    found = {name for name in names if models(root, name)}
     return [name for name in DATASETS if name in found] + sorted(found - set(DATASETS))
 
 
 def models(root: Path, dataset: str) -> list[str]:
     """Name the bundles of a data set, whole or not, unsorted."""
+    held = (path for path in _folders(root, dataset) if any((path / file).is_file() for file in FILES))
+    return [path.name for path in held if not is_family(path)]
+
+
+def families(root: Path, dataset: str) -> list[str]:
+    """Name the families of a data set, whole or not, unsorted."""
+    return [path.name for path in _folders(root, dataset) if is_family(path)]
+
+
+def _folders(root: Path, dataset: str) -> list[Path]:
     try:
-        folders = [path.name for path in (root / dataset).iterdir() if not path.name.startswith(".")]
+        return [path for path in (root / dataset).iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
-    bundles = (Bundle(dataset, name, root) for name in folders)
-    return [bundle.model for bundle in bundles if any((bundle.folder / file).is_file() for file in FILES)]

@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -44,6 +44,7 @@ from explorer.datasets import DATASETS, SPLIT_SEED, Dataset, ImageSet
 from explorer.models import (
     AutoencoderConfig,
     ClassifierConfig,
+    ConditionalConfig,
     ImportedAutoencoderConfig,
     ImportedClassifierConfig,
     Model,
@@ -63,6 +64,7 @@ FILES = tuple(name for names in (STAGES | ASKED_FOR).values() for name in names)
 KINDS: dict[str, type[ModelConfig]] = {
     "autoencoder": AutoencoderConfig,
     "classifier": ClassifierConfig,
+    "conditional": ConditionalConfig,
     "imported autoencoder": ImportedAutoencoderConfig,
     "imported classifier": ImportedClassifierConfig,
 }
@@ -94,11 +96,11 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def whole(read: Callable[["Bundle"], Result]) -> Callable[["Bundle"], Result]:
-    """Make a reader of `Bundle` read files that all come from one writer."""
+def whole(read: Callable[[Any], Result]) -> Callable[[Any], Result]:
+    """Make a reader of `Stored` read files that all come from one writer."""
 
     @functools.wraps(read)
-    def reader(self: "Bundle") -> Result:
+    def reader(self: "Stored") -> Result:
         if self.place is not None:
             return read(self)
         return storage.read_whole(self.folder, lambda place: read(dataclasses.replace(self, place=place)))
@@ -107,11 +109,15 @@ def whole(read: Callable[["Bundle"], Result]) -> Callable[["Bundle"], Result]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bundle:
-    """One fitted model on disk. Every reader raises `BundleError` for a file it cannot use, and none ever writes.
+class Stored:
+    """A folder of what was fitted. Every reader raises `BundleError` for a file it cannot use, and none ever writes.
 
-    place: where the files lie at the moment, known while they are read.
+    place: where the files lie at the moment, known while they are read. stages: what is written together, in order.
+    weights_file: the one that the others belong to.
     """
+
+    stages: ClassVar[Mapping[str, tuple[str, ...]]]
+    weights_file: ClassVar[str]
 
     dataset: str
     model: str
@@ -119,16 +125,154 @@ class Bundle:
     place: Path | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all files that belong to it."""
+        return tuple(name for names in self.stages.values() for name in names)
+
+    @property
     def folder(self) -> Path:
-        """The bundle's own folder."""
+        """Its own folder."""
         return self.root / self.dataset / self.model
 
     @property
     @whole
     def fingerprint(self) -> tuple[tuple[str, int, int, int], ...]:
         """Name, size and times of change (ns) of each file: a cache key that a retrained model changes."""
-        paths = [path for name in sorted(FILES) if (path := self._at(name)).is_file()]
+        paths = [path for name in sorted(self.files) if (path := self._at(name)).is_file()]
         return tuple((path.name, *_stamp(path)[1:]) for path in paths)
+
+    def command(self, stage: str = "fit") -> str:
+        """Give the command that makes the files of a stage anew."""
+        return _command(self.dataset, self.model) + ("" if stage == "fit" else f" --only {stage}")
+
+    @whole
+    def weights_digest(self) -> str:
+        """Compute the SHA-256 of the weights file, in hexadecimal."""
+        return _digest(*_stamp(self._path(self.weights_file, "fit")))
+
+    def lock(self, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Keep other writers of this bundle out; `waiting` is called where one is at work. See `storage.lock`."""
+        return storage.lock(self.folder.resolve(), waiting)
+
+    @property
+    def state_file(self) -> Path:
+        """Where a fitting that is not over keeps its state."""
+        return self.folder.with_name(f".{self.folder.name}.state")
+
+    def write_state(self, state: State, description: Mapping[str, Any], history: Sequence[Epoch]) -> None:
+        """Keep the state of a fitting after an epoch, whole or not at all."""
+        values = {"state": state.values, "description": description, "history": [e.__dict__ for e in history]}
+        with self.lock():
+            storage.replace_file(self.state_file, to_safetensors(state.tensors, {"values": json.dumps(values)}))
+
+    def read_state(self, description: Mapping[str, Any]) -> tuple[State, list[Epoch]]:
+        """Read the state and the records of a fitting that was stopped.
+
+        Raises:
+            BundleError: the file is damaged, or of a fitting with another description; it says which fields.
+        """
+        try:
+            with safetensors.safe_open(self.state_file, "pt") as file:
+                values = json.loads((file.metadata() or {})["values"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if differing := differences(values["description"], description):
+                raise ValueError(f"it was made otherwise ({'; '.join(differing)})")
+            return State(tensors, values["state"]), [Epoch(**row) for row in values["history"]]
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            message = f"{self.state_file} cannot be resumed: {error}. Begin anew with: {self.command()}"
+            raise BundleError(message) from error
+
+    def write(self, stage: str, files: Mapping[str, bytes]) -> None:
+        """Replace the files of one stage, whole or not at all.
+
+        Fitting anew drops the files of later stages, which describe the old weights.
+        """
+        if set(files) != set(self.stages[stage]):
+            raise ValueError(f"stage {stage!r} writes {self.stages[stage]}, not {tuple(files)}")
+        later = () if stage == "fit" else self.files
+        storage.replace_folder(self.folder, files, own=self.files, kept=later)
+
+    def config(self) -> dict[str, Any]:
+        """Read `config.json`."""
+        raise NotImplementedError
+
+    def check_test_images(self, test: ImageSet) -> None:
+        """Refuse to measure on other test images than there were when this was fitted: it may have learned them.
+
+        Raises:
+            BundleError: the test images are others; bundles older than their digests are taken at their word.
+        """
+        stored = self.config()["data"].get("digests", {}).get("test")
+        if stored and stored != test.digest:
+            reason = "was fitted when the test images were others, so it may have learned some of these"
+            raise self._broken("config.json", "fit", reason)
+
+    def _built(self, architecture: ModelConfig, weights: Mapping[str, torch.Tensor]) -> Model:
+        """Build a model in evaluation mode on the CPU with these weights, all keys and shapes equal."""
+        try:
+            with torch.device("meta"):  # shapes alone: a config may ask for more than there is memory
+                model = architecture.build()
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
+        dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        weights = {name: tensor.to(dtypes.get(name, tensor.dtype)) for name, tensor in weights.items()}
+        try:
+            model.load_state_dict(weights, strict=True, assign=True)
+        except RuntimeError as error:
+            reason = f"does not fit config.json: {textwrap.shorten(str(error), 300)}"
+            raise self._broken(self.weights_file, "fit", reason) from error
+        return model.eval().requires_grad_(False)
+
+    def _check_weights(self, name: str, stage: str, digest: str | None) -> None:
+        if digest != self.weights_digest():
+            raise self._broken(name, stage, "belongs to other weights")
+
+    def _at(self, name: str) -> Path:
+        return (self.place or self.folder) / name
+
+    def _path(self, name: str, stage: str) -> Path:
+        path = self._at(name)
+        if not path.is_file():
+            raise self._broken(name, stage, "is missing")
+        return path
+
+    def _text(self, name: str, stage: str) -> str:
+        try:
+            return self._path(name, stage).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._broken(name, stage, f"cannot be read ({error})") from error
+
+    def _json(self, name: str, stage: str) -> dict[str, Any]:
+        try:
+            return _parsed(self._text(name, stage))
+        except ValueError as error:
+            raise self._broken(name, stage, str(error)) from error
+
+    def _tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
+        path = self._path(name, stage)
+        try:
+            return safetensors.torch.load(path.read_bytes())  # mapped, Windows could not replace it while it is used
+        except (safetensors.SafetensorError, OSError) as error:
+            raise self._broken(name, stage, f"is truncated or not safetensors ({error})") from error
+
+    def _own_tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
+        """Read tensors that were made with the weights that are here now."""
+        tensors = self._tensors(name, stage)
+        with safetensors.safe_open(self._at(name), "pt") as file:
+            self._check_weights(name, stage, (file.metadata() or {}).get("weights"))
+        return tensors
+
+    def _broken(self, name: str, stage: str, reason: str) -> BundleError:
+        reason = reason if len(reason) <= MOST_WORDS else f"{reason[:MOST_WORDS]}…"
+        return BundleError(f"{self.folder / name} {reason}. Make it anew with: {self.command(stage)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle(Stored):
+    """One fitted model on disk."""
+
+    stages = STAGES | ASKED_FOR
+    weights_file = "model.safetensors"
 
     @property
     def identity(self) -> str:
@@ -196,39 +340,13 @@ class Bundle:
         parsed = {k: config[k] and dataclasses.asdict(config[k]) for k in ("architecture", "recipe")}  # new fields, too
         return {"test_curve": "test_psnr" in history} | config | json.loads(to_json(parsed))
 
-    def check_test_images(self, test: ImageSet) -> None:
-        """Refuse to measure on other test images than there were when this was fitted: it may have learned them.
-
-        Raises:
-            BundleError: the test images are others; bundles older than their digests are taken at their word.
-        """
-        stored = self.config()["data"].get("digests", {}).get("test")
-        if stored and stored != test.digest:
-            raise self._broken(
-                "config.json",
-                "fit",
-                "was fitted when the test images were others, so it may have learned some of these",
-            )
-
     @whole
     def load(self) -> Model:
         """Build the model in evaluation mode on the CPU with the stored weights, all keys and shapes equal."""
         config = self.config()
         weights = self._tensors("model.safetensors", "fit")
         self._check_weights("model.safetensors", "fit", config.get("weights"))
-        try:
-            with torch.device("meta"):  # shapes alone: a config may ask for more than there is memory
-                model = config["architecture"].build()
-        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-            raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
-        dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
-        weights = {name: tensor.to(dtypes.get(name, tensor.dtype)) for name, tensor in weights.items()}
-        try:
-            model.load_state_dict(weights, strict=True, assign=True)
-        except RuntimeError as error:
-            reason = f"does not fit config.json: {textwrap.shorten(str(error), 300)}"
-            raise self._broken("model.safetensors", "fit", reason) from error
-        return model.eval().requires_grad_(False)
+        return self._built(config["architecture"], weights)
 
     @whole
     def history(self) -> dict[str, list[float]]:
@@ -312,11 +430,6 @@ class Bundle:
         except BundleError:
             return False
 
-    @whole
-    def weights_digest(self) -> str:
-        """Compute the SHA-256 of the weights file, in hexadecimal."""
-        return _digest(*_stamp(self._path("model.safetensors", "fit")))
-
     def write_metrics(self, figures: Mapping[str, Any]) -> None:
         """Store what `metrics.evaluate` measured of the weights that are here now."""
         self.write("metrics", {"metrics.json": to_json({**figures, "weights": self.weights_digest()})})
@@ -329,92 +442,6 @@ class Bundle:
     def write_uses(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Store what the weights that are here now were found to be good for."""
         self.write("uses", {"uses.safetensors": to_safetensors(tensors, {"weights": self.weights_digest()})})
-
-    def lock(self, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
-        """Keep other writers of this bundle out; `waiting` is called where one is at work. See `storage.lock`."""
-        return storage.lock(self.folder.resolve(), waiting)
-
-    @property
-    def state_file(self) -> Path:
-        """Where a fitting that is not over keeps its state."""
-        return self.folder.with_name(f".{self.model}.state")
-
-    def write_state(self, state: State, description: Mapping[str, Any], history: Sequence[Epoch]) -> None:
-        """Keep the state of a fitting after an epoch, whole or not at all."""
-        values = {"state": state.values, "description": description, "history": [e.__dict__ for e in history]}
-        with self.lock():
-            storage.replace_file(self.state_file, to_safetensors(state.tensors, {"values": json.dumps(values)}))
-
-    def read_state(self, description: Mapping[str, Any]) -> tuple[State, list[Epoch]]:
-        """Read the state and the records of a fitting that was stopped.
-
-        Raises:
-            BundleError: the file is damaged, or of a fitting with another description; it says which fields.
-        """
-        try:
-            with safetensors.safe_open(self.state_file, "pt") as file:
-                values = json.loads((file.metadata() or {})["values"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if differing := differences(values["description"], description):
-                raise ValueError(f"it was made otherwise ({'; '.join(differing)})")
-            return State(tensors, values["state"]), [Epoch(**row) for row in values["history"]]
-        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            message = f"{self.state_file} cannot be resumed: {error}. Begin anew with: {self.command()}"
-            raise BundleError(message) from error
-
-    def write(self, stage: str, files: Mapping[str, bytes]) -> None:
-        """Replace the files of one stage, whole or not at all.
-
-        Fitting anew drops the files of later stages, which describe the old weights.
-        """
-        names = (STAGES | ASKED_FOR)[stage]
-        if set(files) != set(names):
-            raise ValueError(f"stage {stage!r} writes {names}, not {tuple(files)}")
-        later = () if stage == "fit" else FILES
-        storage.replace_folder(self.folder, files, own=FILES, kept=later)
-
-    def _check_weights(self, name: str, stage: str, digest: str | None) -> None:
-        if digest != self.weights_digest():
-            raise self._broken(name, stage, "belongs to other weights")
-
-    def _at(self, name: str) -> Path:
-        return (self.place or self.folder) / name
-
-    def _path(self, name: str, stage: str) -> Path:
-        path = self._at(name)
-        if not path.is_file():
-            raise self._broken(name, stage, "is missing")
-        return path
-
-    def _text(self, name: str, stage: str) -> str:
-        try:
-            return self._path(name, stage).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._broken(name, stage, f"cannot be read ({error})") from error
-
-    def _json(self, name: str, stage: str) -> dict[str, Any]:
-        try:
-            return _parsed(self._text(name, stage))
-        except ValueError as error:
-            raise self._broken(name, stage, str(error)) from error
-
-    def _tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
-        path = self._path(name, stage)
-        try:
-            return safetensors.torch.load(path.read_bytes())  # mapped, Windows could not replace it while it is used
-        except (safetensors.SafetensorError, OSError) as error:
-            raise self._broken(name, stage, f"is truncated or not safetensors ({error})") from error
-
-    def _own_tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
-        """Read tensors that were made with the weights that are here now."""
-        tensors = self._tensors(name, stage)
-        with safetensors.safe_open(self._at(name), "pt") as file:
-            self._check_weights(name, stage, (file.metadata() or {}).get("weights"))
-        return tensors
-
-    def _broken(self, name: str, stage: str, reason: str) -> BundleError:
-        reason = reason if len(reason) <= MOST_WORDS else f"{reason[:MOST_WORDS]}…"
-        return BundleError(f"{self.folder / name} {reason}. Make it anew with: {self.command(stage)}")
 
 
 def required_figures(config: ModelConfig) -> tuple[str, ...]:
@@ -441,7 +468,7 @@ def describe(
 
     recipe: None of a model that was made elsewhere.
     """
-    kind = next(name for name, cls in KINDS.items() if isinstance(config, cls))
+    kind = next(name for name, cls in KINDS.items() if type(config) is cls)
     values = {
         "format": FORMAT,
         "model": bundle.model,
@@ -496,12 +523,12 @@ def fitted_files(model: Model, description: Mapping[str, Any], history: Sequence
     """
     state = model.state_dict()
     if history and sum(p.numel() for p in model.parameters()) > HALF_FROM:
-        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        state = halved(state)
     weights = to_safetensors(state)
     config = {
         **description,
         "weights": hashlib.sha256(weights).hexdigest(),
-        "made": _provenance(device_of(model)),
+        "made": provenance(device_of(model)),
     }
     return {"config.json": to_json(config), "model.safetensors": weights, "history.csv": _table(history)}
 
@@ -515,6 +542,11 @@ def _table(history: Sequence[Epoch]) -> bytes:
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
     return table.getvalue().encode()
+
+
+def halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy tensors to the CPU, those of floating-point numbers in half precision."""
+    return {k: (v.half() if v.is_floating_point() else v).cpu().clone() for k, v in state.items()}
 
 
 def to_json(values: Mapping[str, Any]) -> bytes:
@@ -629,7 +661,7 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and value.isprintable() and value != "" and "/" not in value
 
 
-def _provenance(device: torch.device) -> dict[str, Any]:
+def provenance(device: torch.device) -> dict[str, Any]:
     """Say when, where and with what a model was fitted."""
     here = Path(__file__).parent
     try:

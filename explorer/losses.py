@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from explorer.models import Autoencoder, Posterior
+from explorer.models import Autoencoder, Given, Posterior
 
 Parts = dict[str, torch.Tensor]
 
@@ -36,7 +36,7 @@ def kl_to_standard_normal(posterior: Posterior) -> torch.Tensor:
 
 
 def negative_elbo(
-    model: Autoencoder,
+    model: Autoencoder | Given,
     x: torch.Tensor,
     generator: torch.Generator | None = None,
     x_in: torch.Tensor | None = None,
@@ -56,7 +56,9 @@ def negative_elbo(
     return {"reconstruction": reconstruction, "kl": kl_to_standard_normal(posterior).sum(1)}
 
 
-def autoencoder_loss(model: Autoencoder, x_in: torch.Tensor, x: torch.Tensor, generator: torch.Generator) -> Parts:
+def autoencoder_loss(
+    model: Autoencoder | Given, x_in: torch.Tensor, x: torch.Tensor, generator: torch.Generator
+) -> Parts:
     """Average the training loss of an autoencoder over a batch `(B, C, H, W)`.
 
     Plain and denoising: "loss" is the mean squared error per pixel of `x` rebuilt from `x_in`.

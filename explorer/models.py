@@ -3,7 +3,7 @@
     x -> encode -> Posterior(mu, log_var) -> sample -> z -> decode -> x_hat in [0, 1]
 
 A plain autoencoder is the case `log_var is None`: its posterior is a point. Shapes use B images,
-C channels, H x W pixels, D latent numbers.
+C channels, H x W pixels, D latent numbers, K classes.
 """
 
 import itertools
@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from explorer import blocks, graph
 
@@ -71,8 +72,17 @@ class AutoencoderConfig:
     decodes: ClassVar[bool] = True
     logits: ClassVar[bool] = True
 
+    @property
+    def n_given(self) -> int:
+        """Number of values that encoder and decoder are told beside image and code."""
+        return 0
+
     def build(self) -> "Autoencoder":
         """Make the model with freshly initialised weights."""
+        return Autoencoder(self, *self._networks())
+
+    def _networks(self) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
+        """Make encoder and decoder, and say what shape the code between them has."""
         n_channels, height, width = self.image_shape
         channels = (n_channels, *self.channels)
         feature_shape = (
@@ -80,7 +90,8 @@ class AutoencoderConfig:
             blocks.conv_sizes(height, self.strides)[-1],
             blocks.conv_sizes(width, self.strides)[-1],
         )
-        encoder = blocks.conv_encoder(channels, self.strides, self.code is not None, self.residual)
+        seen = (n_channels + self.n_given, *self.channels)
+        encoder = blocks.conv_encoder(seen, self.strides, self.code is not None, self.residual)
         decoder = blocks.conv_decoder(channels, self.strides, (height, width), self.residual)
         latent_shape: tuple[int, ...] = feature_shape
         if self.code is not None:
@@ -89,13 +100,13 @@ class AutoencoderConfig:
             n_out = self.code * (2 if self.variational else 1)
             encoder += [nn.Flatten(), *blocks.dense((*widths, n_out), last_relu=False)]
             decoder = [
-                *blocks.dense((self.code, *reversed(widths)), last_relu=bool(self.channels)),
+                *blocks.dense((self.code + self.n_given, *reversed(widths)), last_relu=bool(self.channels)),
                 nn.Unflatten(1, feature_shape),
                 *decoder,
             ]
         if self.residual:  # behind batch norm, the first codes would be far out: thousands of nats of KL
             nn.init.normal_(encoder[-1].weight, std=0.1 / math.sqrt(encoder[-1].in_features))
-        return Autoencoder(self, nn.Sequential(*encoder), nn.Sequential(*decoder), latent_shape)
+        return nn.Sequential(*encoder), nn.Sequential(*decoder), latent_shape
 
 
 @dataclass(frozen=True)
@@ -180,6 +191,82 @@ class Autoencoder(nn.Module):
         return {"encode": (self.encoder, self.config.image_shape), "decode": (decoder, self.latent_shape)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Reconstruct pixels `(B, C, H, W)` through the mean code."""
+        return self.decode(self.encode(x).mu)
+
+
+@dataclass(frozen=True)
+class ConditionalConfig(AutoencoderConfig):
+    """Architecture of a conditional autoencoder: encoder and decoder are told the class (Sohn et al. 2015).
+
+    n_classes: length of the one-hot class. It is that many constant planes beside the channels of the image, and that
+    many numbers beside the code.
+    """
+
+    n_classes: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.code is None or not self.channels:
+            raise ValueError("a conditional autoencoder needs convolutions and the length of its code")
+
+    @property
+    def n_given(self) -> int:
+        """Number of values that encoder and decoder are told beside image and code."""
+        return self.n_classes
+
+    def build(self) -> "ConditionalAutoencoder":
+        """Make the model with freshly initialised weights."""
+        return ConditionalAutoencoder(self, *self._networks())
+
+
+class ConditionalAutoencoder(Autoencoder):
+    """An autoencoder whose encoder and decoder are told the class; with `given` it is one like any other."""
+
+    def given(self, labels: torch.Tensor) -> "Given":
+        """Tell it the classes of the images or codes to come, int64 `(B,)`."""
+        weight = next(self.parameters())
+        return Given(self, F.one_hot(labels, self.config.n_classes).to(weight.device, weight.dtype))
+
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.decoder(z).float()
+
+    def networks(self) -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
+        """List the parts as plain stacks of layers, each with the shape of its input.
+
+        The one-hot class is K planes after the channels of the image, and K numbers after the code.
+        """
+        (encoder, (channels, *size)), (decoder, _) = super().networks().values()
+        given = self.config.n_given
+        return {"encode": (encoder, (channels + given, *size)), "decode": (decoder, (self.code_length + given,))}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A conditional autoencoder for images of known classes: one-hot `(B, K)`."""
+
+    model: ConditionalAutoencoder
+    one_hot: torch.Tensor
+
+    @property
+    def config(self) -> ConditionalConfig:
+        """The model's architecture."""
+        return self.model.config
+
+    def encode(self, x: torch.Tensor) -> Posterior:
+        """Map pixels `(B, C, H, W)` in [0, 1] to q(z|x, class)."""
+        planes = self.one_hot[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        return self.model.encode(torch.cat([x, planes], dim=1))
+
+    def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
+        """Map codes `(B, D)` to logits of the pixels `(B, C, H, W)`."""
+        return self.model.decode_logits(torch.cat([z, self.one_hot], dim=1))
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Map codes `(B, D)` to pixels `(B, C, H, W)` in [0, 1]."""
+        return torch.sigmoid(self.decode_logits(z))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct pixels `(B, C, H, W)` through the mean code."""
         return self.decode(self.encode(x).mu)
 

@@ -23,7 +23,7 @@ from explorer import cuda, losses
 from explorer.datasets import ImageSet
 from explorer.devices import Precision, default_precision
 from explorer.images import to_float
-from explorer.models import Classifier, Model
+from explorer.models import Classifier, ConditionalAutoencoder, Model
 from explorer.noise import NOISES
 from explorer.processes import ALONE, Processes
 
@@ -486,6 +486,8 @@ def batch_loss(model: Model, batch: Batch, recipe: Recipe, generator: torch.Gene
     x_in, x, labels = batch
     if isinstance(model, Classifier):
         return losses.classifier_loss(model, x_in, labels, recipe.label_smoothing)
+    if isinstance(model, ConditionalAutoencoder):
+        model = model.given(labels)
     return losses.autoencoder_loss(model, x_in, x, generator)
 
 

@@ -1,6 +1,8 @@
 """Fixtures that every test file shares; only these point the program at a folder of bundles."""
 
+import dataclasses
 import functools
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,11 @@ from streamlit.components.v2 import manifest_scanner
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
-from explorer import projection, stages
+from explorer import dials, projection, stages
 from explorer.datasets import DATASETS, data_folder
+from explorer.families import FAMILIES
 from explorer.roster import ROSTER, models_for
+from explorer.training import Recipe
 
 ALLOWED_SKIPS = ("no CUDA GPU",)
 ALLOWED_WITHOUT_DATA = ("EXPLORER_DATA holds no ",)
@@ -67,6 +71,14 @@ def few_noisy_images():
     """The curves of PSNR over noise are a third of what a model's bundle costs, and no test reads their values."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "NOISE_IMAGES", 40)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_qualities():
+    """JPEG and WebP of every image at nine qualities are half of what measuring a family of lengths costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dials, "QUALITIES", (20, 90))
         yield
 
 
@@ -207,6 +219,40 @@ def digits_root(build_once):
         assert train.main([*arguments, "--checkpoints", str(root)]) == 0
 
     return build_once("digits", build)
+
+
+def tiny(family):
+    """A family of the same kind with a few members of a few channels."""
+    kept = {"length": (1, 4), "beta": (0.0, 4.0)}
+    fits = [fit for fit in family.fits if fit.values.get(family.dial, None) in (None, *kept.get(family.dial, ()))]
+    small = {True: {"channels": (4, 4), "strides": (2, 2)}, False: {"hidden": (8, 4)}}
+    config = lambda fit: dataclasses.replace(fit.config, **small[hasattr(fit.config, "channels")])  # noqa: E731
+    recipe = Recipe(epochs=2, batch_size=64, learning_rate=1e-2)
+    keep = lambda fit: (0, 1, 2) if fit.keep else ()  # noqa: E731
+    fits = [dataclasses.replace(fit, config=config(fit), recipe=recipe, keep=keep(fit)) for fit in fits]
+    return dataclasses.replace(family, fits=tuple(fits))
+
+
+@pytest.fixture
+def tiny_families(monkeypatch):
+    """The table of families as the tests fit them."""
+    for name, family in FAMILIES.items():
+        monkeypatch.setitem(FAMILIES, name, tiny(family))
+
+
+@pytest.fixture(scope="session")
+def families_root(build_once, digits_root):
+    """All families in a small version beside the bundles of digits, to be read and not written."""
+
+    def build(root):
+        shutil.copytree(digits_root, root)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, family in list(FAMILIES.items()):
+                patch.setitem(FAMILIES, name, tiny(family))
+            common = ["--dataset", "digits", "--device", "cpu", "--threads", "1"]
+            assert train.main([*FAMILIES, *common, "--checkpoints", str(root)]) == 0
+
+    return build_once("families", build)
 
 
 @pytest.fixture(scope="session")

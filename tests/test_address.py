@@ -30,6 +30,10 @@ PARAMETERS = {
     "use_it": "use models probe model score who at",
     "training": "models scale sets",
     "attributes": "dataset model face method attributes against move pick",
+    "length": "length bits chart shuffle pick",
+    "beta": "beta code over codes",
+    "time": "epoch",
+    "class_and_style": "u v strength shuffle pick",
 }
 
 
@@ -57,8 +61,8 @@ def test_what_is_written_of_a_number_is_read_again():
 
 
 @pytest.mark.parametrize("key", PAGES)
-def test_hostile_values_of_every_parameter_of_a_page_are_passed_over(digits_root, monkeypatch, key):
-    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(digits_root))
+def test_hostile_values_of_every_parameter_of_a_page_are_passed_over(families_root, monkeypatch, key):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(families_root))
     values = itertools.cycle(HOSTILE.values())
     app = open_page(key, **dict(zip(PARAMETERS[key].split(), values, strict=False)))
     assert not app.exception

@@ -100,7 +100,7 @@ def test_every_page_opens_on_models_and_images_that_no_table_knows(own_stripes, 
         assert "This needs" not in shown
         assert "our own" in shown
     else:
-        assert key in ("attributes", "draw")
+        assert key in ("attributes", "draw", "length", "beta", "time", "class_and_style")
         assert f"This needs {PAGES[key].needs}, and there is none for Stripes" in shown
 
 

@@ -16,6 +16,7 @@ from benchmarks import quality
 from explorer import realism
 from explorer.checkpoints import Bundle
 from explorer.datasets import DATASETS, ImageSet
+from explorer.families import FamilyBundle
 from explorer.images import to_float
 from explorer.models import AutoencoderConfig
 from explorer.noise import add_noise
@@ -243,6 +244,19 @@ def test_tuning_takes_the_setting_that_is_best_on_the_training_images(digits):
     tried = quality.GRID[:: effort.thin]
     scores = [quality.filter_psnr((setting, 0.4, x.numpy(), noisy))[0].mean() for setting in tried]
     assert plain == tried[np.argmax(scores)]
+
+
+def test_a_family_has_the_figures_that_are_stored_with_it(families_root):
+    code, printed = measure(families_root, "length-family", "class-vae")
+    assert code == 0
+    lines = {line["model"]: line for line in map(json.loads, printed.splitlines())}
+    assert list(lines) == ["length-family", "class-vae"]
+    stored = FamilyBundle("digits", "length-family", families_root).figures()
+    assert lines["length-family"]["members"].keys() == stored["members"].keys()
+    assert lines["length-family"]["pca"]["mse"] == pytest.approx(stored["pca"]["mse"], rel=0.5)  # of 50 images
+    shares = FamilyBundle("digits", "class-vae", families_root).figures()["recognised"]["by_class"]
+    assert lines["class-vae"]["recognised"]["by_class"] == shares
+    assert "pca-4: mse" in measure(families_root, "length-family", options=())[1]
 
 
 def test_a_variational_model_has_bounds_on_its_likelihood(figures):

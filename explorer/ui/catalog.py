@@ -3,15 +3,16 @@
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from explorer import cards
-from explorer.cards import DATASET_FILE, DataCard, ModelCard
+from explorer.cards import DATASET_FILE, DataCard, FamilyCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError
+from explorer.families import FamilyBundle
 from explorer.ui.kept import from_files, stamp
 
-OF_BUNDLE = {Bundle: lambda bundle: os.fsencode(bundle.folder)}
+OF_BUNDLE = {kind: lambda bundle: os.fsencode(bundle.folder) for kind in (Bundle, FamilyBundle)}
 
 
 def datasets(root: Path) -> list[str]:
@@ -36,12 +37,24 @@ def _model(bundle: Bundle) -> ModelCard:
     return cards.model_card(bundle)
 
 
+def families(root: Path, name: str) -> dict[str, FamilyCard]:
+    """Read what each family of a data set says of itself, in the order in which they want to be shown."""
+    found = [_family(FamilyBundle(name, family, root)) for family in cards.families(root, name)]
+    return {card.name: card for card in sorted(found, key=lambda card: (card.place, card.name))}
+
+
+@from_files(lambda bundle: bundle.fingerprint, max_entries=64, hash_funcs=OF_BUNDLE)
+def _family(bundle: FamilyBundle) -> FamilyCard:
+    return cards.family_card(bundle)
+
+
 @dataclass(frozen=True)
 class Collection:
-    """A data set with its models: what the images are, and what each model can do, by name."""
+    """A data set with its models and families: what the images are, and what each model can do, by name."""
 
     images: DataCard
     models: Mapping[str, ModelCard]
+    families: Mapping[str, FamilyCard] = field(default_factory=dict)
 
     @property
     def autoencoders(self) -> tuple[str, ...]:
@@ -68,10 +81,14 @@ class Collection:
         """The first model that was trained to take noise away, if there is one."""
         return next((card for card in self.models.values() if card.denoises), None)
 
+    def family(self, dial: str) -> str | None:
+        """Name the first family with such a dial, if there is one."""
+        return next((name for name, card in self.families.items() if card.dial == dial), None)
+
 
 def collection(root: Path, name: str) -> Collection:
     """Read what a data set and its models say of themselves; raises `BundleError`."""
-    return Collection(dataset(root, name), models(root, name))
+    return Collection(dataset(root, name), models(root, name), families(root, name))
 
 
 def collections(root: Path, names: Sequence[str] | None = None) -> dict[str, Collection]:

@@ -11,6 +11,8 @@ import torch
 
 from explorer import anomalies, elbo, probes, uses
 from explorer.cards import DataCard, wrong_card
+from explorer.dials import BITS
+from explorer.families import PCA
 from explorer.models import Autoencoder, Model
 from explorer.noise import NOISES
 
@@ -208,3 +210,89 @@ def wrong_config(config: Mapping[str, Any]) -> str:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and _is_number(value) and value >= 0
+
+
+def wrong_family(config: Mapping[str, Any], images: DataCard) -> str:
+    """Say what of a family's description does not go with its dial, or with the images."""
+    fits, dial = config["fits"], config["family"]["dial"]
+    needed = {"length": ("kind", "length"), "beta": ("length", "beta"), "epoch": ("model",), "class": ()}[dial]
+    if any(fit.config.image_shape != images.image_shape for fit in fits):
+        return f"describes members for images that are not {images.image_shape}"
+    if len({name for fit in fits for name in fit.members}) < len(fits):
+        return "names two members alike"
+    for fit in fits:
+        if missing := [name for name in needed if name not in fit.values]:
+            return f"describes a member without {', '.join(missing)}"
+        if not all(map(_is_number, (fit.values[name] for name in needed if name in ("length", "beta")))):
+            return "describes a member whose length or beta is no number"
+    if dial == "epoch" and not all(fit.keep and fit.keep == fits[0].keep for fit in fits):
+        return "describes fittings of which other epochs are kept"
+    return ""
+
+
+def wrong_rows(history: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Say which row lacks a loss that is a number."""
+    for fit in config["fits"]:
+        for row in history[fit.name]:
+            if not _is_number(row.get("validation_loss")) or not all(map(_is_number, row.values())):
+                return f"has a row of {fit.name} without a number as its loss"
+    return ""
+
+
+def wrong_measures(figures: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Say which figure of a family is missing, no number, or not as many numbers as it has to be."""
+    members, dial = _inside(figures, "members"), config["family"]["dial"]
+    lists: list[tuple[str, Any, int | None]] = []
+    for fit in config["fits"]:
+        for name in fit.members:
+            own = _inside(members, name)
+            variational = fit.config.variational
+            kinds = ("mse",) if fit.config.decodes else ("accuracy",)
+            kinds += ("reconstruction", "kl", "active") if variational else ()
+            if wrong := [kind for kind in kinds if not _is_number(_inside(own, kind))]:
+                return f"holds no number as {wrong[0]} of {name}"
+            if variational:
+                lists.append((f"kl_per_number of {name}", _inside(own, "kl_per_number"), fit.config.code))
+    if dial == "length":
+        lists.append((f"{PCA} mse", _inside(_inside(figures, PCA), "mse"), None))
+        own = _inside(figures, "quantised")
+        names = [fit.name for fit in config["fits"]] + [f"{PCA}-{fit.values['length']}" for fit in config["fits"]]
+        lists += [(f"quantised {name}", _inside(own, name), len(BITS)) for name in names]
+        for kind, ways in _inside_all(_inside(figures, "codecs")):
+            for way, points in _inside_all(ways):
+                lists += [(f"codecs {kind} {way}", point, 2) for point in points]
+    if dial == "class" and figures.get("recognised"):
+        lists.append(("recognised by_class", figures["recognised"].get("by_class"), None))
+        shares = (figures["recognised"].get(name) for name in ("generated", "rebuilt", "test"))
+        lists.append(("recognised", list(shares), 3))
+    for name, values, n in lists:
+        if not isinstance(values, list) or not all(map(_is_number, values)) or len(values) != (n or len(values) or 1):
+            return f"holds no {n or ''} numbers as {name}".replace("  ", " ")
+    return ""
+
+
+def _inside_all(values: Any) -> list[tuple[str, Any]]:
+    return list(values.items()) if isinstance(values, dict) else []
+
+
+def wrong_family_codes(
+    codes: Mapping[str, torch.Tensor], models: Mapping[str, Model], config: Mapping[str, Any], n_gallery: int
+) -> str:
+    """Say which tensor of a family is missing, of another shape than those it goes with, or not finite."""
+    dial = config["family"]["dial"]
+    shapes: dict[str, Shape] = {}
+    for name, model in models.items():
+        d = model.code_length
+        shapes[f"{name}/codes"] = (n_gallery, d)
+        shapes |= {f"{name}/range": (2, d)} if dial == "length" else {}
+        shapes |= {f"{name}/log_var": (n_gallery, d)} if dial == "beta" else {}
+        shapes |= {f"{name}/map": (n_gallery, 2)} if dial == "epoch" else {}
+    if dial == "length":
+        shapes |= {f"{PCA}/codes": (n_gallery, "P"), f"{PCA}/range": (2, "P")}
+    sizes: dict[str, int] = {}
+    for name, shape in shapes.items():
+        if name not in codes:
+            return f"lacks {name}"
+        if wrong := _wrong_tensor(name, codes[name], shape, sizes):
+            return wrong
+    return ""

@@ -17,10 +17,11 @@ from streamlit.errors import StreamlitAPIException
 from explorer.cards import DataCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
+from explorer.families import FamilyBundle
 from explorer.ui import address, catalog, collector, loading
 from explorer.ui.catalog import Collection
 from explorer.ui.downloading import download
-from explorer.ui.opening import Opened, opened
+from explorer.ui.opening import Opened, OpenedFamily, opened, opened_family
 from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
@@ -86,7 +87,7 @@ class View:
     shown: Collection
     root: Path
     gallery: loading.Gallery
-    opened: dict[str, Opened] = field(default_factory=dict, repr=False)
+    opened: dict[str, Opened | OpenedFamily] = field(default_factory=dict, repr=False)
 
     @property
     def dataset(self) -> DataCard:
@@ -120,6 +121,16 @@ class View:
     def _usable(self, model: str | None) -> Opened | None:
         return None if model is None or self.bundle(model).problem else self.bundle(model)
 
+    def family(self, dial: str) -> OpenedFamily:
+        """Give the family with such a dial, read whole; stop the page where it cannot be used."""
+        name = self.shown.family(dial)
+        found = self.bundle(name)
+        if found.problem:
+            title = as_text(self.shown.families[name].title)
+            st.warning(f"**{title}** cannot be shown. {as_text(found.problem)}", icon=":material/broken_image:")
+            st.stop()
+        return found
+
     def bundle(self, model: str) -> Opened:
         """Give the bundle of one model on this data set, read whole."""
         if model not in self.opened:
@@ -136,7 +147,10 @@ class View:
             return False
         return gallery is self.gallery and all(self._read(model) is there for model, there in self.opened.items())
 
-    def _read(self, model: str) -> Opened:
+    def _read(self, model: str) -> Opened | OpenedFamily:
+        if model in self.shown.families:
+            family = FamilyBundle(self.dataset.name, model, self.root)
+            return opened_family(family, self.dataset, len(self.gallery))
         return opened(Bundle(self.dataset.name, model, self.root), self.dataset, len(self.gallery))
 
 

@@ -18,17 +18,19 @@ from typing import Any, Self
 import numpy as np
 import streamlit as st
 import torch
+import torch.nn as nn
 
 from explorer import checkpoints, latent, layers, metrics, projection
 from explorer.cards import STORED, DataCard
 from explorer.checkpoints import Bundle, BundleError, GalleryIndex
 from explorer.datasets import DataError, data_folder
+from explorer.families import PCA
 from explorer.images import grid, to_float
 from explorer.models import Model
 from explorer.ui import sources
 from explorer.ui.catalog import Collection
 from explorer.ui.kept import from_files, stamp
-from explorer.ui.opening import Opened, opened, readings
+from explorer.ui.opening import Opened, OpenedFamily, opened, readings
 from explorer.ui.pictures import SHEET_COLUMNS, data_uri
 from explorer.ui.text import sendable
 
@@ -103,7 +105,7 @@ class Gallery:
         return f'test = DATASETS["{self.dataset}"].load("test")\nx = to_float(test.images[test.places({names})])'
 
 
-BY_READING = {"hash_funcs": {Opened: attrgetter("reading"), Gallery: attrgetter("reading")}}
+BY_READING = {"hash_funcs": {kind: attrgetter("reading") for kind in (Opened, OpenedFamily, Gallery)}}
 BY_CONTENT = BY_READING["hash_funcs"] | {  # of large arrays Streamlit would only look at a part
     np.ndarray: lambda x: (x.shape, hashlib.sha256(np.ascontiguousarray(x)).digest()),
     torch.Tensor: lambda z: (tuple(z.shape), hashlib.sha256(z.contiguous().numpy()).digest()),
@@ -141,6 +143,22 @@ def packed(bundle: Opened) -> Compressed:
     if len(whole) > MOST_BYTES and "decode" in networks:
         whole = layers.pack(bundle.identity, {"decode": networks["decode"]}, half=True)
     return Compressed.of(whole)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=BY_READING["hash_funcs"])
+def packed_family(family: OpenedFamily) -> Compressed:
+    """Describe the decoders of all members for the browser, by their names, in half precision as they are stored.
+
+    "pca" is the decoder of PCA, where there is one: as many numbers as it has directions in, pixels out.
+    """
+    networks = {n: m.networks()["decode"] for n, m in family.load().items() if "decode" in m.networks()}
+    tensors = family.tensors()
+    if f"{PCA}/basis" in tensors:
+        basis, mean = (tensors[f"{PCA}/{part}"].float() for part in ("basis", "mean"))
+        linear = nn.Linear(*basis.shape)
+        linear.weight.data, linear.bias.data = basis.T, mean
+        networks[PCA] = (nn.Sequential(linear), (len(basis),))
+    return Compressed.of(layers.pack(family.identity, networks, half=True))
 
 
 def gallery(there: Collection, root: Path) -> Gallery:

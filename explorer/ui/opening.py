@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from explorer.cards import DataCard
-from explorer.checkpoints import Bundle, BundleError
+from explorer.checkpoints import Bundle, BundleError, Stored
+from explorer.families import FamilyBundle
 from explorer.graph import NotInstalled
 from explorer.models import Model
 from explorer.ui import checking
@@ -69,11 +70,58 @@ class Opened(Bundle):
         return self.parts[name]
 
 
+@dataclass(frozen=True, eq=False)
+class OpenedFamily(FamilyBundle):
+    """A family that was read whole; as `Opened`."""
+
+    problem: str = ""
+    parts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reading: int = field(default_factory=readings.__next__)
+
+    def config(self) -> dict[str, Any]:
+        """Give `config.json`; see `FamilyBundle.config`."""
+        return self._part("config")
+
+    def load(self) -> dict[str, Model]:
+        """Give every member by name; see `FamilyBundle.load`."""
+        return self._part("load")
+
+    def history(self) -> dict[str, list[dict[str, float]]]:
+        """Give the rows of each fitting; see `FamilyBundle.history`."""
+        return self._part("history")
+
+    def figures(self) -> dict[str, Any]:
+        """Give what was measured; see `FamilyBundle.figures`."""
+        return self._part("figures")
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Give all weights as they are stored; see `FamilyBundle.tensors`."""
+        return self._part("tensors")
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The gallery's codes and what was made from them as arrays of float32."""
+        return {name: values.float().numpy() for name, values in self._part("codes").items()}
+
+    @cached_property
+    def members(self) -> dict[str, dict[str, Any]]:
+        """The values of each member, by its name."""
+        return {name: values for fit in self.config()["fits"] for name, values in fit.members.items()}
+
+    def _part(self, name: str) -> Any:
+        if self.problem:
+            raise BundleError(self.problem)
+        return self.parts[name]
+
+
+Step = tuple[str, str, str, Callable[[Any], str]]  # file, stage, reader, and what is wrong with what it gives
+
+
 @from_files(lambda bundle, images, n_gallery: bundle.fingerprint, max_entries=64, hash_funcs=OF_BUNDLE)
 def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
     """Read a bundle whole, and check that its parts fit together, and to images and a gallery of so many of them."""
-    whose, parts = (bundle.dataset, bundle.model, bundle.root), dict[str, Any]()
-    steps: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
+    parts = dict[str, Any]()
+    steps: tuple[Step, ...] = (
         ("config.json", "fit", "config", checking.wrong_config),
         ("model.safetensors", "fit", "load", lambda model: checking.wrong_model(model, images)),
         ("history.csv", "fit", "history", checking.wrong_history),
@@ -81,20 +129,43 @@ def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
         ("codes.safetensors", "projections", "codes",
          lambda codes: checking.wrong_codes(codes, parts["load"], images, n_gallery)),
     )  # fmt: skip
+    problem = _read(bundle, steps, parts)
+    if not problem:
+        parts |= _uses(bundle, images, n_gallery)
+        parts["load"].to(memory_format=torch.channels_last)
+    return Opened(bundle.dataset, bundle.model, bundle.root, problem=problem, parts=parts)
+
+
+@from_files(lambda bundle, images, n_gallery: bundle.fingerprint, max_entries=16, hash_funcs=OF_BUNDLE)
+def opened_family(bundle: FamilyBundle, images: DataCard, n_gallery: int) -> OpenedFamily:
+    """Read a family whole, and check that its parts fit together, and to images and a gallery of so many of them."""
+    parts = dict[str, Any]()
+    steps: tuple[Step, ...] = (
+        ("config.json", "fit", "config", lambda config: checking.wrong_family(config, images)),
+        ("members.safetensors", "fit", "tensors", lambda tensors: ""),
+        ("members.safetensors", "fit", "load", lambda models: ""),
+        ("history.json", "fit", "history", lambda rows: checking.wrong_rows(rows, parts["config"])),
+        ("figures.json", "metrics", "figures", lambda figures: checking.wrong_measures(figures, parts["config"])),
+        ("codes.safetensors", "metrics", "codes",
+         lambda codes: checking.wrong_family_codes(codes, parts["load"], parts["config"], n_gallery)),
+    )  # fmt: skip
+    problem = _read(bundle, steps, parts)
+    return OpenedFamily(bundle.dataset, bundle.model, bundle.root, problem=problem, parts=parts)
+
+
+def _read(bundle: Stored, steps: tuple[Step, ...], parts: dict[str, Any]) -> str:
+    """Fill `parts` by the readers of a bundle; return what is wrong with the first that cannot be used."""
     for file, stage, name, wrong in steps:
         try:
             parts[name] = getattr(bundle, name)()
             reason = wrong(parts[name])
         except (BundleError, NotInstalled) as error:
-            return Opened(*whose, problem=str(error))
+            return str(error)
         except Exception:  # a mutated file reaches corners of json, safetensors and torch that nobody lists
             reason = "cannot be used"
         if reason:
-            problem = f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
-            return Opened(*whose, problem=problem)
-    parts |= _uses(bundle, images, n_gallery)
-    parts["load"].to(memory_format=torch.channels_last)
-    return Opened(*whose, parts=parts)
+            return f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
+    return ""
 
 
 def _uses(bundle: Bundle, images: DataCard, n_gallery: int) -> dict[str, Any]:

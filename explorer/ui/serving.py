@@ -19,10 +19,11 @@ from streamlit.url_util import make_url_path
 from streamlit.web.server.server_util import get_url
 
 from explorer.checkpoints import Bundle, BundleError, root_folder
+from explorer.families import FamilyBundle
 from explorer.layers import Unsupported
 from explorer.ui import catalog, collector, loading
 from explorer.ui.loading import Compressed
-from explorer.ui.opening import Opened, opened
+from explorer.ui.opening import Opened, OpenedFamily, opened, opened_family
 
 FILES = "files"
 FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -38,9 +39,13 @@ def code_address(name: str, source: str) -> str:
     return f"{FILES}/code/{path}"
 
 
-def weights_address(bundle: Opened) -> str:
-    """Give the address of a model packed for the browser; raises `BundleError` and `Unsupported`."""
-    return f"{FILES}/weights/{loading.packed(bundle).digest}/{bundle.dataset}/{bundle.model}.bin"
+def weights_address(bundle: Opened | OpenedFamily) -> str:
+    """Give the address of a model or family packed for the browser; raises `BundleError` and `Unsupported`."""
+    return f"{FILES}/weights/{_packed(bundle).digest}/{bundle.dataset}/{bundle.model}.bin"
+
+
+def _packed(bundle: Opened | OpenedFamily) -> Compressed:
+    return loading.packed_family(bundle) if isinstance(bundle, OpenedFamily) else loading.packed(bundle)
 
 
 def _send_code(request: Request) -> Response:
@@ -51,12 +56,17 @@ def _send_code(request: Request) -> Response:
 def _send_weights(request: Request) -> Response:
     dataset, model, digest = (request.path_params[name] for name in ("dataset", "model", "digest"))
     root = root_folder()
-    if dataset not in catalog.datasets(root) or model not in catalog.models(root, dataset):
+    if dataset not in catalog.datasets(root):
         return _missing()
     try:
-        images = catalog.dataset(root, dataset)
-        n_gallery = len(loading.gallery_index(images, root).labels)
-        packed = loading.packed(opened(Bundle(dataset, model, root), images, n_gallery))
+        there = catalog.collection(root, dataset)
+        n_gallery = len(loading.gallery_index(there.images, root).labels)
+        if model in there.models:
+            packed = _packed(opened(Bundle(dataset, model, root), there.images, n_gallery))
+        elif model in there.families:
+            packed = _packed(opened_family(FamilyBundle(dataset, model, root), there.images, n_gallery))
+        else:
+            return _missing()
     except (BundleError, Unsupported):
         return _missing()
     return _kept(request, packed, "application/octet-stream") if packed.digest == digest else _missing()

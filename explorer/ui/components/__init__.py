@@ -57,6 +57,9 @@ _plane = _component("plane", "network", "drawing")
 _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
 _crop = _component("crop", "drawing")
+DIALS = ("length", "beta", "time", "style")
+DIAL_PARTS = ("network", "drawing", "row", "dial", "chart")
+_dials = {page: _component(page, *DIAL_PARTS) for page in DIALS}
 _ledger = _component("ledger", "network", "drawing")
 _threshold = _component("threshold", "drawing", "row")
 
@@ -124,6 +127,14 @@ def drawing_pad(data: Mapping[str, Any], key: str) -> None:
 def face_editor(data: Mapping[str, Any], key: str) -> None:
     """Show a face under sliders with a meter; `data` as edit.js says. Its session state `key` has "moves"."""
     _edit(data=dict(data), key=key, on_moves_change=lambda: None)
+
+
+def dial(page: str, data: Mapping[str, Any], key: str) -> None:
+    """Show the dial of a page, named as its JavaScript, and what it changes; `data` as that says.
+
+    Its session state `key` has "turned": where it rests.
+    """
+    _dials[page](data=dict(data), key=key, on_turned_change=lambda: None)
 
 
 def ledger(data: Mapping[str, Any], key: str) -> float | None:

@@ -133,3 +133,13 @@ export function showGuesses(parent, probabilities, classes, colours, n) {
   });
   return `taken for ${classes[order[0]]}, ${Math.round(100 * probabilities[order[0]])} %`;
 }
+
+/** Stroke the current path so that it shows on dark and on light. */
+export function outlined(context, colour, width) {
+  context.lineWidth = 2 * width;
+  context.strokeStyle = "#fffc";
+  context.stroke();
+  context.lineWidth = width;
+  context.strokeStyle = colour;
+  context.stroke();
+}

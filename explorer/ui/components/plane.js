@@ -515,13 +515,3 @@ function agreed(cells, n, column, row) {
   }
   return own;
 }
-
-/** Stroke the current path so that it shows on dark and on light. */
-function outlined(context, colour, width) {
-  context.lineWidth = 2 * width;
-  context.strokeStyle = "#fffc";
-  context.stroke();
-  context.lineWidth = width;
-  context.strokeStyle = colour;
-  context.stroke();
-}

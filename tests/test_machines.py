@@ -130,7 +130,7 @@ def check(found, listed, errors):
     for name, script in found["scripts"].items():
         assert script.endswith((components / f"{name}.js").read_bytes().decode())
     assert found["problems"] == []
-    assert len(listed.splitlines()) == len(train.ROSTER)
+    assert len(listed.splitlines()) == len(train.ROSTER) + len(train.FAMILIES)
     assert [line for line in errors.splitlines() if "EncodingWarning" in line and str(ROOT) in line] == []
 
 

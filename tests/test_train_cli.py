@@ -17,6 +17,7 @@ import train
 from explorer import devices, projection, training
 from explorer.checkpoints import FITTED, STAGES, Bundle, read_gallery
 from explorer.datasets import DATASETS, DataError
+from explorer.families import FAMILIES
 from explorer.noise import NOISES
 from explorer.roster import ROSTER
 from explorer.watching import RUN
@@ -146,7 +147,7 @@ def test_a_dry_run_writes_nothing(checkpoints_root, capsys, monkeypatch):
 def test_the_list_names_every_model_with_its_parameters(capsys):
     assert train.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(ROSTER)
+    assert [line.split()[0] for line in lines] == [*ROSTER, *FAMILIES]
     assert "435,536 parameters,   0.4 million multiply-adds,    64 numbers in the code" in lines[0]
 
 
@@ -552,7 +553,7 @@ def test_what_is_printed_survives_any_encoding(encoding):
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, env={**os.environ, **environment})
     assert (ended.returncode, ended.stderr) == (0, b"")
     lines = ended.stdout.decode(encoding).splitlines()
-    assert [line.split()[0] for line in lines] == list(ROSTER)
+    assert [line.split()[0] for line in lines] == [*ROSTER, *FAMILIES]
     assert ("1→16→32→64" in lines[1]) == (encoding in ("utf-8", "cp932"))
     assert ("1\\u219216" in lines[1]) == (encoding in ("ascii", "cp1252"))
 
@@ -564,7 +565,7 @@ def test_the_list_starts_no_gpu(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", started)
     monkeypatch.setattr(devices, "choose_device", started)
     assert train.main(["--list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(ROSTER)
+    assert len(capsys.readouterr().out.splitlines()) == len(ROSTER) + len(FAMILIES)
 
 
 def test_a_state_of_a_gpu_is_gone_on_with_and_a_sentence_says_that_draws_are_fresh(checkpoints_root, capsys):

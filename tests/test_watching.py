@@ -89,10 +89,12 @@ def ask_to_stop(root):
         time.sleep(0.05)
 
 
-def test_a_run_ends_when_it_is_asked_to_and_goes_on_after(tmp_path, capsys):
+def test_a_run_ends_when_it_is_asked_to_and_goes_on_after(tmp_path, capsys, monkeypatch):
     asking = threading.Thread(target=ask_to_stop, args=(tmp_path,))
     asking.start()
-    assert fitted(tmp_path, "fc-ae", epochs="25") == 143
+    with monkeypatch.context() as patch:  # an epoch takes as long as one of a large model
+        patch.setattr(Painter, "paint", lambda *args, **options: time.sleep(0.2))
+        assert fitted(tmp_path, "fc-ae", epochs="25") == 143
     asking.join()
     [run] = watching.runs(tmp_path)
     status = watching.status(run)

@@ -253,7 +253,7 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
         if note := fitting.restore(state):
             print(f"{entry.name}: {note}", file=sys.stderr)
     seconds = training.expected_seconds(fitting)
-    print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {duration(seconds)}", flush=True)
+    print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {watching.duration(seconds)}", flush=True)
     painter = watching.Painter(args.watch, model, splits["validation"])
     args.watch.say(doing="fitting", model=entry.name, done=fitting.epoch, total=recipe.epochs, left=seconds)
     painter.paint(fitting.epoch, history)
@@ -353,13 +353,6 @@ def keeping(
             write()
 
 
-def duration(seconds: float) -> str:
-    """Write a time for people: seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def summary(bundle: Bundle, figures: dict[str, object]) -> str:
     """Say a model's test figures in one line, beside the reported ones."""
     shown = {
@@ -425,7 +418,7 @@ def say_time(
             bundle = FamilyBundle(dataset.name, name, root)
             *_, left = left_of(bundle, FAMILIES[name], dataset, splits, args)
             seconds += expected_seconds(left, splits, args)
-    print(f"{', '.join(names)}: about {duration(seconds)} in all", flush=True)
+    print(f"{', '.join(names)}: about {watching.duration(seconds)} in all", flush=True)
 
 
 def expected_seconds(left: list[tuple[Part, Fit]], splits: dict[str, ImageSet], args: argparse.Namespace) -> float:
@@ -442,7 +435,7 @@ def fit_family(
         print(f"{family.name}: is fitted already", flush=True)
         return
     seconds = expected_seconds(left, splits, args)
-    print(f"{family.name}: {len(left)} of {len(parts)} fittings, about {duration(seconds)}", flush=True)
+    print(f"{family.name}: {len(left)} of {len(parts)} fittings, about {watching.duration(seconds)}", flush=True)
     args.watch.say(doing="fitting", model=family.name, done=0, total=len(left), left=seconds)
     with tqdm(
         total=sum(fit.recipe.epochs for _, fit in left) * len(splits["train"]), desc=family.name, unit=" images",

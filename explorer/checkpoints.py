@@ -29,8 +29,8 @@ import os
 import shlex
 import subprocess
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -196,6 +196,16 @@ class Stored:
         """Read `config.json`."""
         raise NotImplementedError
 
+    @contextmanager
+    def _belonging(self) -> Iterator[None]:
+        """Say of a description that cannot be read that it belongs elsewhere, and why."""
+        try:
+            yield
+        except KeyError as error:
+            raise self._broken("config.json", "fit", f"does not belong here: it lacks or misnames {error}") from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
+
     def check_test_images(self, test: ImageSet) -> None:
         """Refuse to measure on other test images than there were when this was fitted: it may have learned them.
 
@@ -311,7 +321,7 @@ class Bundle(Stored):
         The recipe is None where a model was made elsewhere; "imported" then says of what.
         """
         values = self._json("config.json", "fit")
-        try:
+        with self._belonging():
             if (values["format"], values["model"], values["data"]["dataset"]) != (
                 FORMAT, self.model, self.dataset,
             ):  # fmt: skip
@@ -323,10 +333,6 @@ class Bundle(Stored):
             values["recipe"] = None if values["recipe"] is None else parse(Recipe, values["recipe"])
             if (shape := tuple(values["data"]["image_shape"])) != values["architecture"].image_shape:
                 raise ValueError(f"its data have the shape {shape}, its architecture another")
-        except KeyError as error:
-            raise self._broken("config.json", "fit", f"does not belong here: it lacks or misnames {error}") from error
-        except (AttributeError, TypeError, ValueError) as error:
-            raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
         return values
 
     @whole

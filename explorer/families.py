@@ -187,7 +187,7 @@ class FamilyBundle(Stored):
     def config(self) -> dict[str, Any]:
         """Read `config.json`, with "fits" as a tuple of `Fit`."""
         values = self._json("config.json", "fit")
-        try:
+        with self._belonging():
             whose = (values["format"], values["model"], values["data"]["dataset"])
             if whose != (FORMAT, self.model, self.dataset):
                 raise ValueError(f"it describes format {whose[0]}, family {whose[1]!r} on {whose[2]!r}")
@@ -198,10 +198,6 @@ class FamilyBundle(Stored):
             shape = tuple(values["data"]["image_shape"])
             if not values["fits"] or any(fit.config.image_shape != shape for fit in values["fits"]):
                 raise ValueError(f"its data have the shape {shape}, its members another, or there are none")
-        except KeyError as error:
-            raise self._broken("config.json", "fit", f"does not belong here: it lacks or misnames {error}") from error
-        except (AttributeError, TypeError, ValueError) as error:
-            raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
         return values
 
     @whole

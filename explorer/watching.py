@@ -30,7 +30,7 @@ import torch
 from explorer import latent, storage
 from explorer.checkpoints import parse, to_json, to_safetensors
 from explorer.datasets import ImageSet
-from explorer.images import to_float
+from explorer.images import to_float, to_uint8
 from explorer.models import Autoencoder, Model
 from explorer.training import Epoch
 
@@ -221,7 +221,14 @@ class Painter:
 
 
 def _bytes(x: torch.Tensor) -> torch.Tensor:
-    return (x.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    return torch.from_numpy(to_uint8(x.float().nan_to_num().cpu().numpy()))
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def runs(root: Path) -> list[Path]:

@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).parent.parent.parent / "train.py"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_MEGABYTES = 4000  # of a zip that is uploaded
 TICKS = [((i + 0.5) / CELLS, f"{v:.1f}") for i, v in enumerate(latent.axis(CELLS, REACH, "linear").tolist())]
-VERBS = {"starting": "Starting", "reading": "Reading the pictures", "measuring": "Measuring", "projecting": "Mapping"}
+VERBS = {"starting": "Starting", "measuring": "Measuring", "projecting": "Mapping"}
 ROWS = 4
 
 
@@ -81,8 +81,8 @@ def is_begun(home: Path) -> bool:
 
 def shown_runs(root: Path) -> dict[Path, Status | None]:
     """Give what each run does that goes on or ended early, by its data set's folder; None of one that is only begun."""
-    found: dict[Path, Status | None] = {home: None for home in _started if home.parent == root.resolve()}
-    found = {home: None for home in found if is_begun(home) or failure(home)}
+    begun = (home for home in _started if home.parent == root.resolve())
+    found: dict[Path, Status | None] = {home: None for home in begun if is_begun(home) or failure(home)}
     for run in watching.runs(root.resolve()):
         if status := watching.status(run):
             found[run.parent.parent] = status
@@ -116,11 +116,9 @@ def _draw_run(home: Path, status: Status | None) -> None:
     words.markdown(f"**{as_text(status.title if status else home.name)}** · {_doing(status, failure(home))}")
     run = next((run for run in reversed(watching.runs(home.parent)) if run.parent.parent == home), None)
     goes_on = home.name in alive_of({home: status})
-    if not is_local():
-        pass
-    elif goes_on and run:
+    if is_local() and goes_on and run:
         button.button("Stop", key=f"stop-{home.name}", width="stretch", on_click=watching.stop, args=(run,))
-    elif not goes_on and home in _started:
+    elif is_local() and not goes_on and home in _started:
         again = _started[home].source, home.parent
         button.button("Go on", key=f"on-{home.name}", type="primary", width="stretch", on_click=start, args=again)
     if status and status.total and status.doing in ("reading", "fitting"):
@@ -141,15 +139,11 @@ def _doing(status: Status | None, failed: str) -> str:
     if status.doing == "failed":
         return f"Failed: {as_text(status.reason)}"
     if status.doing == "fitting":
-        left = "" if status.left is None else f", about {_minutes(status.left)} left"
+        left = "" if status.left is None else f", about {watching.duration(status.left)} left"
         return f"Fitting **{as_text(status.model)}**, epoch {status.done:,} of {status.total:,}{left} {models}"
     if status.doing == "reading":
         return f"Reading the pictures: {status.done:,} of {status.total:,}"
     return f"{VERBS.get(status.doing, as_text(status.doing))} {as_text(status.model)} {models}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _draw_picture(status: Status, picture: Picture, name: str) -> None:

@@ -109,7 +109,10 @@ print(f"AUC {{found.area:.3f}} ± {{found.error:.3f}}")
 
 
 view = begin(PAGE)
-first, second = st.tabs(TABS, key="use", bind="query-params", on_change="rerun")
+usual = TABS[0] if view.gallery.has_classes else TABS[1]
+if (before := st.session_state.get("use")) in TABS:
+    st.session_state["use"] = before  # the browser stays on its tab when the usual one is another
+first, second = st.tabs(TABS, default=usual, key="use", bind="query-params", on_change="rerun")
 if first.open:
     with first:
         labels(view)

@@ -80,8 +80,6 @@ def draw(heading: str, panels_of_it: Sequence[Panel], is_picture: bool) -> None:
     """Draw the charts of one kind of loss side by side."""
     if not is_picture:
         st.subheader(heading)
-    if heading == DENSITY:
-        st.markdown(BELOW_ZERO)
     for column, panel in zip(st.columns(len(panels_of_it)), panels_of_it, strict=True):
         figure, unit = figures.curves(panel.lines, UNITS[panel.part], panel.log), UNITS[panel.part]
         with column:

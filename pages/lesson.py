@@ -5,7 +5,7 @@ import streamlit as st
 from explorer.lessons import exercises
 from explorer.lessons.exercises import DATASET
 from explorer.lessons.reading import Lesson
-from explorer.ui import alone, classroom, stepping
+from explorer.ui import alone, classroom, screen, stepping
 from explorer.ui.frame import BOUND, Page, begin, finish
 
 PAGE = Page(
@@ -19,30 +19,47 @@ PAGE = Page(
 
 LANGUAGES = {"en": "English", "id": "Bahasa Indonesia"}
 CAPTION = (
-    "A lesson is a text file with steps to predict, to see and to explain; `python -m explorer.lessons check` holds it "
-    "to the models. In a room, phones vote without names; votes are gone a day after the room was closed."
+    "A lesson is a text file with steps to predict, to see and to explain, whose figures are held to the models. In a "
+    "room phones vote without names, and votes are gone a day after the room was closed."
 )
 
 
 def pick_lesson() -> Lesson:
     """Choose a lesson."""
     found = stepping.lessons()
-    title = lambda key: f"{found[key].title} ({LANGUAGES.get(found[key].language, found[key].language)})"  # noqa: E731
-    return found[st.selectbox("Lesson", list(found), format_func=title, key="lesson")]
+    name = lambda lesson: f"{lesson.title} ({LANGUAGES.get(lesson.language, lesson.language)})"  # noqa: E731
+    return found[st.selectbox("Lesson", list(found), format_func=lambda key: name(found[key]), key="lesson")]
+
+
+def ways(lesson: Lesson) -> None:
+    """Offer to take a lesson by oneself, to open a room, or to join one."""
+    st.markdown(f"{len(lesson.steps)} steps, about {lesson.minutes} minutes.")
+    left, middle, right = st.columns(3, gap="large", border=True)
+    with left:
+        st.markdown("**By yourself.** At your own pace; your answers stand in the address.")
+        if st.button("Begin", type="primary"):
+            alone.start(lesson)
+    with middle:
+        st.markdown("**In class.** You lead, and phones vote.")
+        if st.button("Open a room"):
+            classroom.open_room(lesson)
+        if st.button("Lead a room by its key", type="tertiary"):
+            st.query_params["lead"] = "-"
+            st.rerun()
+    with right:
+        st.markdown("**In a room** that is open.")
+        classroom.code_form()
 
 
 def worksheets(language: str) -> None:
     """Offer the worksheet of a seed, to print and as a notebook."""
     st.subheader("Worksheet")
-    left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
-    seed = int(
-        left.number_input(
-            "Your seed: a number of your own, such as that of your card", 0, 10**9, 1, key="seed", **BOUND
-        )
-    )
     if not (view := stepping.view_if_here(DATASET)):
         return
     there = stepping.material_of(view)
+    left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
+    label = "Your seed: a number of your own, such as that of your card"
+    seed = int(left.number_input(label, 0, 10**9, 1, key="seed", **BOUND))
     for column, name, make in ((middle, "md", exercises.worksheet), (right, "ipynb", exercises.notebook)):
         label = {"md": "Worksheet (Markdown)", "ipynb": "Notebook (Jupyter)"}[name]
         content = lambda make=make: make(there, seed, language)  # noqa: E731
@@ -55,23 +72,10 @@ def worksheets(language: str) -> None:
 def choose() -> None:
     """Draw the page on which a lesson begins."""
     begin(PAGE)
-    lesson = pick_lesson()
-    st.markdown(f"{len(lesson.steps)} steps, about {lesson.minutes} minutes.")
-    left, middle, right = st.columns(3, gap="large")
-    with left:
-        st.markdown("**At home.** At your own pace; your answers stand in the address.")
-        if st.button("Begin by yourself", type="primary"):
-            alone.start(lesson)
-    with middle:
-        st.markdown("**In class.** You lead, phones vote.")
-        if st.button("Open a room"):
-            classroom.open_room(lesson)
-        if st.button("Lead a room by its key", type="tertiary"):
-            st.query_params["lead"] = "-"
-            st.rerun()
-    with right:
-        st.markdown("**In a room** that is open.")
-        classroom.code_form()
+    with screen.control():
+        lesson = pick_lesson()
+    with screen.picture():
+        ways(lesson)
     worksheets(lesson.language)
     finish(
         CAPTION,

@@ -181,9 +181,12 @@ def _step_of_leader(lesson: Lesson, room: Room) -> None:
     if room.phase == "predict":
         if room.step == 0:
             stepping.show_text(view, lesson.opening)
-        stepping.show_text(view, step.text)
-        stepping.question(step)
-        stepping.unanswered(view, step.prediction, f"open-{room.step}")
+        sides = [st.container()] * 2 if stepping.is_choice(step) else st.columns([2, 3])  # so that a field is in sight
+        with sides[0]:
+            stepping.show_text(view, step.text)
+            stepping.question(step)
+        with sides[1]:
+            stepping.unanswered(view, step.prediction, f"open-{room.step}")
     elif room.phase == "see":
         stepping.live_page(lesson, step, stepping.TALL)
     else:

@@ -227,7 +227,8 @@ def own_votes(view: View, asked: Prediction, pair: Sequence[Any], key: str) -> N
         said = [f"{title} **{own}**." for title, own in zip(titles, words, strict=True) if own != voting.NOTHING]
         st.markdown(plain(" ".join([*said, f"It is **{asked.options[asked.right].text}**."])))
         return
-    for column, own, title in zip(st.columns(2), pair, titles, strict=True):
+    shown = [(own, title) for own, title in zip(pair, titles, strict=True) if own is not None] or [(None, "It is so")]
+    for column, (own, title) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             st.markdown(f"**{title}**")
             components.sketch(_field(view, asked) | {"truth": truth(view, asked), "value": own}, key=f"{key}-{title}")

@@ -14,6 +14,7 @@ from explorer.models import n_parameters
 from explorer.ui import learning, live, loading, planes, serving
 from explorer.ui.frame import Page, View, begin, finish, pages_for, shared_choices, usable
 from explorer.ui.reconnecting import WholePageFirst
+from explorer.ui.text import as_text
 
 PAGE = Page(
     "Overview", ":material/home:", "", place=0,
@@ -80,15 +81,20 @@ def hero(view: View, model: str) -> None:
         "move over it and one thing becomes another.\n\n"
         "Every view here is a link: set it up, copy the address, put it on a slide."
     )
-    choices = shared_choices() | {"dataset": view.dataset.name}
     with text:
-        for page in pages_for(view.shown)[1:]:
-            st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
+        links(view)
     if usable(view, [model]):
         with picture:
             reach = planes.cells(view, 15), REACH, "quantiles"
             laid = planes.native(*reach) if native else planes.principal(view, model, latent.axis(*reach))
             live.live_plane(view, model, *laid, ["sheet"], "hero")
+
+
+def links(view: View) -> None:
+    """Draw links to the pages that make sense here, each with what it asks."""
+    choices = shared_choices() | {"dataset": view.dataset.name}
+    for page in pages_for(view.shown)[1:]:
+        st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
 
 
 def home() -> None:
@@ -98,6 +104,9 @@ def home() -> None:
     best = best_to_show(view)
     if best:
         hero(view, best)
+    if not view.models:
+        families_alone(view)
+        return
     st.subheader("The models")
     names = usable(view, list(view.models))
     st.dataframe(
@@ -122,6 +131,27 @@ def home() -> None:
         + ". Compression is the numbers of the image divided by those of the code."
         + "".join(f" {name} has more of them than the image: its small error is no compression." for name in longer),
         python_for(view, best) if best else "",
+    )
+
+
+def families_alone(view: View) -> None:
+    """Draw what is here where no model stands for itself: the families, and the pages with a dial that show them."""
+    st.markdown(
+        "\n".join(f"- **{as_text(card.title)}**: {as_text(card.summary)}" for card in view.shown.families.values())
+    )
+    links(view)
+    learning.own_images(view.root)
+    names = list(view.shown.families)
+    finish(
+        "Each family is one model over a list of values, fitted to these images.",
+        f"""
+from explorer.checkpoints import root_folder
+from explorer.families import FamilyBundle
+
+for name in {names}:
+    family = FamilyBundle("{view.dataset.name}", name, root_folder())
+    print(name, list(family.load()), family.figures())
+""",
     )
 
 

@@ -23,6 +23,7 @@ PAGE = Page(
         "Start with how many numbers each model squeezes an image into, and what that costs. A model whose code "
         "is longer than its image has not compressed anything."
     ),
+    fits=lambda there: True,
 )  # fmt: skip
 
 REACH = 2.5

@@ -31,7 +31,8 @@ Nothing is read from a stored `metrics.json`. Figures are on the test split, pix
                            than the target asks for
     members, pca, quantised, codecs, recognised, apart
                            of a family, see `dials`; in the table the figures of each member, what PCA does with as
-                           many numbers, and how many classes a classifier recognises in generated images
+                           many numbers, how many classes a classifier recognises in generated images, and how
+                           well codes part known factors
     n_test, n_classical, n_generative
                            how many images the model's, the filters' and the samples' figures are averages over
 

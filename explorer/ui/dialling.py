@@ -297,8 +297,8 @@ def walked(family: OpenedFamily, name: str, base: int) -> dict[str, Any]:
         f"{factors[j] if j < len(factors) else j + 1} {100 * row[j]:.0f} %" if row[j] >= TELLS else "–"
         for row, j in zip(told, told.argmax(1), strict=True)
     ]
-    scores = ", ".join(f"{title} {apart[key]:.2f}" for key, title in SCORE_NAMES.items())
-    return {"base": rounded(family.arrays[f"{name}/codes"][base]), "tells": tells, "scores": f" {scores}."}
+    scores = " · ".join(f"{title} {apart[key]:.2f}" for key, title in SCORE_NAMES.items())
+    return {"base": rounded(family.arrays[f"{name}/codes"][base]), "tells": tells, "scores": scores}
 
 
 def walks(code: torch.Tensor) -> torch.Tensor:

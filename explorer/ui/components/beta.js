@@ -10,7 +10,7 @@
 //   withCodes: whether codes lie on the plane,
 //   chart: { x, y, lines, marks[][]: of each member },
 //   steps[]: where each number is walked to in place of the plane, or none; then each member has base[D]: the code that
-//     walks begin at, tells[D]: what each number tells of, scores: a sentence
+//     walks begin at, tells[D]: what each number tells of, scores: in words
 // }
 // State for Python: beta, when the dial rests.
 
@@ -43,7 +43,9 @@ class Betas extends Dialled {
     });
     element("div", "title", middle).textContent = "KL of each number, nats";
     this.bars = new Bars(middle);
-    this.chart = new Chart(element("div", "right", layout));
+    const right = element("div", "right", layout);
+    this.scores = element("div", "title", right);
+    this.chart = new Chart(right);
   }
 
   arrive() {
@@ -62,8 +64,10 @@ class Betas extends Dialled {
     const decode = this.networks[member.network];
     this.dial.show(betas, this.at);
     write(this.sentence, `β = ${betas[this.at]}: ${rate.toFixed(1)} nats of rate buy a distortion of `
-      + `${distortion.toFixed(1)} nats; ${used} of ${kl.length} numbers carry more than 0.1 nats.${member.scores ?? ""}`);
+      + `${distortion.toFixed(1)} nats; ${used} of ${kl.length} numbers carry more than 0.1 nats.`);
+    write(this.scores, member.scores ?? "");
     this.square.root.hidden = steps.length > 0;
+    this.root.classList.toggle("walking", steps.length > 0);
     if (steps.length) this.walks.show(member, steps, decode, image);
     else this.paintPlane(member, decode);
     this.samples[0].paint(noise.map((e) => decode(Float32Array.from(e))), image);
@@ -91,18 +95,20 @@ class Betas extends Dialled {
   }
 }
 
-/** Rows of images, each along one number of a code, all others as they are. */
+/** Rows of images, each along one number of a code, all others as they are; those that carry most come first. */
 class Walks {
   constructor(parent) {
     this.root = element("div", "walks", parent);
     this.rows = [];
   }
 
-  show({ base, tells }, steps, decode, image) {
-    base.forEach((value, k) => {
-      this.rows[k] ??= { name: element("div", "small", this.root), images: new Images(this.root, `Along number ${k + 1}`) };
-      const { name, images } = this.rows[k];
+  show({ base, tells, kl }, steps, decode, image) {
+    const order = Array.from(kl.keys()).sort((k, l) => kl[l] - kl[k]);
+    order.forEach((k, i) => {
+      this.rows[i] ??= { name: element("div", "small", this.root), images: new Images(this.root, "") };
+      const { name, images } = this.rows[i];
       write(name, `z${subscript(k + 1)} ${tells[k]}`);
+      images.root.setAttribute("aria-label", `Along number ${k + 1}, which tells ${tells[k]}`);
       images.paint(steps.map((step) => decode(Float32Array.from(base, (own, l) => (l === k ? step : own)))), image);
     });
   }

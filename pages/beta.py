@@ -6,7 +6,7 @@ import torch
 
 from explorer.images import grid, png
 from explorer.latent import plane
-from explorer.ui import components, dialling
+from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import BETA_CHARTS, CELLS, N_SAMPLES, STEPS, BetaShown
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
@@ -16,9 +16,10 @@ PAGE = Page(
     "Beta", ":material/balance:", "Dials", place=84,
     question="What does β buy?",
     look_for=(
-        "Turn β up until samples look like data, and on until all look the same: what was paid, and where? Watch the "
-        "codes fill the prior, and numbers fall out of use."
+        "Turn β up: the codes fill the prior, and its samples begin to look like data. Go on: numbers fall out of use, "
+        "and all samples look the same."
     ),
+    control=".dial",
     fits=lambda there: there.family("beta") is not None,
     needs="a family of variational models under many β",
 )  # fmt: skip
@@ -47,34 +48,33 @@ OF_FACTORS = (
 
 def controls(family: OpenedFamily) -> BetaShown:
     """Choose the models, and the chart and the image to walk from, or what the plane shows."""
-    left, middle, right = st.columns([3, 4, 3], vertical_alignment="bottom")
     title, series = dialling.series(family)
-    if dialling.knows_factors(family):
-        loss = left.segmented_control(
-            title, list(series), default=next(iter(series)), required=True, key="loss", **BOUND
-        )
-        chart = middle.segmented_control(
-            "Chart", list(BETA_CHARTS), default=next(iter(BETA_CHARTS)), required=True, key="chart", **BOUND
-        )
-        base = right.number_input("Walk from image", 0, dialling.n_codes(family) - 1, 0, key="base", **BOUND)
-        return BetaShown(series[loss], chart=chart, base=base)
-    code = left.segmented_control(title, list(series), default=next(iter(series)), required=True, key="code", **BOUND)
-    shown = middle.segmented_control("The plane shows", PLANES, default=PLANES[0], required=True, key="over", **BOUND)
-    with_codes = right.toggle("Codes on the plane", value=True, key="codes", **BOUND)
+    first = {"default": next(iter(series)), "required": True}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if dialling.knows_factors(family):
+            loss = st.segmented_control(title, list(series), **first, key="loss", **BOUND)
+            charts = list(BETA_CHARTS)
+            chart = st.segmented_control("Chart", charts, default=charts[0], required=True, key="chart", **BOUND)
+            last = dialling.n_codes(family) - 1
+            base = st.number_input("Walk from image", 0, last, 0, key="base", width=160, **BOUND)
+            return BetaShown(series[loss], chart=chart, base=base)
+        code = st.segmented_control(title, list(series), **first, key="code", **BOUND)
+        shown = st.segmented_control("The plane shows", PLANES, default=PLANES[0], required=True, key="over", **BOUND)
+        with_codes = st.toggle("Codes on the plane", value=True, key="codes", **BOUND)
     return BetaShown(series[code], shown == PLANES[0], with_codes)
 
 
 @fragment
 def bench(view: View) -> None:
     """Show the dial and what it changes; only this runs again when it rests."""
-    family, top = view.family("beta"), st.container()
+    family, top = view.family("beta"), screen.picture()
     shown, walking = controls(family), dialling.knows_factors(family)
     betas = [family.members[name]["beta"] for name in shown.members]
     at = betas.index(dialling.kept(KEY, "beta", betas, min(betas, key=lambda beta: abs(beta - 1))))
     with top:
         before = min(dialling.first(KEY, "beta", at), len(betas) - 1)
         components.dial("beta", dialling.beta_data(view, family, shown, before), key=KEY)
-        show_legend(view.gallery.classes if shown.with_codes and not walking else ())
+    show_legend(view.gallery.classes if shown.with_codes and not walking else ())
     name = shown.members[at]
     st.download_button(
         "PNG of walks and samples" if walking else "PNG of plane and samples",

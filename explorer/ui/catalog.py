@@ -81,6 +81,12 @@ class Collection:
         """The first model that was trained to take noise away, if there is one."""
         return next((card for card in self.models.values() if card.denoises), None)
 
+    def title(self, name: str) -> str:
+        """Give what a person calls a model; with its name behind it where another one is called the same."""
+        title = self.models[name].title
+        alone = sum(card.title == title for card in self.models.values()) == 1
+        return title if alone else f"{title} ({name})"
+
     def family(self, dial: str) -> str | None:
         """Name the first family with such a dial, if there is one."""
         return next((name for name, card in self.families.items() if card.dial == dial), None)

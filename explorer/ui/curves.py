@@ -4,8 +4,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import streamlit as st
+
+from explorer import figures
 from explorer.cards import ModelCard
 from explorer.noise import NOISES
+from explorer.ui import screen
 from explorer.ui.frame import View
 
 UNITS = {
@@ -62,7 +66,7 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
             if not any(f"train_{part}" in history for history in histories.values()):
                 continue
             lines = {
-                f"{name} · {which}": (history["epoch"], history[f"{which}_{part}"])
+                f"{view.shown.title(name)} · {which}": (history["epoch"], history[f"{which}_{part}"])
                 for name, history in histories.items()
                 for which in sets
                 if f"{which}_{part}" in history
@@ -72,10 +76,21 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
     return made
 
 
+def draw(heading: str, panels_of_it: Sequence[Panel], is_picture: bool) -> None:
+    """Draw the charts of one kind of loss side by side."""
+    if not is_picture:
+        st.subheader(heading)
+    for column, panel in zip(st.columns(len(panels_of_it)), panels_of_it, strict=True):
+        figure, unit = figures.curves(panel.lines, UNITS[panel.part], panel.log), UNITS[panel.part]
+        with column:
+            screen.chart(figure, f"{heading}-{panel.part}", f"{heading}: {unit} over epochs", is_picture)
+
+
 def noisy(view: View, models: list[str]) -> str:
     """Say which models saw corrupted images, since their losses and their choice of an epoch are on such."""
     recipes = {name: recipe for name in models if (recipe := view.bundle(name).config()["recipe"])}
-    kinds = [f"{name} ({NOISES[recipe.noise].title.lower()})" for name, recipe in recipes.items() if recipe.noise]
+    noises = {view.shown.title(name): recipe.noise for name, recipe in recipes.items() if recipe.noise}
+    kinds = [f"{title} ({NOISES[noise].title.lower()})" for title, noise in noises.items()]
     if not kinds:
         return ""
     return (

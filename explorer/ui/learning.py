@@ -16,6 +16,7 @@ import streamlit as st
 from explorer import figures, imagefolder, latent, watching
 from explorer.celeba.cache import cache_folder
 from explorer.images import to_float
+from explorer.ui import screen
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
 from explorer.ui.text import as_text
 from explorer.watching import CELLS, ENDED, REACH, Picture, Status
@@ -175,7 +176,7 @@ def _draw_curve(picture: Picture, name: str) -> None:
     lines = {"loss · train": (epochs, train), "loss · validation": (epochs, validation)}
     figure = figures.curves(lines, "loss", log=positive)
     figure.update_layout(height=280)
-    st.plotly_chart(figure, key=f"curve-{name}", config={"displayModeBar": False})
+    screen.chart(figure, f"curve-{name}", "Loss over epochs so far", config={"displayModeBar": False})
 
 
 def _draw_plane(picture: Picture) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from explorer import figures, sampling
 from explorer.sampling import PriorCheck
-from explorer.ui import loading
+from explorer.ui import loading, screen
 from explorer.ui.frame import BOUND, View, finish, fragment
 from explorer.ui.loading import BY_READING
 from explorer.ui.opening import Opened
@@ -92,17 +92,22 @@ def one_number(model: str, found: PriorCheck, kl: np.ndarray) -> int:
     )
     left, right = st.columns(2)
     name = f"z{number}"
-    left.plotly_chart(figures.prior_histogram(found.draws[:, k], found.means[:, k], name), key="prior_histogram")
+    with left:
+        figure = figures.prior_histogram(found.draws[:, k], found.means[:, k], name)
+        screen.chart(figure, "prior_histogram", f"Density of {name}, of codes drawn, of means and of the prior")
     lines = {DRAWN: found.draw_quantiles[:, k], MEANS: found.mean_quantiles[:, k]}
-    right.plotly_chart(figures.quantiles(found.normal, lines, EXPECTED, f"quantile of {name}"), key="prior_quantiles")
+    with right:
+        figure = figures.quantiles(found.normal, lines, EXPECTED, f"quantile of {name}")
+        screen.chart(figure, "prior_quantiles", f"Quantiles of {name} over those of the prior")
     return number
 
 
 def all_numbers(found: PriorCheck, kl: np.ndarray) -> None:
     """Show the KL of every number, and the squared norm of whole codes beside what it should be."""
     left, right = st.columns(2)
-    left.plotly_chart(figures.kl_bars(kl, found.active), key="kl_bars")
+    with left:
+        screen.chart(figures.kl_bars(kl, found.active), "kl_bars", "KL of each number of the code, in nats")
     lines = {DRAWN: found.draw_norms, MEANS: found.mean_norms}
-    right.plotly_chart(
-        figures.quantiles(found.chi_square, lines, chi_square(kl), "quantile of |z|²"), key="norm_quantiles"
-    )
+    with right:
+        figure = figures.quantiles(found.chi_square, lines, chi_square(kl), "quantile of |z|²")
+        screen.chart(figure, "norm_quantiles", "Quantiles of squared norms of codes over those of the prior")

@@ -34,8 +34,8 @@ def used(view: View, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
             missing[name] = str(error)
     if missing:
         first, *others = missing
-        more = f" The same goes for {', '.join(others)}." if others else ""
-        st.info(as_text(f"What {first} is good for was not measured. {missing[first]}.{more}"))
+        more = f" The same goes for {', '.join(map(view.shown.title, others))}." if others else ""
+        st.info(as_text(f"What {view.shown.title(first)} is good for was not measured. {missing[first]}.{more}"))
     return found
 
 

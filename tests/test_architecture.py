@@ -59,7 +59,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "uses",
         "watching",
     },
-    {"export", "ui"},
+    {"export", "lessons", "ui"},
 )
 
 

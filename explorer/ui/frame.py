@@ -55,8 +55,8 @@ class Page:
     place: int
     question: str
     look_for: str
-    fits: Callable[[Collection], bool] = lambda there: True
-    needs: str = ""
+    fits: Callable[[Collection], bool] = lambda there: bool(there.models)
+    needs: str = "a model that stands for itself"
     control: str = ".st-key-control"
     picture: str = ".st-key-picture"
 
@@ -198,7 +198,7 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
         navigation(there)
         st.caption(f"Licence of the images: {as_text(there.images.licence)}")
     heading(page, there)
-    if not there.models:
+    if not (there.models or there.families):
         command = f"python train.py --dataset {there.images.name}"
         st.info(f"No model has been fitted on {as_text(there.images.title)} yet. Fit them all with `{command}`.")
         empty(root)

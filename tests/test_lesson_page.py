@@ -3,9 +3,9 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from explorer.lessons import rooms, voting
+from explorer.lessons import reading, rooms, voting
 from explorer.lessons.reading import Choose, Draw, Option, Point
-from explorer.ui import alone, rooming, stepping
+from explorer.ui import rooming, stepping
 from tests.test_app import ROOT, words
 
 CHOOSE = Choose("?", (Option("a"), Option("b")), 1)
@@ -142,7 +142,15 @@ def test_a_database_that_cannot_be_reached_is_named_and_the_rest_works(monkeypat
 def test_a_lesson_that_is_gone_or_shorter_is_said_to_be(room, monkeypatch):
     monkeypatch.setattr(stepping, "lessons", dict)
     assert "not here any more" in words(open_lesson(room=room.code))
-    assert alone.wanted.__doc__
+
+
+def test_a_lesson_that_cannot_be_read_or_shown_is_said_to_be(monkeypatch, tmp_path):
+    good = reading.shipped()[KEY].read_text(encoding="utf-8")
+    (tmp_path / "bad.en.md").write_text("no lesson", encoding="utf-8")
+    (tmp_path / KEY).with_suffix(".en.md").write_text(good.replace("original/0", "original/none"), encoding="utf-8")
+    monkeypatch.setattr(reading.shipped, "__defaults__", (tmp_path,))
+    assert "bad.en.md:1:" in words(open_lesson()).replace("\\", "")
+    assert "This step cannot be shown: 'none' is no number" in words(open_lesson(lesson=KEY, step="2"))
 
 
 WHERE = Point("?", "m", 1)

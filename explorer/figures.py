@@ -176,16 +176,17 @@ def curves(
 ) -> go.Figure:
     """Draw lines `name -> (x, values)` over epochs or what `over` says; a name's part before " · " sets its look.
 
-    Colour and shape of the markers, a few on each line, are those of the owner; lines whose name ends in "validation"
-    are dashed.
+    Colour and shape of the markers, a few on each line, are those of the owner, whom the legend names once; lines whose
+    name ends in "validation" are dashed.
     """
     figure = go.Figure()
     owners = list(dict.fromkeys(name.split(" · ")[0] for name in lines))
     for name, (epochs, values) in lines.items():
-        look = _marker(owners.index(name.split(" · ")[0]))
+        owner = name.split(" · ")[0]
+        look, is_first = _marker(owners.index(owner)), owner not in {line.legendgroup for line in figure.data}
         dash = "dash" if name.endswith("validation") else "solid"
         figure.add_scatter(
-            x=list(epochs), y=list(values), name=name, mode="lines+markers",
+            x=list(epochs), y=list(values), name=owner, legendgroup=owner, showlegend=is_first, mode="lines+markers",
             line={"color": look["color"], "width": 3, "dash": dash},
             marker={"size": 10, "maxdisplayed": MOST_MARKERS, **look},
             hovertemplate=f"{name}, {over} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",

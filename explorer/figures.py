@@ -126,7 +126,7 @@ def psnr_curves(
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.Figure:
-    """Draw a confusion matrix `(K, K)`; invisible markers over its cells take clicks: x is predicted, y true.
+    """Draw a confusion matrix `(K, K)`; an invisible marker in the middle of each cell takes clicks: x is predicted, y true.
 
     Colour is the square root of a cell's share of its row, so that rare mistakes show beside the diagonal.
     """
@@ -148,12 +148,12 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
         x=predicted, y=true, mode="markers+text",
         text=np.char.mod("%.1f", 100 * share).ravel() if percent else matrix.astype(str).ravel(),
         textfont={"size": FONT, "color": texts},
-        hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 46, "opacity": 0},
+        hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 2, "opacity": 0},
     )  # fmt: skip
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
     figure.update_xaxes(title="predicted", range=[-0.5, n - 0.5], side="top", **ticks)
     figure.update_yaxes(title="true", range=[n - 0.5, -0.5], **ticks)
-    return _finish(figure, 520, dragmode=False)
+    return _finish(figure, 520, dragmode=False, hovermode="closest", hoverdistance=-1)
 
 
 def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray) -> go.Figure:

@@ -126,7 +126,7 @@ def psnr_curves(
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.Figure:
-    """Draw a confusion matrix `(K, K)`; an invisible marker in the middle of each cell takes clicks: x is predicted, y true.
+    """Draw a confusion matrix `(K, K)`; an invisible marker amid each cell takes clicks: x is predicted, y true.
 
     Colour is the square root of a cell's share of its row, so that rare mistakes show beside the diagonal.
     """

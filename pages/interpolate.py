@@ -42,8 +42,8 @@ def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
     strips = [Strip("Pixel fade", fade, [f"{v:.2f}" for v in t.tolist()], "pixels mixed; t under each")]
     for name, walk in (("Linear", latent.lerp), ("Spherical", latent.slerp)):
         z = walk(codes[0], codes[1], t)
-        norms = [f"|z| {v:.2f}" for v in z.norm(dim=1).tolist()]
-        strips.append(Strip(name, loading.decode(bundle, z), norms, "decoded; norm of the code under each"))
+        norms = [f"{v:.2f}" for v in z.norm(dim=1).tolist()]
+        strips.append(Strip(name, loading.decode(bundle, z), norms, "decoded; |z|, the norm of the code, under each"))
     return strips
 
 

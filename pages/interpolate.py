@@ -16,8 +16,8 @@ PAGE = Page(
     "Interpolate", ":material/linear_scale:", "Latent space", place=50,
     question="What lies between two images?",
     look_for=(
-        "Choose two unlike images: the pixel fade shows two ghosts, a good code turns one thing into the other. Where "
-        "the norm |z| of the straight line dips, it leaves the region of the codes."
+        "The pixel fade shows two ghosts; a short code turns one thing into the other, and line and arc pass other "
+        "things on the way. Then choose a longer code: ghosts again."
     ),
 )  # fmt: skip
 
@@ -42,8 +42,8 @@ def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
     strips = [Strip("Pixel fade", fade, [f"{v:.2f}" for v in t.tolist()], "pixels mixed; t under each")]
     for name, walk in (("Linear", latent.lerp), ("Spherical", latent.slerp)):
         z = walk(codes[0], codes[1], t)
-        norms = [f"|z| {v:.2f}" for v in z.norm(dim=1).tolist()]
-        strips.append(Strip(name, loading.decode(bundle, z), norms, "decoded; norm of the code under each"))
+        norms = [f"{v:.2f}" for v in z.norm(dim=1).tolist()]
+        strips.append(Strip(name, loading.decode(bundle, z), norms, "decoded; |z|, the norm of the code, under each"))
     return strips
 
 
@@ -96,7 +96,7 @@ def four(view: View, model: str, picks: list[int]) -> None:
     x = loading.decode(view.bundle(model), latent.bilinear(codes, n).flatten(0, 1))
     picture = png(grid(x, n, gap=1), STILL // x.shape[-1])
     with screen.picture():
-        st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=1))}" alt="{n} by {n} images between four">')
+        st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=2))}" alt="{n} by {n} images between four">')
     st.markdown("A top left, B top right, C bottom left, D bottom right.")
     st.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
     taking.button(view, "interpolate", model, picks=picks, n=n)
@@ -117,6 +117,6 @@ for tab, draw, n_ends in zip(tabs, (two, four), (2, 4), strict=True):
     if tab.open:
         with tab:
             with screen.settings():
-                model = widgets.pick_model(view)
+                model = widgets.pick_model(view, default=view.shown.native)
                 picks = widgets.pick_images(view.gallery, n_ends)
             draw(view, model, picks)

@@ -40,9 +40,12 @@ def pick_models(
     return good
 
 
-def pick_model(view: View, options: tuple[str, ...] = (), label: str = "Model") -> str:
-    """Choose one model, by default of the autoencoders; stop the page where it cannot be shown."""
-    name = one_of(view, label, options or view.autoencoders, "model")
+def pick_model(
+    view: View, options: tuple[str, ...] = (), label: str = "Model", default: str | None = None
+) -> str:  # fmt: skip
+    """Choose one model, by default the first of the autoencoders; stop the page where it cannot be shown."""
+    options = options or view.autoencoders
+    name = one_of(view, label, options, "model", options.index(default) if default in options else 0)
     if not usable(view, [name]):
         st.stop()
     return name

@@ -196,7 +196,7 @@ class Ledger {
       violin(context, middle, half, heightOf, this.z[k], deviation[k], accent, 0.85);
       if (step < 60) return;
       context.fillStyle = text;
-      context.font = `${0.85 * 16 * devicePixelRatio}px sans-serif`;
+      context.font = `${0.85 * rem() * devicePixelRatio}px sans-serif`;
       context.textAlign = "center";
       context.fillText(`z${k + 1}: ${this.kl[k].toFixed(2)} nats`, middle, barsEnd - tall - 4);
     });

@@ -137,3 +137,12 @@ def test_in_features_of_a_classifier_noise_is_further_from_images_than_other_ima
 def test_without_the_weights_the_benchmark_says_whose_they_are(tmp_path, capsys):
     assert fidelity.main(["--weights", str(tmp_path / "none.pth")]) == 1
     assert re.search("torch-fidelity", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("model", ["face-vae", "face-resvae"])
+def test_the_committed_ladders_rise(model):
+    found = {name: value.numpy() for name, value in Bundle("celeba", model, root_folder()).ladder().items()}
+    distances = [found[f"swd/{rung}"].mean() for rung in ladder.RUNGS]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-2] <= 45
+    assert np.isfinite([found[f"figures/{rung}"] for rung in ladder.RUNGS]).all()

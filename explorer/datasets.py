@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from explorer import celeba, mnist
+from explorer import celeba, mnist, shapes
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -33,7 +33,8 @@ class ImageSet:
 
     images: uint8 `(N, C, H, W)`. labels: int64 `(N,)`. classes: the label names. attributes: int8 `(N, A)`,
     1 has it, 0 has it not, -1 unknown, or None. names: file names `(N,)`, where images are files.
-    notes: what was missing or made up when they were read, in sentences.
+    notes: what was missing or made up when they were read, in sentences. factors: int64 `(N, F)`, the values from 0 of
+    what images were drawn by, where that is known.
     """
 
     images: torch.Tensor
@@ -42,6 +43,7 @@ class ImageSet:
     attributes: torch.Tensor | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    factors: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,6 +55,7 @@ class ImageSet:
             labels=self.labels[index],
             attributes=None if self.attributes is None else self.attributes[index.cpu()],
             names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
+            factors=None if self.factors is None else self.factors[index.cpu()],
         )
 
     @cached_property
@@ -90,7 +93,8 @@ class Dataset:
     fetch(data_dir): download what is missing or damaged, or None where nothing is ever downloaded.
     pick(data_dir, names): uint8 images `(M, C, H, W)` by file name, without reading the others, where images are
     files. attributes: what may be known of each image. megabytes: size of the download. shareable: whether the licence
-    lets images be passed on, with its name beside them.
+    lets images be passed on, with its name beside them. factors: what its images were drawn by, where that is known:
+    the first is the class, the others have an order.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Dataset:
     folder: str = ""
     megabytes: int = 0
     shareable: bool = False
+    factors: tuple[str, ...] = ()
 
     def load(self, split: Split, data_dir: Path | str | None = None) -> ImageSet:
         """Read one split; never downloads.
@@ -185,6 +190,11 @@ def _read_digits(data_dir: Path, split: Split) -> ImageSet:
     return data if split == "test" else hold_out(data, split, 137)
 
 
+def _draw_shapes(data_dir: Path, split: Split) -> ImageSet:
+    images, factors = shapes.draw(split)
+    return ImageSet(images, factors[:, 0], shapes.SHAPES, factors=factors)
+
+
 def _read_faces(data_dir: Path, split: Split) -> ImageSet:
     try:
         faces = celeba.read(data_dir, seed=SPLIT_SEED)
@@ -238,6 +248,10 @@ DATASETS: dict[str, Dataset] = {
         ),
         _mnist_like("mnist", "MNIST", "MNIST", _DIGITS, "CC BY-SA 3.0 (LeCun & Cortes)", 12),
         _mnist_like("kmnist", "KMNIST", "Kuzushiji-MNIST", _KANA, "CC BY-SA 4.0 (CODH)", 21),
+        Dataset(
+            "shapes", "Shapes (drawn here)", shapes.SHAPES, (1, shapes.SIDE, shapes.SIDE),
+            "CC0 (drawn by this program)", _draw_shapes, shareable=True, factors=tuple(shapes.FACTORS),
+        ),
         Dataset(
             "celeba", "CelebA faces", _FACES, (3, celeba.SIDE, celeba.SIDE),
             "non-commercial research only (MMLAB, The Chinese University of Hong Kong)", _read_faces,

@@ -29,6 +29,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "noise",
         "palette",
         "processes",
+        "shapes",
         "signatures",
         "storage",
     },
@@ -38,11 +39,14 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "cards",
         "checkpoints",
         "dials",
+        "disentanglement",
         "elbo",
         "families",
         "figures",
+        "flows",
         "imagefolder",
         "importing",
+        "ladder",
         "latent",
         "metrics",
         "probes",
@@ -55,7 +59,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "uses",
         "watching",
     },
-    {"export", "ui"},
+    {"export", "lessons", "ui"},
 )
 
 

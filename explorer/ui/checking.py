@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from explorer import anomalies, elbo, probes, uses
+from explorer import anomalies, elbo, ladder, probes, uses
 from explorer.cards import DataCard, wrong_card
 from explorer.dials import BITS
+from explorer.disentanglement import SCORES
 from explorer.families import PCA
 from explorer.models import Autoencoder, Model
 from explorer.noise import NOISES
@@ -110,6 +111,20 @@ def wrong_uses(found: Mapping[str, torch.Tensor], images: DataCard, n_gallery: i
         if name.removeprefix(anomalies.LEFT_OUT) not in images.classes or both != n:
             return "holds scores of a class that was left out, and not of all the others"
     return ""
+
+
+def wrong_ladder(found: Mapping[str, torch.Tensor], model: Model) -> str:
+    """Say which tensor is missing, unknown, of another size or holds what it cannot hold."""
+    flow = ladder.flow_of(found)
+    shapes: dict[str, Shape] = {f"swd/{rung}": ("L",) for rung in ladder.RUNGS}
+    shapes |= {f"figures/{rung}": (len(ladder.FIGURES),) for rung in ladder.RUNGS}
+    shapes |= {name: tuple(tensor.shape) for name, tensor in found.items() if name.startswith("flow/")}
+    if found.keys() != shapes.keys():
+        return f"lacks or does not know {min(found.keys() ^ shapes.keys())[:40]}"
+    if not isinstance(model, Autoencoder) or flow.axes.shape != (model.code_length, model.code_length):
+        return "holds a flow for codes of another length"
+    sizes: dict[str, int] = {}
+    return next((wrong for name in shapes if (wrong := _wrong_tensor(name, found[name], shapes[name], sizes))), "")
 
 
 def _wrong_tensor(name: str, tensor: torch.Tensor, shape: Shape, sizes: dict[str, int]) -> str:
@@ -261,6 +276,13 @@ def wrong_measures(figures: Mapping[str, Any], config: Mapping[str, Any]) -> str
         for kind, ways in _inside_all(_inside(figures, "codecs")):
             for way, points in _inside_all(ways):
                 lists += [(f"codecs {kind} {way}", point, 2) for point in points]
+    if dial == "beta" and "apart" in figures:
+        for fit in config["fits"]:
+            own, told = _inside(figures["apart"], fit.name), _inside(_inside(figures["apart"], fit.name), "told")
+            lists.append((f"scores of {fit.name}", [_inside(own, name) for name in SCORES], len(SCORES)))
+            if not isinstance(told, list) or len(told) != fit.config.code:
+                return f"holds no {fit.config.code} rows of what numbers of {fit.name} tell"
+            lists += [(f"what a number of {fit.name} tells", row, len(told[0])) for row in told]
     if dial == "class" and figures.get("recognised"):
         lists.append(("recognised by_class", figures["recognised"].get("by_class"), None))
         shares = (figures["recognised"].get(name) for name in ("generated", "rebuilt", "test"))

@@ -208,15 +208,15 @@ def test_the_main_control_changes_the_picture_and_the_link_shows_the_same_on_ano
 
 
 def test_a_choice_survives_a_page_switch_both_ways(page, address):
-    visit(page, address, "interpolate", "?model=conv-vae&pick=5&pick=9")
+    visit(page, address, "interpolate", "?model=conv-ae&pick=5&pick=9")
     for title in ("Latent map", "Overview", "Interpolate"):
         page.locator('[data-testid="stSidebar"] a', has_text=title).click()
         wait_until_finished(page, title)
         query = page.evaluate("location.search")
         assert "pick=5" in query and "pick=9" in query
         if title != "Overview":
-            assert page.get_by_role("combobox", name="Model").input_value() == "Variational AE, 2 numbers"
-            wait_for_address(page, "model=conv-vae")
+            assert page.get_by_role("combobox", name="Model").input_value() == "Convolutional AE"
+            wait_for_address(page, "model=conv-ae")
 
 
 def test_a_lasso_on_the_map_opens_the_images_in_it(page, address):

@@ -27,6 +27,7 @@ from explorer import checkpoints, storage
 from explorer.checkpoints import FORMAT, KINDS, BundleError, Stored, parse, to_json, to_safetensors, whole
 from explorer.datasets import DATASETS, Dataset, ImageSet
 from explorer.images import to_float
+from explorer.language import later
 from explorer.models import AutoencoderConfig, ConditionalConfig, Model, ModelConfig
 from explorer.roster import ROSTER, choose_models
 from explorer.training import Epoch, Recipe, State
@@ -119,7 +120,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         Family(
             "length-family",
-            "Length of the code",
+            later("Length of the code"),
             "The same autoencoder with codes of 1 to 256 numbers, plain and variational.",
             "length",
             _lengths("ae", _SMALL) + _lengths("vae", dataclasses.replace(_SMALL, variational=True)),
@@ -133,7 +134,7 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "time-family",
-            "Time",
+            later("Time"),
             "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3 and 5.",
             "epoch",
             (
@@ -155,7 +156,7 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "class-vae",
-            "Class × style",
+            later("Class × style"),
             "A variational autoencoder that is told the class, so that its 8 numbers are left for the style.",
             "class",
             (

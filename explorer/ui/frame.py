@@ -18,14 +18,15 @@ from explorer.cards import DataCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
 from explorer.families import FamilyBundle
-from explorer.ui import address, catalog, collector, loading
+from explorer.language import say
+from explorer.ui import address, catalog, collector, loading, speaking
 from explorer.ui.catalog import Collection
 from explorer.ui.downloading import download
 from explorer.ui.opening import Opened, OpenedFamily, opened, opened_family
 from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
-SHARED = ("dataset", "models", "model", "pick")
+SHARED = (speaking.NAME, "dataset", "models", "model", "pick")
 ROOT = Path(__file__).parent.parent.parent
 STYLE = Path(__file__).with_name("style.css")
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
@@ -127,7 +128,10 @@ class View:
         found = self.bundle(name)
         if found.problem:
             title = as_text(self.shown.families[name].title)
-            st.warning(f"**{title}** cannot be shown. {as_text(found.problem)}", icon=":material/broken_image:")
+            st.warning(
+                f"{say('**{title}** cannot be shown.', title=title)} {as_text(found.problem)}",
+                icon=":material/broken_image:",
+            )
             st.stop()
         return found
 
@@ -160,6 +164,7 @@ def fragment(draw: Callable[Concatenate[View, P], Any]) -> Callable[Concatenate[
     @st.fragment
     @functools.wraps(draw)
     def again(drawn: list[bool], view: View, *args: P.args, **kwargs: P.kwargs) -> Any:
+        speaking.again()
         if drawn and not view.is_current():
             st.rerun()
         drawn.append(True)
@@ -174,7 +179,8 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     empty: draws what there is to do about it, where no model was fitted.
     """
     collector.settle()
-    st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
+    speaking.settle()
+    st.set_page_config(f"{say(page.title)} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     if (understood := address.understood()) is not None:
         begin_anew(page, understood)
@@ -184,13 +190,20 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     with st.sidebar:
         st.markdown("### Latent-space explorer")
         there = pick_collection(root, page)
-        st.caption(f"Licence of the images: {as_text(there.images.licence)}")
+        st.caption(say("Licence of the images: {licence}", licence=as_text(there.images.licence)))
         navigation(there)
-    st.title(page.title)
-    st.markdown(f"##### {page.question}\n\n**Look for this.** {page.look_for}")
+        speaking.pick()
+    st.title(say(page.title))
+    st.markdown(f"##### {say(page.question)}\n\n**{say('Look for this.')}** {say(page.look_for)}")
     if not there.models:
         command = f"python train.py --dataset {there.images.name}"
-        st.info(f"No model has been fitted on {as_text(there.images.title)} yet. Fit them all with `{command}`.")
+        st.info(
+            say(
+                "No model has been fitted on {title} yet. Fit them all with `{command}`.",
+                title=as_text(there.images.title),
+                command=command,
+            )
+        )
         empty(root)
         st.stop()
     if not page.fits(there):
@@ -211,8 +224,8 @@ def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
     try:
         st.switch_page(page.file, query_params=params)
     except StreamlitAPIException:  # a visitor went back to this address from one whose controls are there already
-        st.info("This address holds a value that no control can take.")
-        st.page_link(page.file, label="Open the page without it", icon=page.icon, query_params=params)
+        st.info(say("This address holds a value that no control can take."))
+        st.page_link(page.file, label=say("Open the page without it"), icon=page.icon, query_params=params)
         st.stop()
 
 
@@ -238,7 +251,7 @@ def pick_collection(root: Path, page: Page) -> Collection:
     readable = catalog.collections(root, names)
     default = next((i for i, name in enumerate(names) if name in readable and page.fits(readable[name])), 0)
     carry("dataset", names, names[default])
-    name = st.session_state["kept_dataset"] = st.selectbox("Data set", names, default, key="dataset", **BOUND)
+    name = st.session_state["kept_dataset"] = st.selectbox(say("Data set"), names, default, key="dataset", **BOUND)
     if name in readable:
         return readable[name]
     try:
@@ -251,8 +264,15 @@ def pick_collection(root: Path, page: Page) -> Collection:
 def point_elsewhere(page: Page, here: Collection, root: Path) -> None:
     """Say why a page makes no sense on a data set, with links to those on which it does."""
     fitting = [there.images for there in catalog.collections(root).values() if page.fits(there)]
-    found = "It makes sense for:" if fitting else "None of those that are here has one: `python train.py` fits some."
-    st.info(f"This needs {page.needs}, and there is none for {as_text(here.images.title)}. {found}")
+    found = (
+        say("It makes sense for:")
+        if fitting
+        else say("None of those that are here has one: `python train.py` fits some.")
+    )
+    needed = say(
+        "This needs {what}, and there is none for {title}.", what=say(page.needs), title=as_text(here.images.title)
+    )
+    st.info(f"{needed} {found}")
     for images in fitting:
         choice = {"dataset": images.name}
         st.page_link(page.file, label=f"**{as_text(images.title)}**", icon=page.icon, query_params=choice)
@@ -281,20 +301,19 @@ def navigation(there: Collection) -> None:
     for page in pages_for(there):
         if page.section != section:
             section = page.section
-            st.caption(section)
-        st.page_link(page.file, label=page.title, icon=page.icon, query_params=choices, width="stretch")
+            st.caption(say(section))
+        st.page_link(page.file, label=say(page.title), icon=page.icon, query_params=choices, width="stretch")
 
 
 def stand_in_notice(source: Dataset | None, gallery: loading.Gallery) -> None:
     """Say that stand-ins are shown and offer to fetch the originals."""
     with st.container(border=True):
         text, button = st.columns([3, 1], vertical_alignment="center")
-        shown, _, missing = gallery.notice.partition("\n\n")
-        text.markdown(f":material/image_not_supported: **Stand-ins.** {shown}")
-        with text.expander("How to see the originals"):
-            st.markdown(as_text(missing))
+        text.markdown(f":material/image_not_supported: **{say('Stand-ins.')}** {say(gallery.notice)}")
+        with text.expander(say("How to see the originals")):
+            st.markdown(as_text(gallery.missing))
         if source and source.fetch:
-            label = f"Download originals ({source.megabytes} MB)"
+            label = say("Download originals ({n} MB)", n=source.megabytes)
             if button.button(label, key="download", width="stretch"):
                 download(source)
 
@@ -305,7 +324,9 @@ def usable(view: View, names: list[str]) -> list[str]:
     for name in names:
         if problem := view.bundle(name).problem:
             title = as_text(view.card(name).title)
-            st.warning(f"**{title}** cannot be shown. {as_text(problem)}", icon=":material/broken_image:")
+            st.warning(
+                f"{say('**{title}** cannot be shown.', title=title)} {as_text(problem)}", icon=":material/broken_image:"
+            )
         else:
             good.append(name)
     return good
@@ -314,5 +335,5 @@ def usable(view: View, names: list[str]) -> list[str]:
 def finish(caption: str, code: str) -> None:
     """Draw how to read the picture, and the few lines of Python that make it again."""
     st.caption(caption)
-    with st.expander("The same picture in Python", icon=":material/code:"):
+    with st.expander(say("The same picture in Python"), icon=":material/code:"):
         st.code(code.strip(), language="python")

@@ -13,6 +13,7 @@ import torch
 from explorer import latent, sampling
 from explorer.checkpoints import to_safetensors
 from explorer.images import grid, png
+from explorer.language import number, passing, say
 from explorer.sampling import Source
 from explorer.ui import loading
 from explorer.ui.frame import View
@@ -57,7 +58,7 @@ def fitted(bundle: Opened, source: str, components: int) -> Source:
     return _fitted(bundle, source, components if source == "mixture" else 1)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Fitting a density to the codes", **BY_READING)
+@st.cache_resource(max_entries=32, show_spinner=passing("Fitting a density to the codes"), **BY_READING)
 def _fitted(bundle: Opened, source: str, components: int) -> Source:
     stored = {name: torch.from_numpy(loading.codes(bundle)[name]) for name in stored_names(bundle)}
     return sampling.fit(source, *stored.values(), n_components=components)
@@ -76,15 +77,16 @@ def draw(view: View, model: str, source: str, settings: Settings) -> Row:
     there = np.median(np.linalg.norm(loading.codes(bundle)["codes"], axis=1))
     card = view.card(model)
     whence = name_source(card.variational, source, fit)
-    note = f"{whence}\n|z| {z.norm(dim=1).median():.1f}, of images {there:.1f}"
-    return Row(model, card.title, source, z, loading.decode(bundle, z), note)
+    norms = say("|z| {drawn:.1f}, of images {there:.1f}", drawn=z.norm(dim=1).median().item(), there=there)
+    note = f"{whence}\n{norms}"
+    return Row(model, say(card.title), source, z, loading.decode(bundle, z), note)
 
 
 def name_source(variational: bool, source: str, fit: Source) -> str:
     """Say where codes come from: the standard normal is a prior only of a model that was trained with it."""
     if source == "prior":
-        return "prior N(0, 1)" if variational else "N(0, 1), not its prior"
-    return f"mixture of {len(fit.weights)} normals" if source == "mixture" else "one Gaussian, fitted"
+        return say("prior N(0, 1)") if variational else say("N(0, 1), not its prior")
+    return say("mixture of {n} normals", n=len(fit.weights)) if source == "mixture" else say("one Gaussian, fitted")
 
 
 def rows_data(rows: Sequence[Row], chosen: tuple[Row, int] | None) -> dict[str, object]:
@@ -122,8 +124,10 @@ def nearest_strips(view: View, row: Row, i: int) -> list[Strip]:
     by_code = sampling.nearest(row.codes[i], torch.from_numpy(loading.codes(bundle)["codes"]), NEIGHBOURS)
     usual = loading.usual_distance(bundle)
     return [
-        _nearest_strip("In pixels", gallery, row.images[i], by_pixel, usual_pixel_distance(gallery), pixels.shape[1]),
-        _nearest_strip("By code", gallery, row.images[i], by_code, usual),
+        _nearest_strip(
+            say("In pixels"), gallery, row.images[i], by_pixel, usual_pixel_distance(gallery), pixels.shape[1]
+        ),
+        _nearest_strip(say("By code"), gallery, row.images[i], by_code, usual),
     ]
 
 
@@ -136,9 +140,12 @@ def _nearest_strip(
     n_averaged: int = 1,
 ) -> Strip:
     distances, places = (found[0] / math.sqrt(n_averaged)).tolist(), found[1].tolist()
-    captions = ["sample", *(f"{gallery.label(k)}\n{d:.3f}" for k, d in zip(places, distances, strict=True))]
+    captions = [
+        say("sample"),
+        *(f"{gallery.label(k)}\n{number(d, '.3f')}" for k, d in zip(places, distances, strict=True)),
+    ]
     images = np.concatenate([image[None], gallery.images[places]])
-    return Strip(label, images, captions, f"{usual:.3f} is usual among {gallery.noun}")
+    return Strip(label, images, captions, say("{usual:.3f} is usual among {noun}", usual=usual, noun=gallery.noun))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, **BY_READING)
@@ -158,8 +165,8 @@ def measured(view: View) -> tuple[pd.DataFrame, int]:
         bundle = view.bundle(name)
         figures = {} if bundle.problem else bundle.metrics()
         if "swd" in figures:
-            rows.append(_row(view.card(name).title, figures, ""))
-            real, n = _row("real images", figures, "_floor"), figures["n_generative"]
+            rows.append(_row(say(view.card(name).title), figures, ""))
+            real, n = _row(say("real images"), figures, "_floor"), figures["n_generative"]
     return pd.DataFrame([*rows, real] if rows else []), n
 
 
@@ -169,7 +176,7 @@ def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
         "": title,
         **{f"SWD {size} px": value for size, value in distances.items() if size != "mean"},
         "SWD": distances["mean"],
-        "MS-SSIM of pairs": figures[f"diversity{suffix}"],
-        "Nearest training image": figures[f"nearest_train_distance{suffix}"],
-        "Active units": "–" if suffix else str(figures["active_units"]),
+        say("MS-SSIM of pairs"): figures[f"diversity{suffix}"],
+        say("Nearest training image"): figures[f"nearest_train_distance{suffix}"],
+        say("Active units"): "–" if suffix else str(figures["active_units"]),
     }

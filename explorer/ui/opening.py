@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from explorer.cards import DataCard
 from explorer.checkpoints import Bundle, BundleError, Stored
 from explorer.families import FamilyBundle
 from explorer.graph import NotInstalled
+from explorer.language import Later, later
 from explorer.models import Model
 from explorer.ui import checking
 from explorer.ui.catalog import OF_BUNDLE
@@ -162,9 +164,9 @@ def _read(bundle: Stored, steps: tuple[Step, ...], parts: dict[str, Any]) -> str
         except (BundleError, NotInstalled) as error:
             return str(error)
         except Exception:  # a mutated file reaches corners of json, safetensors and torch that nobody lists
-            reason = "cannot be used"
+            reason = later("cannot be used")
         if reason:
-            return f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
+            return unfit(bundle.folder / file, reason, bundle.command(stage))
     return ""
 
 
@@ -176,8 +178,12 @@ def _uses(bundle: Bundle, images: DataCard, n_gallery: int) -> dict[str, Any]:
     except BundleError as error:
         return {"unused": str(error)}
     except Exception:  # as above
-        reason = "cannot be used"
+        reason = later("cannot be used")
     if reason:
-        path, command = bundle.folder / "uses.safetensors", bundle.command("uses")
-        return {"unused": f"{path} {reason}. Make it anew with: {command}"}
+        return {"unused": unfit(bundle.folder / "uses.safetensors", reason, bundle.command("uses"))}
     return {"uses": found}
+
+
+def unfit(path: Path, reason: str, command: str) -> Later:
+    """Say what is wrong with a file, and how to make it anew."""
+    return later("{path} {reason}. Make it anew with: {command}", path=path, reason=reason, command=command)

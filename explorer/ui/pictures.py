@@ -13,6 +13,7 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from explorer.images import grid, jpeg_bytes, png_bytes, to_pil
+from explorer.language import listed, say
 from explorer.palette import class_colour, class_outline
 
 CELL_PIXELS = 168  # one image of a strip is at most this wide on the page: legible from the back row
@@ -59,7 +60,7 @@ def show_strips(strips: Sequence[Strip]) -> None:
 def _strip_html(strip: Strip) -> str:
     n = len(strip.images)
     captions = "".join(f"<span>{escape(text)}</span>" for text in strip.captions)
-    said = ", ".join(filter(None, (strip.label, strip.note, f"{n} images in a row")))
+    said = listed(filter(None, (strip.label, strip.note, say("{n} images in a row", n=n))))
     bare = "" if strip.label or strip.note else " lx-bare"
     return (
         f'<div class="lx-strip{bare}"><div class="lx-label"><b>{escape(strip.label)}</b>'
@@ -71,10 +72,10 @@ def _strip_html(strip: Strip) -> str:
 
 
 def show_legend(classes: Sequence[str]) -> None:
-    """Draw colour and shape of each class, where there is more than one."""
+    """Draw colour and shape of each class by its name in the current language, where there is more than one."""
     if len(classes) < 2:
         return
-    items = (f"<span>{_mark(k)}{escape(name)}</span>" for k, name in enumerate(classes))
+    items = (f"<span>{_mark(k)}{escape(say(name))}</span>" for k, name in enumerate(classes))
     st.html(f'<div class="lx-legend">{"".join(items)}</div>')
 
 
@@ -96,8 +97,14 @@ def show_plane(
     ticks: places along an axis, 0 to 1, with their text; both axes have the same. points: `(M, 2)` in
     the same unit, y upwards; those outside are left out. labels: the class of each point `(M,)`.
     """
-    dots = "" if points is None else f'<img src="{_dots_uri(points, labels)}" alt="marks of the codes, by class">'
-    said = f"{columns} by {columns} decoded images: {axis_names[0]} to the right, {axis_names[1]} up"
+    dots = (
+        ""
+        if points is None
+        else f'<img src="{_dots_uri(points, labels)}" alt="{escape(say("marks of the codes, by class"))}">'
+    )
+    said = say(
+        "{n} by {n} decoded images: {right} to the right, {up} up", n=columns, right=axis_names[0], up=axis_names[1]
+    )
     below = "".join(f'<span style="left:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
     beside = "".join(f'<span style="bottom:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
     st.html(
@@ -132,4 +139,4 @@ def _dots_uri(points: np.ndarray, labels: np.ndarray, side: int = 1400, radius: 
 
 def figures_of(mse: float, decibels: float, similarity: float) -> str:
     """Write the three figures of one reconstruction for the line under it."""
-    return f"{mse:.4f}\n{decibels:.1f} dB · {similarity:.2f}"
+    return say("{mse:.4f}\n{psnr:.1f} dB · {ssim:.2f}", mse=mse, psnr=decibels, ssim=similarity)

@@ -29,15 +29,15 @@ class Betas extends Dialled {
     this.dial = new Dial(this.root, "β", turn, () => this.report());
     this.sentence = element("div", "sentence", this.root);
     const layout = element("div", "layout", this.root);
-    this.square = new Square(element("div", "", layout), "Plane of codes, decoded");
+    this.square = new Square(element("div", "", layout), say("Plane of codes, decoded"));
     const middle = element("div", "middle", layout);
-    this.samples = ["Samples of the prior", "Samples of the fitted density"].map((name, i) => {
+    this.samples = [say("Samples of the prior"), say("Samples of the fitted density")].map((name, i) => {
       const title = element("div", "title", middle);
       element("i", i ? "key fitted" : "key prior", title);
       title.append(name);
       return new Images(middle, name);
     });
-    element("div", "title", middle).textContent = "KL of each number, nats";
+    element("div", "title", middle).textContent = say("KL of each number, nats");
     this.bars = new Bars(middle);
     this.chart = new Chart(element("div", "right", layout));
   }
@@ -57,8 +57,9 @@ class Betas extends Dialled {
     const { kl, rate, distortion, used, shown: [i, j], reach, flat: [x, y, a, b, c] } = member;
     const decode = this.networks[member.network];
     this.dial.show(betas, this.at);
-    write(this.sentence, `β = ${betas[this.at]}: ${rate.toFixed(1)} nats of rate buy a distortion of `
-      + `${distortion.toFixed(1)} nats; ${used} of ${kl.length} numbers carry more than 0.1 nats.`);
+    write(this.sentence, say("β = {beta}: {rate} nats of rate buy a distortion of {distortion} nats; {used} of {n} numbers carry more than {least} nats.", {
+      beta: betas[this.at], rate: fixed(rate, 1), distortion: fixed(distortion, 1), used, n: kl.length, least: fixed(0.1, 1),
+    }));
     const code = new Float32Array(kl.length);
     this.square.paintSheet(axis, image, (u, v) => {
       code[i] = u * reach;
@@ -75,7 +76,7 @@ class Betas extends Dialled {
     this.samples[1].paint(noise.map((e) => decode(drawn(member, e))), image);
     const highest = members.map((one) => Math.max(...one.kl)).sort((one, other) => one - other);
     const most = highest.at(-2) ?? highest[0]; // without β, what is paid knows no bounds
-    this.bars.show(kl, kl.map((_, k) => `z${subscript(k + 1)}`), kl.map((nats) => nats.toFixed(1)), most);
+    this.bars.show(kl, kl.map((_, k) => `z${subscript(k + 1)}`), kl.map((nats) => fixed(nats, 1)), most);
     this.chart.show({ ...chart, marks: [{ x: rate, y: distortion, colour: FITTED }] });
   }
 }

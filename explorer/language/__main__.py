@@ -14,6 +14,7 @@ from pathlib import Path
 from babel.messages import Catalog
 from babel.messages.pofile import read_po, write_po
 
+from explorer import celeba
 from explorer.language import FOLDER, in_script
 
 ROOT = FOLDER.parent.parent
@@ -68,6 +69,8 @@ def extracted() -> Catalog:
         text = path.read_text(encoding="utf-8")
         for message, line in in_script(text) if path.suffix == ".js" else of_python(text):
             catalogue.add(message, locations=[(path.relative_to(ROOT).as_posix(), line)])
+    for name in celeba.ATTRIBUTES:
+        catalogue.add(name.replace("_", " "), locations=[("explorer/celeba/tables.py", 0)])
     return catalogue
 
 

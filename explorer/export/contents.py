@@ -38,8 +38,8 @@ HINTS = {
         "A double click brings a slider back. A direction is no cause: what goes together in the labels goes "
         "together in it. Nothing here is fit for judging a person."
     ),
-    "between two": later("Left and right are reconstructions of the two images; move t to go from one to the other."),
-    "between four": later(
+    "two": later("Left and right are reconstructions of the two images; move t to go from one to the other."),
+    "four": later(
         "The corners are reconstructions of the four images; every row and column is a straight walk."
     ),
 }
@@ -129,7 +129,7 @@ def interpolate(view: View, model: str, *, picks: Sequence[int], n: int = 9) -> 
         "interpolate", [part], sheet=sheet, picks=list(range(len(picks))), nCodes=len(codes),
         samples=_samples(view, model),
     )  # fmt: skip
-    return Contents(scene, {model: ("decode",)}, HINTS["between two" if len(picks) == 2 else "between four"], "", codes)
+    return Contents(scene, {model: ("decode",)}, HINTS["two" if len(picks) == 2 else "four"], "", codes)
 
 
 PAGES = {"latent_plane": latent_plane, "draw": draw, "attributes": attributes, "interpolate": interpolate}

@@ -16,16 +16,16 @@ class Walks {
   constructor(parent) {
     this.root = element("div", "live walk", parent);
     this.rows = {};
-    for (const [name, note] of [
-      [later("Pixel fade"), later("pixels mixed; t under each")],
-      [later("Linear"), later("decoded; norm of the code under each")],
-      [later("Spherical"), later("decoded; norm of the code under each")],
+    for (const [key, name, note] of [
+      ["fade", say("Pixel fade"), say("pixels mixed; t under each")],
+      ["linear", say("Linear"), say("decoded; norm of the code under each")],
+      ["spherical", say("Spherical"), say("decoded; norm of the code under each")],
     ]) {
       const group = element("div", "group", this.root);
       const words = element("div", "words", group);
-      element("b", "", words).textContent = say(name);
-      element("span", "", words).textContent = say(note);
-      this.rows[name] = { group, steps: new Row(group), now: new Row(element("div", "now", group)) };
+      element("b", "", words).textContent = name;
+      element("span", "", words).textContent = note;
+      this.rows[key] = { group, steps: new Row(group), now: new Row(element("div", "now", group)) };
     }
     const sliders = element("div", "sliders", this.root);
     this.t = slider(sliders, say("From A to B: t"), { min: 0, max: 1, step: 0.01 }, (t) => this.setStateValue("t", t));
@@ -54,14 +54,14 @@ class Walks {
     this.root.dataset.state = networks ? sharedPage().runtime.kind : "loading";
     if (!networks) return;
     const places = Array.from({ length: steps }, (_, i) => i / (steps - 1));
-    const fade = this.rows["Pixel fade"];
+    const fade = this.rows.fade;
     fade.group.hidden = !a.pixels || !b.pixels;
     if (!fade.group.hidden) {
       const mixed = (place) => lerp(a.pixels, b.pixels, place);
       fade.steps.show(places.map(mixed), places.map((place) => fixed(place, 2)), image);
       fade.now.show([mixed(t)], [`t ${fixed(t, 2)}`], image);
     }
-    for (const [name, walk] of [["Linear", lerp], ["Spherical", slerp]]) {
+    for (const [name, walk] of [["linear", lerp], ["spherical", slerp]]) {
       const codes = [...places, t].map((place) => walk(a.code, b.code, place));
       const norms = codes.map((code) => fixed(norm(code), 2));
       const pictures = codes.map((code) => networks.decode(code));

@@ -1,6 +1,6 @@
 """How long a lecturer waits, in headless Chromium.
 
-    python -m benchmarks.latency [--json] [--repeats 20]
+    python -m benchmarks.latency [--json] [--repeats 20] [--only regions ...]
 
 cold_start    from starting the server process, with an open browser, to the first picture on the Overview page
 stock_cold_start  the same for the minimal app, in turn with ours
@@ -13,10 +13,13 @@ pointer_to_pixels, draw_to_reconstruction, attribute_to_pixels
               picture; beside them how many times longer the stock slider took, and the bytes that travel to the page
 dial_to_last  the same for each position of a dial, held by its arrow keys: all that it changes is painted then; on
               Time without the gliding of dots
+pointer_to_sum  from a pointer event over the plane of ELBO to the map, the bars and the sum of what is under it
+regions       on Classify, from a plane that is to be drawn anew, with its weights there, to the frame with the
+              classifier's regions: from 7 x 7 pictures, from 13 x 13 at the borders, and as fine as they get
 
 Denoise and Latent plane are timed on Fashion-MNIST, Interpolate and Attributes on faces.
 
-All figures in milliseconds, median and 95th percentile.
+All figures in milliseconds, median and 95th percentile; each is printed when it is there.
 """
 
 import argparse
@@ -25,6 +28,7 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Collection, Iterator
 
 from benchmarks.browser import COMPONENTS, FINISHED, chromium, serve, serve_stock, visit
 from explorer.arguments import speak_any_encoding
@@ -36,6 +40,7 @@ from explorer.ui.loading import packed
 
 DATASET = "fashion-mnist"
 FACES = "celeba"
+PARTS = ("start", "sliders", "live", "dials", "ledger", "regions", "pages")
 DIALS = ("length", "beta", "time")
 SLIDERS = {"denoise": "Level", "latent_plane": "Range", "interpolate": "Steps", "stock": "z"}
 PICTURES = {
@@ -85,6 +90,27 @@ FOLLOW = f"""([selector, kind]) => {{
       channel.port2.postMessage(null);
     }};
     requestAnimationFrame(look);
+  }});
+}}"""
+
+# A plane is drawn anew when its size changes.
+REGIONS = f"""() => {{
+  const root = ({COMPONENTS})('.live')[0];
+  window.lxRegions = new Promise(resolve => {{
+    const times = {{}};
+    let start = null;
+    new MutationObserver((changes, observer) => {{
+      const {{ painted, regions }} = root.dataset;
+      start ??= performance.now();
+      const cells = painted === 'yes' ? 'all' : regions;
+      if (!changes.some(change => change.attributeName === 'data-regions') && cells !== 'all') return;
+      requestAnimationFrame(() => setTimeout(() => {{
+        times[cells] ??= performance.now() - start;
+        if (cells !== 'all') return;
+        observer.disconnect();
+        resolve(times);
+      }}));
+    }}).observe(root, {{ attributes: true, attributeFilter: ['data-painted', 'data-regions'] }});
   }});
 }}"""
 
@@ -167,9 +193,8 @@ def follow(page: object, canvas: str, picture: str) -> list[float]:
     return page.evaluate("window.lxTimes")[10:]  # the first compile kernels
 
 
-def live(browser: object, ours: str, stock_ms: float) -> list[dict[str, object]]:
+def live(browser: object, ours: str, stock_ms: float | None) -> Iterator[dict[str, object]]:
     """Time the plane for each model, the drawing pad on Fashion-MNIST, and the sliders of attributes on faces."""
-    rows = []
     for dataset in (DATASET, FACES):
         for model in autoencoders_for(dataset):
             page = browser.new_page(viewport={"width": 1280, "height": 1400})
@@ -188,8 +213,7 @@ def live(browser: object, ours: str, stock_ms: float) -> list[dict[str, object]]
             for measure, values in times.items():
                 row = percentiles(measure, "", values) | shared
                 del row["page"]
-                rows.append(row | {"stock_slider_ratio": round(stock_ms / row["p50_ms"], 1)})
-    return rows
+                yield row | ({"stock_slider_ratio": round(stock_ms / row["p50_ms"], 1)} if stock_ms else {})
 
 
 def press_and_follow(page: object, target: str, picture: str) -> list[float]:
@@ -202,9 +226,8 @@ def press_and_follow(page: object, target: str, picture: str) -> list[float]:
     return times
 
 
-def dials(browser: object, ours: str) -> list[dict[str, object]]:
+def dials(browser: object, ours: str) -> Iterator[dict[str, object]]:
     """Time the dials of the pages with one, to the frame in which all is painted that they change."""
-    rows = []
     for key in DIALS:
         page = browser.new_page(viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
         visit(page, ours, key, f"?dataset={DATASET}")
@@ -215,9 +238,36 @@ def dials(browser: object, ours: str) -> list[dict[str, object]]:
         for i in range(MOVES):
             dial.press("ArrowRight" if i // steps % 2 == 0 else "ArrowLeft")
             page.wait_for_timeout(5 * PAUSE_MS)
-        rows.append(percentiles("dial_to_last", key, page.evaluate("window.lxTimes")[10:]))
+        yield percentiles("dial_to_last", key, page.evaluate("window.lxTimes")[10:])
         page.close()
-    return rows
+
+
+def ledger(browser: object, ours: str) -> Iterator[dict[str, object]]:
+    """Time the sum of ELBO under a pointer over the plane."""
+    for dataset, model in ((DATASET, "conv-vae"), (FACES, "face-vae")):
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        visit(page, ours, "elbo", f"?dataset={dataset}&model={model}")
+        yield percentiles("pointer_to_sum", model, follow(page, "canvas.front", ".ledger"))
+        page.close()
+
+
+def regions(browser: object, ours: str, repeats: int) -> Iterator[dict[str, object]]:
+    """Time the classifier's regions on the planes of a slow decoder and of a quick one."""
+    for model in ("conv-vae", "fc-ae"):
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        visit(page, ours, "classify", f"?dataset={DATASET}&model={model}")
+        page.wait_for_function(f"({COMPONENTS})('.live')[0]?.dataset.painted === 'yes'")
+        times: dict[str, list[float]] = {"6": [], "12": [], "all": []}
+        for i in range(repeats + 1):
+            page.evaluate(REGIONS)
+            page.set_viewport_size({"width": 1360 - 80 * (i % 2), "height": 1000})
+            found = page.evaluate("window.lxRegions")
+            page.wait_for_timeout(SETTLE_MS)
+            for cells, values in times.items():
+                values.extend([found[cells]] * (i > 0))
+        for cells, values in times.items():
+            yield percentiles(f"regions_{cells}", model, values)
+        page.close()
 
 
 def page_switches(browser: object, address: str, repeats: int) -> list[dict[str, object]]:
@@ -257,29 +307,47 @@ def cold_starts(browser: object, repeats: int) -> list[dict[str, object]]:
     return [percentiles(measure, "overview", values) for measure, values in times.items()]
 
 
+def rows(browser: object, only: Collection[str], repeats: int) -> Iterator[dict[str, object]]:
+    """Measure the parts that are wanted, each row when it is there."""
+    if "start" in only:
+        yield from cold_starts(browser, max(3, repeats // 4))
+    with serve() as ours, serve_stock() as stock:
+        stock_ms = None
+        if "sliders" in only:
+            moved = sliders(browser, ours, stock, repeats)
+            yield from moved
+            stock_ms = min(row["p50_ms"] for row in moved if row["measure"] == "stock_slider")
+        if "live" in only:
+            yield from live(browser, ours, stock_ms)
+        if "dials" in only:
+            yield from dials(browser, ours)
+        if "ledger" in only:
+            yield from ledger(browser, ours)
+        if "regions" in only:
+            yield from regions(browser, ours, repeats)
+        if "pages" in only:
+            yield from page_switches(browser, ours, max(3, repeats // 3))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     speak_any_encoding()
     parser = argparse.ArgumentParser(description="Time the app in headless Chromium.")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--repeats", type=int, default=20, help="moves of each slider (default 20)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     args = parser.parse_args(argv)
     from playwright.sync_api import Error as PlaywrightError
 
+    text = "{measure:<23} {name:<13} p50 {p50_ms:7.1f} ms   p95 {p95_ms:7.1f} ms   n = {n}"
     try:
         with chromium() as browser:
-            rows = cold_starts(browser, max(3, args.repeats // 4))
-            with serve() as ours, serve_stock() as stock:
-                rows += sliders(browser, ours, stock, args.repeats)
-                rows += live(browser, ours, min(r["p50_ms"] for r in rows if r["measure"] == "stock_slider"))
-                rows += dials(browser, ours)
-                rows += page_switches(browser, ours, max(3, args.repeats // 3))
+            for row in rows(browser, args.only, args.repeats):
+                line = json.dumps(row) if args.json else text.format(name=row.get("page") or row["model"], **row)
+                print(line, flush=True)
     except (RuntimeError, PlaywrightError) as error:
         print(f"benchmarks.latency: {error}", file=sys.stderr)
         return 1
-    for row in rows:
-        text = "{measure:<23} {name:<13} p50 {p50_ms:7.1f} ms   p95 {p95_ms:7.1f} ms   n = {n}"
-        print(json.dumps(row) if args.json else text.format(name=row.get("page") or row["model"], **row))
     return 0
 
 

@@ -80,9 +80,12 @@ def test_regions_are_those_of_the_classifier_and_a_click_follows_another_image(p
     z = torch.stack([across.repeat(24), -across.repeat_interleave(24)], dim=1)
     model, judge = (Bundle("fashion-mnist", name, root_folder()).load() for name in ("conv-vae", "ffnn"))
     with torch.inference_mode():
-        wanted = [class_colour(k) for k in judge(model.decode(z)).argmax(1).tolist()]
-    wanted = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in wanted])
-    assert (np.abs(np.array(colours) - wanted).max(1) <= 2).mean() > 0.93  # cells at a border may be of either side
+        wanted = judge(model.decode(z)).argmax(1).numpy()
+    ten = np.array([[int(class_colour(k)[i : i + 2], 16) for i in (1, 3, 5)] for k in range(10)])
+    apart = np.abs(np.array(colours)[:, None] - ten).max(2)
+    painted = apart.min(1) <= 2  # elsewhere stand the names of classes
+    assert painted.mean() > 0.85
+    assert (apart.argmin(1) == wanted)[painted].mean() > 0.96  # at a border, either side
     before = page.locator(".lx-strip img").first.get_attribute("src")
     page.locator(".samples button").nth(3).click()
     page.wait_for_function("() => location.search.includes('image=')", timeout=15_000)

@@ -19,7 +19,7 @@ from explorer.ui.opening import Opened
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent.parent / ".streamlit" / "config.toml"
-LIBRARIES = ("say", "network", "drawing", "row")
+LIBRARIES = ("say", "network", "drawing", "row", "regions")
 # Smaller layers than this keep what float16 takes from them: without, conv-vae is up to 1.04 grey levels off at the rim
 # of its plane and conv-ae-128 0.51 on the gallery; with it, fc-ae is the furthest off, by 0.25, for 0.2 MB at most.
 EXACT_BELOW = 40_000

@@ -190,9 +190,9 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     with st.sidebar:
         st.markdown("### Latent-space explorer")
         there = pick_collection(root, page)
+        speaking.pick()
         st.caption(say("Licence of the images: {licence}", licence=as_text(there.images.licence)))
         navigation(there)
-        speaking.pick()
     st.title(say(page.title))
     st.markdown(f"##### {say(page.question)}\n\n**{say('Look for this.')}** {say(page.look_for)}")
     if not there.models:

@@ -72,7 +72,7 @@ def styles(*names: str) -> str:
 _picker = _component("picker")
 _hover = _component("hover")
 _samples = _component("samples")
-_plane = _component("plane", "network", "drawing")
+_plane = _component("plane", "network", "drawing", "regions")
 _draw = _component("draw", "network", "drawing")
 _edit = _component("edit", "network", "drawing")
 _crop = _component("crop", "drawing")

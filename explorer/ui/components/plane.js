@@ -25,7 +25,6 @@ const TOP = 3;
 const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
 const SMOOTH_FROM = 64; // pixels of a side: so many read as a photograph
-const REGIONS = { from: 6, to: 48, alpha: 0.75 }; // cells beside each other, coarse at first
 const DENSITY_CELLS = 72;
 const DENSITY_WIDTH = 0.025; // of the plane's side
 
@@ -418,38 +417,24 @@ class LivePlane {
     slice();
   }
 
-  /** Colour each place by the class that its picture is taken for: coarsely at once, then finer at the borders. */
+  /** Colour each place by the class that its picture is taken for: from few pictures at once, then from more at the borders. */
   paintRegions(context, done) {
     const { width, height } = this.back;
-    const small = document.createElement("canvas");
-    const pen = small.getContext("2d");
-    let [n, coarse, fine] = [REGIONS.from, null, []];
-    const classAt = (i) => {
-      const [column, row] = [i % n, Math.floor(i / n)];
-      const known = coarse && agreed(coarse, n / 2, Math.floor(column / 2), Math.floor(row / 2));
-      if (known !== null) return known;
-      const spot = this.valueAt([(column + 0.5) / n, 1 - (row + 0.5) / n]);
-      const logits = this.classify(this.networks.decode(codeOn(this.data, spot)));
-      return logits.indexOf(Math.max(...logits));
-    };
+    const lattices = latticesOf((x, y) => this.classify(this.networks.decode(codeOn(this.data, this.valueAt([x, 1 - y])))));
     const slice = () => {
       const start = performance.now();
       const end = start + (start - this.moved < POINTING_MS ? SLICE_MS.pointing : SLICE_MS.idle);
-      while (fine.length < n * n && performance.now() < end) fine.push(classAt(fine.length));
-      if (fine.length === n * n) {
-        fitCanvas(small, n, n);
-        fine.forEach((k, i) => {
-          pen.fillStyle = this.data.colours[k];
-          pen.fillRect(i % n, Math.floor(i / n), 1, 1);
-        });
+      let made = null;
+      while (!made && performance.now() < end) made = lattices.next().value;
+      if (made) {
+        const areas = areasOf(made);
         context.clearRect(0, 0, width, height);
-        context.imageSmoothingEnabled = false;
-        context.globalAlpha = REGIONS.alpha;
-        context.drawImage(small, 0, 0, width, height);
-        context.globalAlpha = 1;
-        this.root.dataset.regions = n;
-        if (n === REGIONS.to) return done();
-        [n, coarse, fine] = [2 * n, fine, []];
+        paintAreas(context, areas, this.data.colours);
+        this.root.dataset.regions = made.n;
+        if (made.isLast) {
+          nameAreas(context, areas, this.data);
+          return done();
+        }
       }
       this.painting = requestAnimationFrame(slice);
       return undefined;
@@ -506,15 +491,4 @@ class LivePlane {
     }
     outlined(context, this.accent, 2 * devicePixelRatio);
   }
-}
-
-/** Give the class of a cell of n x n whose neighbours, across corners too, are all of it; else null. */
-function agreed(cells, n, column, row) {
-  const own = cells[row * n + column];
-  for (let y = Math.max(0, row - 1); y <= Math.min(n - 1, row + 1); y += 1) {
-    for (let x = Math.max(0, column - 1); x <= Math.min(n - 1, column + 1); x += 1) {
-      if (cells[y * n + x] !== own) return null;
-    }
-  }
-  return own;
 }

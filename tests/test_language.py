@@ -95,7 +95,9 @@ def unsaid(path):
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in catalogues.sources() if p.relative_to(catalogues.ROOT).as_posix().startswith(DRAWN)], ids=lambda path: path.name
+    "path",
+    [p for p in catalogues.sources() if p.relative_to(catalogues.ROOT).as_posix().startswith(DRAWN)],
+    ids=lambda path: path.name,
 )
 def test_what_is_shown_is_said(path):
     if path.suffix == ".py":

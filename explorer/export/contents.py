@@ -39,9 +39,7 @@ HINTS = {
         "together in it. Nothing here is fit for judging a person."
     ),
     "two": later("Left and right are reconstructions of the two images; move t to go from one to the other."),
-    "four": later(
-        "The corners are reconstructions of the four images; every row and column is a straight walk."
-    ),
+    "four": later("The corners are reconstructions of the four images; every row and column is a straight walk."),
 }
 
 

@@ -11,17 +11,15 @@ from starlette.middleware import Middleware
 
 from explorer import latent
 from explorer.models import n_parameters
-from explorer.ui import learning, live, loading, planes, serving
+from explorer.ui import learning, live, loading, planes, screen, serving
 from explorer.ui.frame import Page, View, begin, finish, pages_for, shared_choices, usable
 from explorer.ui.reconnecting import WholePageFirst
 
 PAGE = Page(
     "Overview", ":material/home:", "", place=0,
     question="What does an autoencoder learn, and what is here to see it with?",
-    look_for=(
-        "Start with how many numbers each model squeezes an image into, and what that costs. A model whose code "
-        "is longer than its image has not compressed anything."
-    ),
+    look_for="Move the pointer over the sheet: the picture beside it follows, and one kind of thing becomes another.",
+    control=".front", picture=".st-key-picture",
 )  # fmt: skip
 
 REACH = 2.5
@@ -39,7 +37,7 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
         is_coder = card.decodes
         rows.append(
             {
-                "Model": name,
+                "Model": view.shown.title(name),
                 "Parameters": n_parameters(model),
                 "Code": model.code_length if is_coder else None,
                 "Compression": f"{pixels / model.code_length:.3g} : 1" if is_coder else None,
@@ -73,22 +71,27 @@ def hero(view: View, model: str) -> None:
     if not native and not view.bundle(model).problem:
         length = loading.model(view.bundle(model)).code_length
         sheet = f"a sheet cuts through a code of **{length}** numbers along the two directions in which it varies most"
-    text, picture = st.columns([2, 3])
+    with screen.picture():
+        picture, text = st.columns([3, 1])
     text.markdown(
         f"An autoencoder squeezes an image of {height} × {width} pixels{colours} through a few numbers, the "
-        f"**code**, and rebuilds it. Whatever survives is what those numbers hold. On the right, {sheet}: "
-        "move over it and one thing becomes another.\n\n"
+        f"**code**, and rebuilds it. Whatever survives is what those numbers hold. Here {sheet}.\n\n"
         "Every view here is a link: set it up, copy the address, put it on a slide."
     )
-    choices = shared_choices() | {"dataset": view.dataset.name}
-    with text:
-        for page in pages_for(view.shown)[1:]:
-            st.page_link(page.file, label=f"**{page.title}** {page.question}", icon=page.icon, query_params=choices)
     if usable(view, [model]):
         with picture:
             reach = planes.cells(view, 15), REACH, "quantiles"
             laid = planes.native(*reach) if native else planes.principal(view, model, latent.axis(*reach))
             live.live_plane(view, model, *laid, ["sheet"], "hero")
+
+
+def pages(view: View) -> None:
+    """Draw a link to each page that makes sense here, with its question."""
+    choices = shared_choices() | {"dataset": view.dataset.name}
+    with st.container(horizontal=True, gap="xxsmall"):
+        for page in pages_for(view.shown)[1:]:
+            label = f"**{page.title}** {page.question}"
+            st.page_link(page.file, label=label, icon=page.icon, query_params=choices, width=460)
 
 
 def home() -> None:
@@ -98,6 +101,7 @@ def home() -> None:
     best = best_to_show(view)
     if best:
         hero(view, best)
+    pages(view)
     st.subheader("The models")
     names = usable(view, list(view.models))
     st.dataframe(
@@ -114,8 +118,8 @@ def home() -> None:
     )  # fmt: skip
     learning.own_images(view.root)
     pixels = math.prod(view.dataset.image_shape)
-    longer = [name for name in names if loading.model(view.bundle(name)).code_length > pixels]
-    elsewhere = ", ".join(name for name in names if view.card(name).imported)
+    longer = [view.shown.title(name) for name in names if loading.model(view.bundle(name)).code_length > pixels]
+    elsewhere = ", ".join(view.shown.title(name) for name in names if view.card(name).imported)
     finish(
         "Figures are on the whole test split, which no model saw"
         + (f" (of {elsewhere}, fitted elsewhere, nobody knows)" if elsewhere else "")

@@ -21,10 +21,10 @@ MOST_BARS = 500  # of a histogram: ten a unit as far as 25 standard deviations o
 EXACT = 99  # dB; an image without any error has 100, see `metrics.psnr`
 
 
-def _finish(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+def _finish(figure: go.Figure, height: int, margin: dict[str, int] | None = None, **layout: object) -> go.Figure:
     figure.update_layout(
         height=height,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        margin={"l": 10, "r": 10, "t": 30, "b": 10} | (margin or {}),
         font={"size": FONT},
         legend={"font": {"size": FONT}, "itemsizing": "constant", "orientation": "h", "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"font": {"size": FONT}},
@@ -75,7 +75,14 @@ def latent_map(
         figure.update_traces(marker_symbol=ROUND, selector={"marker.symbol": "x"})
         axes = ("xaxis", "yaxis", "zaxis")
         figure.update_scenes({axis: {"title": title} for axis, title in zip(axes, titles, strict=True)})
-    return _finish(figure, 680, dragmode="pan" if flat else "orbit", uirevision="map", modebar={"orientation": "v"})
+    return _finish(
+        figure,
+        680,
+        dragmode="pan" if flat else "orbit",
+        uirevision="map",
+        margin={"r": 50},
+        modebar={"orientation": "v"},
+    )
 
 
 def _marker(k: int) -> dict[str, object]:

@@ -5,7 +5,7 @@ import streamlit as st
 
 from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
 from explorer.sampling import Prior
-from explorer.ui import address, components, editing, live, loading, taking, widgets
+from explorer.ui import address, components, editing, live, loading, screen, taking, widgets
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.text import as_text
@@ -14,9 +14,10 @@ PAGE = Page(
     "Attributes", ":material/face_retouching_natural:", "Latent space", place=70,
     question="Can one thing be changed, and only that?",
     look_for=(
-        "Move one slider and watch what else changes: what comes along was together in the data. Then hold the "
-        "other attributes still: how much of the change is left?"
+        "Move one slider: the bars show what comes along, which went together in the data. Then hold that still: less "
+        "of the change is left."
     ),
+    control=".sliders", picture=".faces",
     fits=lambda there: bool(there.images.attributes),
     needs="a list of what is in each image",
 )  # fmt: skip
@@ -45,15 +46,17 @@ def editor(view: View, model: str, source: str, method: str) -> None:
     try:
         found = editing.fitted(view.bundle(model), view.dataset.attributes)
     except ValueError as error:
-        st.error(f"The labelled codes of {model} cannot be used: {error}.")
+        st.error(f"The labelled codes of {view.shown.title(model)} cannot be used: {error}.")
         found = {}
     if not found:
-        st.info(f"There are no labelled codes for {model}. {how_to_label(view, model)}")
+        st.info(f"There are no labelled codes for {view.shown.title(model)}. {how_to_label(view, model)}")
         finish(CAPTION, f"# {how_to_label(view, model)}")
         return
-    edit = pick_edit(found, method)
-    face = pick_face(view, model, source)
-    moves = show_editor(view, model, face, edit) if face else {}
+    with screen.control():
+        edit = pick_edit(found, method)
+        face = pick_face(view, model, source)
+    with screen.picture():
+        moves = show_editor(view, model, face, edit) if face else {}
     if face:
         own = source == "upload"
         taking.button(view, "attributes", model, face=face, edit=edit, moves=moves, own=own)
@@ -95,12 +98,11 @@ def where_judged(directions: Directions) -> str:
 def pick_edit(found: dict[str, Directions], method: str) -> Edit:
     """Choose the attributes to move, and what to orthogonalise against."""
     usable = editing.offered(found)
-    left, right = st.columns(2)
     default = editing.first(usable)
     names = {"options": usable, "format_func": editing.label, **BOUND}
-    chosen = left.multiselect("Attributes to move", default=default, key="attributes", max_selections=6, **names)
-    against = right.multiselect(
-        "Hold still: orthogonalise against", key="against", placeholder="nothing", **names,
+    chosen = st.multiselect("Attributes to move", default=default, key="attributes", max_selections=6, **names)
+    against = st.multiselect(
+        "Hold still (orthogonalise)", key="against", placeholder="nothing", **names,
         help="Take out of each direction what moves these scores. Its own score then moves less, too.",
     )  # fmt: skip
     return Edit(found, method, tuple(chosen), tuple(against))
@@ -114,7 +116,7 @@ def pick_face(view: View, model: str, source: str) -> Face | None:
         python = f"sampling.Prior({length}).sample(1, seed={seed})[0].numpy()"
         return Face(Prior(length).sample(1, seed=seed)[0].numpy(), python)
     if source == "gallery":
-        i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
+        i = widgets.pick_images(view.gallery, 1)[0]
         return Face(loading.codes(bundle)["codes"][i], f'stored["codes"][{i}]', view.gallery.images[i])
     picture = widgets.own_picture(view)
     if picture is None:
@@ -142,10 +144,9 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
 
 
 view = begin(PAGE)
-left, middle, right = st.columns([4, 4, 6], vertical_alignment="bottom")
-with left:
+with screen.settings(), screen.more():
     model = widgets.pick_model(view)
-sources = SOURCES if loading.model(view.bundle(model)).config.variational else SOURCES[:2]
-source = middle.segmented_control("Face", sources, default=sources[0], required=True, key="face", **BOUND)
-method = right.segmented_control("Direction by", METHODS, default=METHODS[0], required=True, key="method", **BOUND)
+    sources = SOURCES if loading.model(view.bundle(model)).config.variational else SOURCES[:2]
+    source = st.segmented_control("Face", sources, default=sources[0], required=True, key="face", **BOUND)
+    method = st.segmented_control("Direction by", METHODS, default=METHODS[0], required=True, key="method", **BOUND)
 editor(view, model, source, method)

@@ -6,7 +6,7 @@ import torch
 
 from explorer.images import grid, png
 from explorer.latent import plane
-from explorer.ui import components, dialling
+from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import CELLS, N_SAMPLES
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
@@ -16,9 +16,10 @@ PAGE = Page(
     "Beta", ":material/balance:", "Dials", place=84,
     question="What does β buy?",
     look_for=(
-        "Turn β up until samples look like data, and on until all look the same: what was paid, and where? Watch the "
-        "codes fill the prior, and numbers fall out of use."
+        "Turn β up: the codes fill the prior, and its samples begin to look like data. Go on: numbers fall out of use, "
+        "and all samples look the same."
     ),
+    control=".dial",
     fits=lambda there: there.family("beta") is not None,
     needs="a family of variational models under many β",
 )  # fmt: skip
@@ -36,18 +37,19 @@ CAPTION = (
 
 def controls(family: OpenedFamily) -> tuple[int, bool, bool]:
     """Choose the length of the code, what the plane shows, and whether codes lie on it."""
-    left, middle, right = st.columns([3, 4, 3], vertical_alignment="bottom")
     names = [str(length) for length in dialling.beta_names(family)]
-    length = left.segmented_control("Numbers in the code", names, default=names[0], required=True, key="code", **BOUND)
-    shown = middle.segmented_control("The plane shows", PLANES, default=PLANES[0], required=True, key="over", **BOUND)
-    with_codes = right.toggle("Codes on the plane", value=True, key="codes", **BOUND)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        code = {"default": names[0], "required": True, "key": "code"}
+        length = st.segmented_control("Numbers in the code", names, **code, **BOUND)
+        shown = st.segmented_control("The plane shows", PLANES, default=PLANES[0], required=True, key="over", **BOUND)
+        with_codes = st.toggle("Codes on the plane", value=True, key="codes", **BOUND)
     return int(length), shown == PLANES[0], with_codes
 
 
 @fragment
 def bench(view: View) -> None:
     """Show the dial and what it changes; only this runs again when it rests."""
-    family, top = view.family("beta"), st.container()
+    family, top = view.family("beta"), screen.picture()
     length, on_prior, with_codes = controls(family)
     members = dialling.beta_names(family)[length]
     betas = [family.members[name]["beta"] for name in members]
@@ -55,7 +57,7 @@ def bench(view: View) -> None:
     with top:
         before = dialling.first(KEY, "beta", at)
         components.dial("beta", dialling.beta_data(view, family, members, before, on_prior, with_codes), key=KEY)
-        show_legend(view.gallery.classes if with_codes else ())
+    show_legend(view.gallery.classes if with_codes else ())
     name = members[at]
     st.download_button(
         "PNG of plane and samples", lambda: picture(view, family, name, on_prior), f"{name}.png", "image/png",

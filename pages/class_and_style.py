@@ -4,7 +4,7 @@ import streamlit as st
 import torch
 
 from explorer.images import grid, png
-from explorer.ui import components, dialling
+from explorer.ui import components, dialling, screen
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
 
@@ -12,9 +12,10 @@ PAGE = Page(
     "Class and style", ":material/style:", "Dials", place=88,
     question="What is left when the class is known?",
     look_for=(
-        "Move the style and read across: what do ten classes wearing one style have in common? Then take the style "
-        "from an image, and look for what the model cannot carry over."
+        "Drag on the pad and read across: all ten classes change alike. Rows below wear the style of one image each: "
+        "what the class says is not in it."
     ),
+    control=".front",
     fits=lambda there: there.family("class") is not None,
     needs="a model that is told the class",
 )  # fmt: skip
@@ -36,15 +37,15 @@ RECOGNISED = (
 
 def controls(view: View) -> None:
     """Choose which images lend their styles."""
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    left.markdown(f"Styles are taken from four {view.gallery.noun}; the pad begins with that of the first.")
-    right.number_input("Other images", 0, 999, 0, key="shuffle", **BOUND)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Styles are taken from four {view.gallery.noun}; the pad begins with that of the first.")
+        st.number_input("Other images", 0, 999, 0, key="shuffle", width=160, **BOUND)
 
 
 @fragment
 def bench(view: View) -> None:
     """Show the pad and what it changes; only this runs again when it rests."""
-    family, top = view.family("class"), st.container()
+    family, top = view.family("class"), screen.picture()
     controls(view)
     picks = dialling.pick(view, N_SOURCES)
     style = dialling.kept_style(KEY)

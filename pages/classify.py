@@ -1,5 +1,6 @@
 """Classify: what gets confused with what?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,19 +9,24 @@ import streamlit as st
 import torch
 
 from explorer import figures, metrics
-from explorer.ui import address, following, loading, widgets
+from explorer.ui import address, following, loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
 
 PAGE = Page(
     "Classify", ":material/rule:", "Scores and curves", place=90,
     question="What gets confused with what?",
-    look_for="Click a cell, then an image of it: where does it lie, and how far is it to one that is taken rightly?",
+    look_for=(
+        "Click a cell off the diagonal, then an image of it: it lies near the border of two regions, and a short way "
+        "on it is taken rightly."
+    ),
     fits=lambda there: there.classifier is not None,
     needs="a classifier",
 )  # fmt: skip
 
 SHOWN = 10
+CELL = ("cell_true", "cell_predicted")
+MATRIX = "Confusion matrix: true classes in rows, what they are taken for in columns, and in each cell how many"
 
 
 @dataclass(frozen=True)
@@ -67,20 +73,22 @@ def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: boo
     Returns the Python that follows it.
     """
     classes = view.gallery.classes
-    left, right = st.columns([8, 9])
+    controls = screen.control()
+    with screen.picture():
+        left, right = st.columns([8, 9])
     with left:
-        event = st.plotly_chart(
-            figures.confusion(matrix, classes, percent),
-            key="confusion", on_select="rerun", selection_mode="points", config={"displayModeBar": False},
+        event = screen.chart(
+            figures.confusion(matrix, classes, percent), "confusion", MATRIX, is_picture=True, on_select="rerun",
+            selection_mode="points", config={"displayModeBar": False},
         )  # fmt: skip
     points = event["selection"]["points"]
     if points and st.session_state.get("clicked") != points:
-        st.query_params["cell"] = f"{points[0]['y']}-{points[0]['x']}"
-        following.forget("image", "pin")
+        write_cell(points[0]["y"], points[0]["x"])
     st.session_state["clicked"] = points
-    true, predicted = read_cell(len(classes), matrix)
+    with controls:
+        true, predicted = pick_cell(classes, matrix)
     inside = ((judged.labels == true) & (judged.predicted == predicted)).nonzero().flatten()
-    with right:
+    with right, screen.beside():
         x, index = pictures_of(view, judged.surest(inside), f"{classes[true]} taken for {classes[predicted]}")
         if not len(index):
             return ""
@@ -90,6 +98,23 @@ def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: boo
             if model
             else ""
         )
+
+
+def write_cell(true: int, predicted: int) -> None:
+    """Choose a cell, and let go of what belongs to another."""
+    st.query_params["cell"] = f"{true}-{predicted}"
+    following.forget("image", "pin")
+
+
+def pick_cell(classes: Sequence[str], matrix: np.ndarray) -> tuple[int, int]:
+    """Choose a cell by its classes, without a pointer; the boxes follow a click on the matrix."""
+    cell = read_cell(len(classes), matrix)
+    for key, k in zip(CELL, cell, strict=True):
+        st.session_state[key] = classes[k]
+    moved = lambda: write_cell(*(classes.index(st.session_state[key]) for key in CELL))  # noqa: E731
+    for key, label in zip(CELL, ("True class", "Taken for"), strict=True):
+        st.selectbox(label, classes, key=key, on_change=moved)
+    return cell
 
 
 def read_cell(n: int, matrix: np.ndarray) -> tuple[int, int]:
@@ -113,7 +138,7 @@ def scores(judged: Judged, matrix: torch.Tensor, classes: tuple[str, ...]) -> No
         st.subheader("Does it know when it guesses?")
         bins = metrics.calibration(judged.probabilities, judged.labels)
         chart = figures.calibration(*(bins[k].numpy() for k in ("confidence", "accuracy", "count")))
-        st.plotly_chart(chart, key="calibration")
+        screen.chart(chart, "calibration", "How often it is right, over how sure it is")
         st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
 
 
@@ -123,6 +148,8 @@ def opened(view: View, classifier: str, judged: Judged, percent: bool, model: st
     classes = view.gallery.classes
     matrix = metrics.confusion(judged.predicted, judged.labels, len(classes))
     python = matrix_and_cell(view, judged, matrix.numpy(), percent, model, classifier)
+    accuracy = (judged.predicted == judged.labels).double().mean().item()
+    st.markdown(f"{len(judged.labels):,} test images, **{100 * accuracy:.2f} %** right.")
     scores(judged, matrix, classes)
     st.subheader("Most confident mistakes")
     show_surest(view, judged)
@@ -152,20 +179,18 @@ chart.write_html("calibration.html")
 
 
 view = begin(PAGE)
-name = view.shown.classifier
-if len(view.shown.classifiers) > 1:
-    name = st.selectbox("Classifier", view.shown.classifiers, key="classifier", **BOUND)
+with screen.settings():
+    name = view.shown.classifier
+    models = tuple(sorted(view.autoencoders, key=lambda model: not view.card(model).is_native))
+    with screen.more():
+        if len(view.shown.classifiers) > 1:
+            name = widgets.one_of(view, "Classifier", view.shown.classifiers, "classifier")
+        cells = st.segmented_control(
+            "Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND
+        )  # fmt: skip
+        model = widgets.pick_model(view, models, "Followed on the plane of") if models else ""
 if not usable(view, [name]):
     st.stop()
 stored = loading.codes(view.bundle(name))
 judged = Judged(torch.from_numpy(stored["test_logits"]).softmax(1), torch.from_numpy(stored["test_labels"]))
-accuracy = (judged.predicted == judged.labels).double().mean().item()
-left, middle, right = st.columns([4, 3, 4], vertical_alignment="bottom")
-left.markdown(f"{len(judged.labels):,} test images, **{100 * accuracy:.2f} %** right.")
-cells = middle.segmented_control(
-    "Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND
-)  # fmt: skip
-models = sorted(view.autoencoders, key=lambda model: not view.card(model).is_native)
-with right:
-    model = widgets.pick_model(view, tuple(models), "Followed on the plane of") if models else ""
 opened(view, name, judged, cells == "row percent", model)

@@ -7,7 +7,7 @@ import torch
 from explorer import figures
 from explorer.metrics import median_filter, mse_per_image, psnr
 from explorer.noise import NOISES, add_noise
-from explorer.ui import loading
+from explorer.ui import loading, screen
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
 
@@ -15,8 +15,8 @@ PAGE = Page(
     "Denoise", ":material/blur_on:", "Autoencoders", place=20,
     question="Can it tell signal from noise?",
     look_for=(
-        "Raise the noise until the denoiser starts to invent things. Look at where each curve leaves the trained "
-        "range, and at noise it was never shown."
+        "Raise the level until the denoiser starts to invent things. Then choose another noise, which it was never "
+        "shown: now the simple filter does better."
     ),
     fits=lambda there: there.denoiser is not None,
     needs="a model that was trained to take noise away",
@@ -46,15 +46,15 @@ def denoised(view: View, models: list[str], x: np.ndarray, kind: str, level: flo
 
 
 @fragment
-def bench(view: View, models: list[str], kind: str, index: np.ndarray) -> None:
+def bench(view: View, models: list[str], kind: str, index: np.ndarray, seed: int) -> None:
     """Draw the level control and what it moves; only this part runs again when it moves."""
-    left, right = st.columns([4, 1])
     noise = NOISES[kind]
-    level = left.slider(
-        f"Level: {noise.unit}", 0.0, noise.maximum, noise.maximum * 0.4, 0.05, key=f"level-{kind}", **BOUND
-    )
-    seed = right.number_input("Noise seed", 0, 999, 0, key="noise_seed", **BOUND)
-    show_strips(denoised(view, models, view.gallery.images[index], kind, level, seed))
+    with screen.control():
+        level = st.slider(
+            f"Level: {noise.unit}", 0.0, noise.maximum, noise.maximum * 0.4, 0.05, key=f"level-{kind}", **BOUND
+        )
+    with screen.picture():
+        show_strips(denoised(view, models, view.gallery.images[index], kind, level, seed))
     finish(
         "Under each image its PSNR: +3 dB halves the squared error. The median filter is the classical answer; it "
         "knows nothing of what is in the picture.",
@@ -85,27 +85,29 @@ def chart(view: View, models: list[str], kind: str) -> None:
     recipes = {name: recipe for name in models if (recipe := view.bundle(name).config()["recipe"])}
     trained_on_it = [name for name, recipe in recipes.items() if recipe.noise == kind]
     trained = recipes[trained_on_it[0]].noise_levels if trained_on_it else None
-    label, noise = f"{', '.join(trained_on_it)} was trained here", NOISES[kind]
-    st.plotly_chart(figures.psnr_curves(classical["level"], curves, noise.unit, trained, label), key="curve")
+    titles = {name: view.shown.title(name) for name in recipes}
+    label, noise = f"{', '.join(map(titles.get, trained_on_it))} was trained here", NOISES[kind]
+    figure = figures.psnr_curves(classical["level"], curves, noise.unit, trained, label)
+    screen.chart(figure, "curve", f"Mean PSNR of each method over the level of {noise.title.lower()}")
     if not trained and recipes:
-        st.markdown(f"None of {', '.join(recipes)} was trained on {noise.title.lower()}: there it is generalisation.")
+        names = ", ".join(titles.values())
+        st.markdown(f"None of {names} was trained on {noise.title.lower()}: there it is generalisation.")
 
 
 view = begin(PAGE)
-kind = st.segmented_control(
-    "Noise", list(NOISES), default="gaussian", required=True,
-    key="noise", **BOUND,
-)  # fmt: skip
-columns = st.columns(3)
-name = columns[0].selectbox("Class", ["All", *view.gallery.classes], key="class", **BOUND)
-n = columns[1].slider("Images", 2, 12, 6, key="n", **BOUND)
-seed = columns[2].number_input("Image seed", 0, 9999, 0, key="seed", **BOUND)
+with screen.settings():
+    kind = st.segmented_control("Noise", list(NOISES), default="gaussian", required=True, key="noise", **BOUND)
+    with screen.more():
+        name = st.selectbox("Class", ["All", *view.gallery.classes], key="class", **BOUND)
+        n = st.slider("Images", 2, 12, 8, key="n", **BOUND)
+        seed = st.number_input("Image seed", 0, 9999, 0, key="seed", **BOUND)
+        noise_seed = st.number_input("Noise seed", 0, 999, 0, key="noise_seed", **BOUND)
 models = usable(view, compared(view))
 pool = np.arange(len(view.gallery))
 if name != "All":
     pool = np.flatnonzero(view.gallery.labels == view.gallery.classes.index(name))
 index = np.random.default_rng(seed).permutation(pool)[:n]
-bench(view, models, kind, index)
+bench(view, models, kind, index, noise_seed)
 st.subheader("Where does it stop generalising?")
 if models:
     chart(view, models, kind)

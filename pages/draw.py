@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.ui import components, live, planes, taking, widgets
+from explorer.ui import components, live, planes, screen, taking, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.pad import BRUSH, GROUP, REACH, pad_data
 
@@ -10,9 +10,10 @@ PAGE = Page(
     "Draw", ":material/draw:", "Latent space", place=80,
     question="What does it make of your own drawing?",
     look_for=(
-        "Draw what the data set is of, then something that is not: what does the model turn it into? Watch where "
-        "it lands in the plane, and how sure the classifier is of things it has never seen."
+        "Draw a shirt: the model returns it smoother. Then draw a face: it is turned into the clothes that it is most "
+        "like, and the classifier is as sure as before."
     ),
+    control=".pad", picture=".rebuilt",
     fits=lambda there: there.images.image_shape[0] == 1 and there.autoencoders != (),
     needs="a model of shapes that can be drawn",
 )  # fmt: skip
@@ -30,17 +31,19 @@ PLACE = (
 @fragment
 def pad(view: View, model: str) -> None:
     """Show the pad with what the model makes of it, and the plane in which it lands."""
-    start = widgets.pick_images(view.gallery, 1, expanded=False)[0]
-    columns = st.columns(3, vertical_alignment="bottom")
-    brush = columns[0].slider("Brush: radius in pixels", 0.5, 4.0, BRUSH, 0.1, key="brush", **BOUND)
-    soft = columns[1].toggle("Soft edge", value=True, key="soft", **BOUND)
-    erase = columns[2].toggle("Erase", key="erase")
+    with screen.control():
+        start = widgets.pick_images(view.gallery, 1)[0]
+        erase = st.toggle("Erase", key="erase")
+        with screen.more():
+            brush = st.slider("Brush: radius in pixels", 0.5, 4.0, BRUSH, 0.1, key="brush", **BOUND)
+            soft = st.toggle("Soft edge", value=True, key="soft", **BOUND)
     bundle = view.bundle(model)
     if reason := live.unsupported(bundle):
         st.info(f"This model cannot run in the browser, so it cannot follow a drawing: {reason}.")
         finish("Choose another model to draw for.", python_for(view, model, start))
         return
-    left, right = st.columns([3, 2])
+    with screen.picture():
+        left, right = st.columns([3, 2])
     with left:
         data = pad_data(view, model, start, brush, soft, erase)
         data["weights"] = live.weights(bundle, view.native, view.classifier)
@@ -70,5 +73,6 @@ to_pil(grid(torch.cat([x, model(x)]).numpy(), columns=2), scale=4).save("rebuilt
 
 
 view = begin(PAGE)
-model = widgets.pick_model(view)
+with screen.settings():
+    model = widgets.pick_model(view)
 pad(view, model)

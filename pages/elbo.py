@@ -7,7 +7,7 @@ import torch
 
 from explorer import elbo, figures
 from explorer.elbo import BOUNDS
-from explorer.ui import address, components, ledger, live, loading, widgets
+from explorer.ui import address, components, ledger, live, loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.ledger import Priced
 from explorer.ui.opening import Opened
@@ -16,7 +16,11 @@ from explorer.ui.text import as_text
 PAGE = Page(
     "ELBO", ":material/receipt_long:", "Scores and curves", place=92,
     question="Where do the nats go?",
-    look_for="Move z over the plane: picture and code are paid for at once. How near to the cheapest is the encoder?",
+    look_for=(
+        "Move over the plane: the sum follows. Near the ring, where the encoder puts the image, it is lowest; further "
+        "out the picture gets dear, or the code does."
+    ),
+    control=".front",
     fits=lambda there: any(card.variational for card in there.models.values()),
     needs="a variational model",
 )  # fmt: skip
@@ -41,7 +45,8 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
     laid, ellipse = ledger.laid(view, model, priced.posterior)
     cost = bundle.metrics().get("reconstruction")
     best = elbo.calibration(cost, config.sigma, math.prod(x.shape)) if gaussian and cost is not None else None
-    left, right = st.columns([4, 7])
+    with screen.picture():
+        left, right = st.columns([4, 7])
     with left:
         more = {"ellipse": ellipse, "group": ledger.GROUP, "bare": True, "pins": live.read_pins()[:1]}
         pins = live.live_plane(view, model, *laid, layers, f"elbo-{model}-{i}", **more)
@@ -79,7 +84,8 @@ def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigm
     st.subheader("How far is it to the likelihood?")
     left, right = st.columns([5, 7])
     values, errors = zip(*priced.bounds, strict=True)
-    left.plotly_chart(figures.bounds(BOUNDS, values, errors), key="bounds")
+    with left:
+        screen.chart(figures.bounds(BOUNDS, values, errors), "bounds", "Bounds on −log p(x) over the draws in each")
     carried = elbo.effective(priced.draws.log_weights(priced.sigma))
     left.markdown(
         f"The weight lies on {carried:,.1f} of {BOUNDS[-1]:,} draws. Where these are few, the last bounds are still on "
@@ -90,10 +96,8 @@ def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigm
 
 
 view = begin(PAGE)
-left, middle, right = st.columns([3, 5, 4], vertical_alignment="bottom")
-with left:
+with screen.settings():
     model = widgets.pick_model(view, tuple(name for name in view.autoencoders if view.card(name).variational))
-layers = middle.pills("Layers", LAYERS, selection_mode="multi", default=["sheet", "posterior"], key="layers", **BOUND)
-with right:
-    i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
+    layers = st.pills("Layers", LAYERS, selection_mode="multi", default=["sheet", "posterior"], key="layers", **BOUND)
+    i = widgets.pick_images(view.gallery, 1)[0]
 sum_of(view, model, i, layers)

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from explorer.sampling import SOURCES
-from explorer.ui import address, components, generating
-from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
+from explorer.ui import address, components, generating, screen, widgets
+from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.generating import Row, Settings
 from explorer.ui.pictures import show_strips
 
@@ -12,8 +12,8 @@ PAGE = Page(
     "Generate", ":material/auto_awesome:", "Latent space", place=60,
     question="What does it dream up?",
     look_for=(
-        "Draw a sheet of images that never existed, and look for the ones that could not be told from real. Then "
-        "compare the rows of one model: where prior and mixture differ, the codes are not where the prior says."
+        "Compare the two rows of one model: where the prior gives rubbish and the mixture gives clothes, the codes are "
+        "not where the prior says. Then click a sample to see what is real near it."
     ),
 )  # fmt: skip
 
@@ -27,34 +27,32 @@ CAPTION = (
 def pick_rows(view: View) -> tuple[list[str], list[str]]:
     """Choose models and sources; at first one model of each kind, or both of two, from the prior and a mixture."""
     kinds = {view.card(name).variational: name for name in reversed(view.autoencoders)}
-    left, right = st.columns(2, vertical_alignment="bottom")
     few = len(view.autoencoders) <= 2
     first = [name for name in view.autoencoders if few or name in kinds.values()]
-    models = left.multiselect("Models", view.autoencoders, default=first, key="makers", **BOUND)
-    sources = right.segmented_control(
+    models = widgets.pick_models(view, key="makers", default=first)
+    sources = st.segmented_control(
         "Codes from", SOURCES, selection_mode="multi", default=["prior", "mixture"], key="sources", **BOUND,
         help="The prior is the standard normal N(0, 1). One Gaussian and the mixture are fitted to the codes of the "
         "gallery, for a variational model with the spread of its posteriors.",
     )  # fmt: skip
-    return usable(view, models), [source for source in SOURCES if source in sources]
+    return models, [source for source in SOURCES if source in sources]
 
 
 def pick_settings() -> Settings:
     """Choose how codes are drawn."""
-    row = st.columns([3, 3, 3, 3, 2], vertical_alignment="bottom")
-    temperature = row[0].slider(
+    temperature = st.slider(
         "Temperature", 0.0, 2.0, 1.0, 0.05, key="temperature", **BOUND,
         help="Factor on every standard deviation: 0 gives the means, over 1 is more daring than the data.",
     )  # fmt: skip
-    truncation = row[1].slider(
-        "Truncation", 0.5, 5.0, 5.0, 0.25, key="truncation", **BOUND,
-        help="Numbers further from the mean than this many standard deviations are drawn again; at 5 hardly any is.",
-    )  # fmt: skip
-    n = row[2].slider("Samples each", 8, 48, 8, 8, key="samples", **BOUND)
-    mixed = row[3].slider("Components of the mixture", 1, 30, 10, key="components", **BOUND)
-    return Settings(
-        n, temperature, truncation, mixed, int(row[4].number_input("Seed", 0, 9999, 0, key="seed", **BOUND))
-    )
+    with screen.more():
+        truncation = st.slider(
+            "Truncation", 0.5, 5.0, 5.0, 0.25, key="truncation", **BOUND,
+            help="Numbers further from the mean than this many standard deviations are drawn anew; at 5 hardly any is.",
+        )  # fmt: skip
+        n = st.slider("Samples each", 8, 48, 8, 8, key="samples", **BOUND)
+        mixed = st.slider("Components of the mixture", 1, 30, 10, key="components", **BOUND)
+        seed = int(st.number_input("Seed", 0, 9999, 0, key="seed", **BOUND))
+    return Settings(n, temperature, truncation, mixed, seed)
 
 
 def read_chosen(rows: list[Row]) -> tuple[Row, int] | None:
@@ -83,10 +81,12 @@ def neighbours(view: View, row: Row, i: int) -> None:
 @fragment
 def bench(view: View, models: list[str], sources: list[str]) -> None:
     """Draw the controls of the sampling, the sheet, and what is near a chosen sample; only this runs again."""
-    settings = pick_settings()
+    with screen.control():
+        settings = pick_settings()
     rows = [generating.draw(view, model, source, settings) for model in models for source in sources]
     chosen = read_chosen(rows)
-    components.sample_rows(generating.rows_data(rows, chosen), key="sheet")
+    with screen.picture():
+        components.sample_rows(generating.rows_data(rows, chosen), key="sheet")
     left, right, text = st.columns([1, 1, 3], vertical_alignment="center")
     left.download_button(
         "PNG of the sheet", lambda: generating.picture(rows), "samples.png", "image/png", on_click="ignore"
@@ -138,9 +138,10 @@ def show_figures(view: View) -> None:
 
 
 view = begin(PAGE)
-models, sources = pick_rows(view)
-if models and sources:
+with screen.settings():
+    models, sources = pick_rows(view)
+if sources:
     bench(view, models, sources)
 else:
-    st.info("Choose at least one model that is fitted, and where its codes come from.")
+    st.info("Choose where codes come from.")
 show_figures(view)

@@ -8,16 +8,16 @@ import torch
 
 from explorer import latent
 from explorer.images import gif, grid, png
-from explorer.ui import loading, taking, widgets
+from explorer.ui import loading, screen, taking, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
-from explorer.ui.pictures import Strip, show_strips
+from explorer.ui.pictures import Strip, data_uri, show_strips
 
 PAGE = Page(
     "Interpolate", ":material/linear_scale:", "Latent space", place=50,
     question="What lies between two images?",
     look_for=(
-        "A pixel fade shows two ghosts; a good code changes one thing into the other. Watch the norm under each "
-        "picture: where the straight line dips, it leaves the region the codes live in."
+        "Choose two unlike images: the pixel fade shows two ghosts, a good code turns one thing into the other. Where "
+        "the norm |z| of the straight line dips, it leaves the region of the codes."
     ),
 )  # fmt: skip
 
@@ -63,9 +63,11 @@ def downloads(strips: list[Strip]) -> None:
 @fragment
 def two(view: View, model: str, picks: list[int]) -> None:
     """Draw the number of steps and the strips it moves."""
-    n = st.slider("Steps", 3, 16, 9, key="steps", **BOUND)
+    with screen.control():
+        n = st.slider("Steps", 3, 16, 9, key="steps", **BOUND)
     strips = walks(view, model, picks, n)
-    show_strips(strips)
+    with screen.picture():
+        show_strips(strips)
     downloads(strips)
     taking.button(view, "interpolate", model, picks=picks, n=n)
     finish(
@@ -88,13 +90,15 @@ to_pil(grid(torch.cat([fade, *walks]).numpy(), columns=len(t)), scale=4).save("i
 @fragment
 def four(view: View, model: str, picks: list[int]) -> None:
     """Draw the bilinear sheet between four images."""
-    n = st.slider("Images per side", 3, 16, 9, key="side", **BOUND)
+    with screen.control():
+        n = st.slider("Images per side", 3, 16, 9, key="side", **BOUND)
     codes = loading.encode(view.bundle(model), view.gallery.images[picks])
     x = loading.decode(view.bundle(model), latent.bilinear(codes, n).flatten(0, 1))
     picture = png(grid(x, n, gap=1), STILL // x.shape[-1])
-    middle = st.columns([1, 3, 1])[1]
-    middle.image(picture, caption="A top left, B top right, C bottom left, D bottom right", width="stretch")
-    middle.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
+    with screen.picture():
+        st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=1))}" alt="{n} by {n} images between four">')
+    st.markdown("A top left, B top right, C bottom left, D bottom right.")
+    st.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
     taking.button(view, "interpolate", model, picks=picks, n=n)
     finish(
         "The corners are reconstructions of the four images; every row and every column is a straight walk.",
@@ -108,13 +112,11 @@ to_pil(grid(sheet.numpy(), columns={n}, gap=1), scale=4).save("sheet.png")
 
 
 view = begin(PAGE)
-model = widgets.pick_model(view)
-first, second = st.tabs(TABS, key="between", bind="query-params", on_change="rerun")
-if first.open:
-    with first:
-        picks = widgets.pick_images(view.gallery, 2)
-        two(view, model, picks)
-if second.open:
-    with second:
-        picks = widgets.pick_images(view.gallery, 4)
-        four(view, model, picks)
+tabs = st.tabs(TABS, key="between", bind="query-params", on_change="rerun")
+for tab, draw, n_ends in zip(tabs, (two, four), (2, 4), strict=True):
+    if tab.open:
+        with tab:
+            with screen.settings():
+                model = widgets.pick_model(view)
+                picks = widgets.pick_images(view.gallery, n_ends)
+            draw(view, model, picks)

@@ -8,22 +8,24 @@ from streamlit.delta_generator import DeltaGenerator
 
 from explorer import figures, projection
 from explorer.projection import ProjectionUnavailable
-from explorer.ui import chosen, loading, mapping, prior, widgets
+from explorer.ui import chosen, loading, mapping, prior, screen, widgets
 from explorer.ui.colouring import Colour, pick_colour
 from explorer.ui.components import hover_images
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
+from explorer.ui.loading import Gallery
 from explorer.ui.pictures import SHEET_COLUMNS, Strip, show_strips
 
 PAGE = Page(
     "Latent map", ":material/scatter_plot:", "Latent space", place=30,
     question="Where does each image live?",
     look_for=(
-        "Kinds of images that share a region, and single images in the wrong one: what do they look like? Then "
-        "change the method: what stays together in all of them is in the code, the rest is in the picture."
+        "Point at a mark that lies among those of another class: its image looks like theirs. Then change the method: "
+        "what stays together in all of them is in the code."
     ),
+    control=".st-key-settings",
 )  # fmt: skip
 
-SHOWN = 24
+SHOWN, IN_A_ROW = 24, 4
 
 
 def figures_beside(view: View, model: str, points: np.ndarray) -> None:
@@ -45,20 +47,33 @@ def figures_beside(view: View, model: str, points: np.ndarray) -> None:
 
 @fragment
 def chart(view: View, points: np.ndarray, axis_name: str, colour: Colour, before: list[int]) -> None:
-    """Draw the map, and under it the images of the chosen points.
+    """Draw the map, and beside it the images of the chosen points.
 
     before: what was chosen when the map was drawn; with anything else it would be another figure, and drawn anew.
     """
     gallery = view.gallery
     figure = figures.latent_map(points, gallery.labels, gallery.classes, axis_name, colour.scores, colour.title, before)
     flat = points.shape[1] == 2
-    st.plotly_chart(
-        figure, key="map", on_select=partial(chosen.keep, "map") if flat else "ignore",
-        selection_mode=("points", "lasso", "box"),
-        config={"scrollZoom": True, "displayModeBar": True, "displaylogo": False},
+    with screen.picture():
+        left, right = st.columns([7, 3])
+    with left:
+        screen.chart(
+            figure, "map", f"Map of the codes of {len(gallery)} {gallery.noun}, a mark for each", is_picture=True,
+            on_select=partial(chosen.keep, "map") if flat else "ignore", selection_mode=("points", "lasso", "box"),
+            config={"scrollZoom": True, "displayModeBar": True, "displaylogo": False},
+        )  # fmt: skip
+    with right, screen.beside():
+        show_chosen(gallery, flat)
+        titles = [gallery.label(i) for i in range(len(gallery))]
+        hover_images(gallery.sheet, SHEET_COLUMNS, titles, "map", key="hover", on_clear=chosen.clear)
+
+
+def show_chosen(gallery: Gallery, flat: bool) -> None:
+    """Draw the images of the chosen points; one may also be chosen by its number, without a pointer."""
+    st.number_input(
+        "Image by number", 1, len(gallery), None, key="by_number", placeholder=f"1 to {len(gallery)}",
+        on_change=partial(chosen.keep_number, "by_number"),
     )  # fmt: skip
-    titles = [gallery.label(i) for i in range(len(gallery))]
-    hover_images(gallery.sheet, SHEET_COLUMNS, titles, "map", key="hover", on_clear=chosen.clear)
     now = chosen.read(len(gallery))
     if not now:
         hint = "Click a point, or draw a lasso or box around some," if flat else "In two dimensions, click points"
@@ -66,35 +81,27 @@ def chart(view: View, points: np.ndarray, axis_name: str, colour: Colour, before
         return
     shown = f", the first {SHOWN} shown" if len(now) > SHOWN else ""
     st.markdown(f"**{len(now)} chosen**{shown}. {'Double-click the map to let go of them.' if flat else ''}")
-    for start in range(0, min(len(now), SHOWN), 12):
-        part = now[start : min(start + 12, SHOWN)]
-        show_strips([Strip("Chosen" if start == 0 else "", gallery.images[part], [gallery.label(i) for i in part])])
+    for start in range(0, min(len(now), SHOWN), IN_A_ROW):
+        part = now[start : min(start + IN_A_ROW, SHOWN)]
+        show_strips([Strip("", gallery.images[part], [gallery.label(i) for i in part])])
 
 
-def show_map(view: View, model: str, columns: list[DeltaGenerator], methods: list[str]) -> None:
-    """Draw the controls of the map, the map, and what goes with it."""
-    codes = loading.codes(view.bundle(model))["codes"]
-    first = "UMAP" if "UMAP" in methods else methods[0]
-    method = columns[0].segmented_control("Method", methods, default=first, required=True, key="method", **BOUND)
-    dimensions = 2
-    if method in ("PCA", "UMAP") and not projection.obstacle(method, codes, 3):
-        dimensions = columns[1].segmented_control(
-            "Dimensions", [2, 3], default=2, required=True, key="dimensions", **BOUND
-        )
-    left, right = st.columns([3, 1])
-    with right:
+def show_map(view: View, model: str, method: str, dimensions: int, seldom: DeltaGenerator) -> None:
+    """Draw the map by one method, with what is seldom touched, and what goes with it."""
+    with seldom, screen.more():
         try:
             points, how, python = mapping.coordinates(view, model, method, dimensions)
         except ProjectionUnavailable as error:
-            st.error(str(error))
-            return
-        st.markdown(how + ".")
-        if view.gallery.has_classes:
-            figures_beside(view, model, points)
+            points, how = None, str(error)
         colour = pick_colour(view, model)
-    with left:
-        before = chosen.read(len(view.gallery))
-        chart(view, points, mapping.axis_name(method), colour, before)
+    if points is None:
+        st.error(how)
+        return
+    before = chosen.read(len(view.gallery))
+    chart(view, points, mapping.axis_name(method), colour, before)
+    st.markdown(how + ".")
+    if view.gallery.has_classes:
+        figures_beside(view, model, points)
     finish(
         f"Each point is one gallery image, {colour.caption}. Distances between far groups mean little in t-SNE and "
         "UMAP; in PCA they are projections of true ones.",
@@ -116,15 +123,26 @@ figures.latent_map(points, labels, classes, axis_name, scores, title, chosen).wr
     )
 
 
+def pick_method(view: View, model: str, methods: list[str]) -> tuple[str, int]:
+    """Choose the method, and in how many dimensions where it offers two and three."""
+    first = "UMAP" if "UMAP" in methods else methods[0]
+    method = st.segmented_control("Method", methods, default=first, required=True, key="method", **BOUND)
+    codes = loading.codes(view.bundle(model))["codes"]
+    if method not in ("PCA", "UMAP") or projection.obstacle(method, codes, 3):
+        return method, 2
+    return method, st.segmented_control("Dimensions", [2, 3], default=2, required=True, key="dimensions", **BOUND)
+
+
 view = begin(PAGE)
 chosen.of_dataset(view.dataset.name)
-columns = st.columns([2, 2, 1])
-with columns[0]:
+with screen.settings():
     model = widgets.pick_model(view, view.models)
-stored = loading.codes(view.bundle(model))
-methods, reasons = mapping.offered(stored["codes"])
-if methods:
-    show_map(view, model, columns[1:], methods)
+    stored = loading.codes(view.bundle(model))
+    methods, reasons = mapping.offered(stored["codes"])
+    found = pick_method(view, model, methods) if methods else None
+    seldom = st.container(width="content")
+if found:
+    show_map(view, model, *found, seldom)
 if reasons:
     st.info(f"Not offered: {'; '.join(reasons)}.")
 if "log_var" in stored:

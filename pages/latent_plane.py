@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 import torch
 
-from explorer.ui import live, loading, planes, taking, widgets
+from explorer.ui import live, loading, planes, screen, taking, widgets
 from explorer.ui.frame import BOUND, PAGES, Page, View, begin, finish, fragment, point_elsewhere, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
 from explorer.ui.planes import DIRECTIONS, OF_ANY_CODE, TABS, THROUGH, Laid
@@ -15,9 +15,10 @@ PAGE = Page(
     "Latent plane", ":material/grid_on:", "Latent space", place=40,
     question="What does every point decode to?",
     look_for=(
-        "Follow one thing as it turns into another, and find the places where no image lives. A variational model"
-        " fills them with plausible pictures; a plain one need not."
+        "Move the pointer slowly from one kind of thing to another: it turns over without a break. In *The hole test* "
+        "the plain model breaks where no image lives."
     ),
+    control=".front",
 )  # fmt: skip
 
 LAYERS = {
@@ -51,15 +52,18 @@ HOLES = (
 )
 
 
-def pick_layers(view: View, offered: tuple[str, ...], default: str, key: str) -> list[str]:
+def pick_layers(offered: tuple[str, ...], default: str, key: str) -> list[str]:
     """Choose what lies on the plane."""
-    chosen = st.pills(
+    return st.pills(
         "Layers", offered, selection_mode="multi", default=[default], key=key, **BOUND,
         help=" ".join(f"{name}: {LAYERS[name]}." for name in offered),
     )  # fmt: skip
-    if "codes" in chosen:
+
+
+def legend(view: View, layers: list[str]) -> None:
+    """Say which mark is which class, where codes are drawn."""
+    if "codes" in layers:
         show_legend(view.gallery.classes)
-    return chosen
 
 
 def caption(view: View) -> str:
@@ -70,22 +74,24 @@ def caption(view: View) -> str:
 @fragment
 def native_plane(view: View) -> None:
     """Show the plane of the two latent numbers."""
-    columns = st.columns(3)
-    reach = columns[0].slider("Range: ± standard deviations", 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
-    density = columns[1].slider("Images per side", 6, 30, 10, key="density", **BOUND)
-    spacing = columns[2].segmented_control(
-        "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
-        help="quantiles: equal shares of the prior between neighbours",
-    )  # fmt: skip
-    layers = pick_layers(view, tuple(LAYERS), "sheet", "layers")
-    model = view.native.model
+    model, ellipse = view.native.model, None
     stored = loading.codes(view.native)
-    ellipse = None
-    if "posterior" in layers:
-        i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
-        ellipse = [*stored["codes"][i].tolist(), *(2 * torch.from_numpy(stored["log_var"][i] / 2).exp()).tolist()]
+    with screen.control():
+        layers = pick_layers(tuple(LAYERS), "sheet", "layers")
+        reach = st.slider("Range: ± standard deviations", 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
+        if "posterior" in layers:
+            i = widgets.pick_images(view.gallery, 1)[0]
+            ellipse = [*stored["codes"][i].tolist(), *(2 * torch.from_numpy(stored["log_var"][i] / 2).exp()).tolist()]
+        with screen.more():
+            density = st.slider("Images per side", 6, 30, 10, key="density", **BOUND)
+            spacing = st.segmented_control(
+                "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
+                help="quantiles: equal shares of the prior between neighbours",
+            )  # fmt: skip
     laid = planes.native(density, reach, spacing)
-    pins = live.live_plane(view, model, *laid, layers, "native", ellipse=ellipse, pins=live.read_pins())
+    with screen.picture():
+        pins = live.live_plane(view, model, *laid, layers, "native", ellipse=ellipse, pins=live.read_pins())
+    legend(view, layers)
     live.show_pins(view, model, laid.where, pins)
     taking.button(view, "latent_plane", model, laid={model: laid}, layers=layers, ellipse=ellipse, pins=pins)
     python = f"latent.axis({density}, {reach}, '{spacing}')"
@@ -94,32 +100,33 @@ def native_plane(view: View) -> None:
 
 def any_plane(view: View) -> None:
     """Show a plane through the longer code of any model: along its principal directions or through three images."""
-    left, right = st.columns(2)
-    with left:
+    with screen.settings():
         model = widgets.pick_model(view)
-    through = right.segmented_control(
-        "Plane", THROUGH, default=THROUGH[0], required=True, key="through", **BOUND
-    )  # fmt: skip
-    if through == THROUGH[0]:
+        through = st.segmented_control("Plane", THROUGH, default=THROUGH[0], required=True, key="through", **BOUND)
+        picks = None if through == THROUGH[0] else widgets.pick_images(view.gallery, 3)
+    if picks is None:
         laid, python = planes.principal(view, model), "latent.Plane.principal(codes)"
     else:
-        picks = widgets.pick_images(view.gallery, 3)
-        images = view.gallery.images[picks]
-        show_strips([Strip("The three images", images, ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
         try:
             laid, python = planes.through(view, model, picks), f"latent.Plane.through(*codes[{picks}])"
         except ValueError as error:
             st.info(str(error))
             return
     live_any(view, model, laid, python)
+    if picks is not None:
+        images = view.gallery.images[picks]
+        show_strips([Strip("The three images", images, ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
 
 
 @fragment
 def live_any(view: View, model: str, laid: Laid, python: str) -> None:
     """Show the chosen plane; only this part runs again when a pin moves."""
-    layers = pick_layers(view, OF_ANY_CODE, "sheet", "layers-any")
+    with screen.control():
+        layers = pick_layers(OF_ANY_CODE, "sheet", "layers-any")
     key = f"any-{model}-{laid.names[0]}"
-    pins = live.live_plane(view, model, *laid, layers, key, pins=live.read_pins())
+    with screen.picture():
+        pins = live.live_plane(view, model, *laid, layers, key, pins=live.read_pins())
+    legend(view, layers)
     live.show_pins(view, model, laid.where, pins)
     taking.button(view, "latent_plane", model, laid={model: laid}, layers=layers, pins=pins)
     ends = f"torch.linspace({laid.axis[0]:.2f}, {laid.axis[-1]:.2f}, {len(laid.axis)})"
@@ -128,21 +135,21 @@ def live_any(view: View, model: str, laid: Laid, python: str) -> None:
 
 def traversal(view: View) -> None:
     """Show a strip along one latent number or one principal direction, through the code of an image."""
-    columns = st.columns(3)
-    with columns[0]:
+    with screen.control():
         model = widgets.pick_model(view)
-    kind = columns[1].segmented_control(
-        "Direction", DIRECTIONS, default=DIRECTIONS[0], required=True, key="direction", **BOUND
-    )  # fmt: skip
-    most = planes.n_directions(view, model, kind)
-    number = int(columns[2].number_input("Which", 1, most, 1, key="which", **BOUND)) - 1
+        kind = st.segmented_control(
+            "Direction", DIRECTIONS, default=DIRECTIONS[0], required=True, key="direction", **BOUND
+        )  # fmt: skip
+        most = planes.n_directions(view, model, kind)
+        number = int(st.number_input("Which", 1, most, 1, key="which", width=140, **BOUND)) - 1
+        i = widgets.pick_images(view.gallery, 1)[0]
     if kind == DIRECTIONS[0]:
         python = f"latent.principal_directions(codes, {number + 1})[{number}]"
     else:
         python = f"torch.eye(codes.shape[1])[{number}] * codes.std(dim=0)[{number}]"
-    i = widgets.pick_images(view.gallery, 1, expanded=False)[0]
     laid = planes.line(view, model, kind, number, i)
-    live.live_plane(view, model, *laid, ["sheet"], f"line-{model}", flat=True)
+    with screen.picture():
+        live.live_plane(view, model, *laid, ["sheet"], f"line-{model}", flat=True)
     taking.button(view, "latent_plane", model, laid={model: laid}, layers=["sheet"], flat=True)
     ends = f"torch.linspace(-3, 3, {len(laid.axis)})"
     code = python_for(view, model, ends, f"latent.Plane.line(codes[{i}], {python})")
@@ -151,19 +158,21 @@ def traversal(view: View) -> None:
 
 def hole_test(view: View) -> None:
     """Show a plain autoencoder's plane and the variational one's side by side under one pointer."""
-    left, right = st.columns(2)
     native = view.native.model
     plain = [name for name in view.autoencoders if name != native]
-    name = left.selectbox("Plain autoencoder", plain, key="plain", **BOUND)
-    with right:
-        layers = pick_layers(view, OF_ANY_CODE, "density", "layers-holes")
+    with screen.control():
+        name = widgets.one_of(view, "Plain autoencoder", plain, "plain")
+        layers = pick_layers(OF_ANY_CODE, "density", "layers-holes")
     if name not in usable(view, [name]):
         return
     laid = {model: planes.principal(view, model, planes.OF_HOLES) for model in (name, native)}
-    for column, model in zip(st.columns(2), laid, strict=True):
+    with screen.picture():
+        columns = st.columns(2)
+    for column, model in zip(columns, laid, strict=True):
         with column:
             st.markdown(f"**{as_text(view.card(model).title)}**")
             live.live_plane(view, model, *laid[model], layers, f"hole-{model}", group="hole")
+    legend(view, layers)
     taking.button(view, "latent_plane", name, laid=laid, layers=layers, group="hole")
     ends = "torch.linspace(-3, 3, 12)"
     sheets = [sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, native)]

@@ -7,7 +7,7 @@ import torch
 from explorer.dials import quantise
 from explorer.families import PCA
 from explorer.images import grid, png
-from explorer.ui import components, dialling
+from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import CHARTS, IN_USE, OVER_BITS, OVER_NUMBERS, Turned
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
@@ -16,9 +16,10 @@ PAGE = Page(
     "Length", ":material/straighten:", "Dials", place=82,
     question="How long must the code be?",
     look_for=(
-        "Turn the dial until you can tell a shirt from a coat: how many numbers does each method need for that? Then "
-        "look at the numbers in use: where does a longer code no longer help?"
+        "Turn the dial up until a shirt can be told from a coat: with few numbers a plain autoencoder is ahead of PCA. "
+        "Go on: beyond some length nothing gets better."
     ),
+    control=".dial",
     fits=lambda there: there.family("length") is not None,
     needs="a family of models with codes of many lengths",
 )  # fmt: skip
@@ -45,16 +46,16 @@ OF_USE = (
 
 def controls() -> str:
     """Choose the chart and other images."""
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    chart = left.segmented_control("Chart", list(CHARTS), default=OVER_NUMBERS, required=True, key="chart", **BOUND)
-    right.number_input("Other images", 0, 999, 0, key="shuffle", **BOUND)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chart = st.segmented_control("Chart", list(CHARTS), default=OVER_NUMBERS, required=True, key="chart", **BOUND)
+        st.number_input("Other images", 0, 999, 0, key="shuffle", width=160, **BOUND)
     return chart
 
 
 @fragment
 def bench(view: View) -> None:
     """Show the dials and what they change; only this runs again when one rests."""
-    family, top = view.family("length"), st.container()
+    family, top = view.family("length"), screen.picture()
     chart, picks = controls(), dialling.pick(view)
     lengths = dialling.lengths(family)
     usual = min(lengths, key=lambda length: abs(length - 16))

@@ -6,19 +6,20 @@ import torch
 
 from explorer.images import error_map
 from explorer.metrics import mse_per_image, psnr, ssim_per_image
-from explorer.ui import loading, widgets
+from explorer.ui import loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, usable
-from explorer.ui.pictures import Strip, figures_of, show_strips
+from explorer.ui.pictures import Strip, all_figures_of, decibels_of, show_strips
 
 PAGE = Page(
     "Reconstruct", ":material/compare:", "Autoencoders", place=10,
     question="What survives the bottleneck?",
     look_for=(
-        "What is lost first: fine detail goes before the outline does. Then compare models on the same image: "
-        "what does a longer code keep, or a better network?"
+        "Go down a column: print and seams are lost first, the outline last. Then choose *worst*: the images that no "
+        "model has room for."
     ),
 )  # fmt: skip
 
+FEW = 2  # models: their figures have room under the images
 WAYS = ("by class", "at random", "best", "worst", "your own")
 FROM_GALLERY = """from explorer.datasets import DATASETS
 from explorer.images import as_rgb, error_map, grid, to_float, to_pil
@@ -34,21 +35,18 @@ ERRORS = """\
 """
 
 
-def choose(view: View, way: str) -> np.ndarray | None:
-    """Choose gallery images by number, or None for a picture of one's own."""
+def choose(view: View, way: str, n: int) -> np.ndarray | None:
+    """Choose `n` gallery images by number, or None for a picture of one's own."""
     if way == "your own":
         return None
     gallery = view.gallery
-    columns = st.columns(2)
-    n = columns[0].slider("Images", 2, 12, 6, key="n", **BOUND)
     if way == "by class":
-        name = columns[1].selectbox("Class", gallery.classes, key="class", **BOUND)
+        name = st.selectbox("Class", gallery.classes, key="class", **BOUND)
         return np.flatnonzero(gallery.labels == gallery.classes.index(name))[:n]
     if way == "at random":
-        seed = columns[1].number_input("Seed", 0, 9999, 0, key="seed", **BOUND)
+        seed = st.number_input("Seed", 0, 9999, 0, key="seed", width=160, **BOUND)
         return np.random.default_rng(seed).choice(len(gallery), min(n, len(gallery)), replace=False)
-    with columns[1]:
-        judge = st.selectbox("Judged by the error of", view.autoencoders, key="judge", **BOUND)
+    judge = widgets.one_of(view, "Judged by the error of", view.autoencoders, "judge")
     if not usable(view, [judge]):
         st.stop()
     order = loading.gallery_errors(view.bundle(judge), gallery).argsort()
@@ -58,7 +56,7 @@ def choose(view: View, way: str) -> np.ndarray | None:
 def comparison(view: View, models: list[str], x: np.ndarray, title: str, captions: list[str], errors: bool) -> None:
     """Draw the images, and under them each model's reconstruction with its figures."""
     strips = [Strip(title, x, captions)]
-    original = torch.from_numpy(x)
+    original, figures_of = torch.from_numpy(x), decibels_of if len(models) > FEW else all_figures_of
     for name in models:
         x_hat = loading.reconstruct(view.bundle(name), x)
         rebuilt = torch.from_numpy(x_hat)
@@ -73,12 +71,16 @@ def comparison(view: View, models: list[str], x: np.ndarray, title: str, caption
 
 
 view = begin(PAGE)
-models = widgets.pick_models(view)
-left, right = st.columns([3, 1], vertical_alignment="bottom")
-ways = WAYS if view.gallery.has_classes else WAYS[1:]
-way = left.segmented_control("Images", ways, default=ways[0], required=True, key="way", **BOUND)
-errors = right.toggle("Error maps", key="errors", **BOUND)
-index = choose(view, way)
+with screen.control():
+    ways = WAYS if view.gallery.has_classes else WAYS[1:]
+    way = st.segmented_control("Images", ways, default=ways[0], required=True, key="way", **BOUND)
+    choice = st.container(width="stretch")
+    models = widgets.pick_models(view)
+    with screen.more():
+        n = st.slider("Images", 2, 12, 8, key="n", **BOUND)
+        errors = st.toggle("Error maps", key="errors", **BOUND)
+with choice:
+    index = choose(view, way, n)
 if index is None:
     x, title, captions = widgets.own_picture(view), "Original", ["as the models see it"]
     python = UPLOADED.format(widgets.own_python(view))
@@ -86,7 +88,8 @@ else:
     x, title, captions = view.gallery.images[index], view.gallery.title, [view.gallery.label(i) for i in index]
     python = FROM_GALLERY.format(view.gallery.python(index))
 if x is not None:
-    comparison(view, models, x, title, captions, errors)
+    with screen.picture():
+        comparison(view, models, x, title, captions, errors)
 finish(
     "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher "
     "is better, +3 dB halves the squared error); SSIM counts structure and is 1 for a perfect copy.",

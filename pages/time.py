@@ -5,7 +5,7 @@ import torch
 
 from explorer.images import grid, png
 from explorer.latent import plane
-from explorer.ui import components, dialling
+from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import PRIOR_REACH, TIME_CELLS
 from explorer.ui.frame import Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
@@ -15,9 +15,10 @@ PAGE = Page(
     "Time", ":material/timelapse:", "Dials", place=86,
     question="When does the space organise itself?",
     look_for=(
-        "Play from random weights on: which kinds part first, and how much of the order is there after one epoch? "
-        "Compare the model that is told the classes with the one that is not."
+        "Press *Play*: from random weights on, kinds part one after the other, most of them within one epoch. The "
+        "features of the classifier, which is told the classes, part further."
     ),
+    control=".dial",
     fits=lambda there: there.family("epoch") is not None,
     needs="models that were kept while they were fitted",
 )  # fmt: skip
@@ -40,7 +41,8 @@ def bench(view: View) -> None:
     epochs = family.config()["fits"][0].keep
     epoch = dialling.kept(KEY, "epoch", epochs, epochs[-1])
     data = dialling.time_data(view, family, epochs.index(dialling.first(KEY, "epoch", epoch)))
-    components.dial("time", data, key=KEY)
+    with screen.picture():
+        components.dial("time", data, key=KEY)
     show_legend(view.gallery.classes)
     member = data["states"][epochs.index(epoch)]["network"]
     st.download_button(

@@ -3,19 +3,20 @@
 import streamlit as st
 
 from explorer import figures
-from explorer.ui import curves, widgets
+from explorer.ui import curves, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish
 
 PAGE = Page(
     "Training", ":material/show_chart:", "Scores and curves", place=100,
     question="How did it learn?",
     look_for=(
-        "The gap between training and validation, and the last drop as the learning rate falls. For the "
-        "variational model, watch reconstruction and KL pull against each other."
+        "Follow a solid line and its dashed one: where they part, a model begins to learn its training images by "
+        "heart. The last drop comes as the learning rate falls."
     ),
 )  # fmt: skip
 
 NEXT_LINE = "\n    "
+SETS = ["train", "validation"]
 
 
 def sharpness(view: View, models: list[str]) -> str:
@@ -27,10 +28,13 @@ def sharpness(view: View, models: list[str]) -> str:
     if not measured:
         return ""
     st.subheader("Sharpness on the test images, over steps and over time")
+    titled = {view.shown.title(name): curve for name, curve in measured.items()}
     for column, over in zip(st.columns(2), ("steps", "minutes"), strict=True):
-        lines = {name: (curve[over], curve["psnr"]) for name, curve in measured.items()}
-        column.plotly_chart(figures.curves(lines, "test PSNR (dB)", False, over), key=f"sharpness-{over}")
-    st.markdown(curves.verdicts(measured))
+        lines = {name: (curve[over], curve["psnr"]) for name, curve in titled.items()}
+        with column:
+            figure = figures.curves(lines, "test PSNR (dB)", False, over)
+            screen.chart(figure, f"sharpness-{over}", f"PSNR on the test images over {over}")
+    st.markdown(curves.verdicts(titled))
     return f"""
 measured = {{name: Bundle("{view.dataset.name}", name, root_folder()).test_curve() for name in {list(measured)}}}
 for over in ("steps", "minutes"):
@@ -40,28 +44,16 @@ for over in ("steps", "minutes"):
 
 
 view = begin(PAGE)
-models = widgets.pick_models(view, view.models)
-left, right = st.columns(2)
-scale = left.segmented_control("Scale", ["linear", "log"], default="log", required=True, key="scale", **BOUND)
-sets = right.segmented_control(
-    "Images",
-    ["train", "validation"],
-    selection_mode="multi",
-    default=["train", "validation"],
-    key="sets",
-    **BOUND,
-)
+with screen.control():
+    scale = st.segmented_control("Scale", ["linear", "log"], default="log", required=True, key="scale", **BOUND)
+    sets = st.segmented_control("Images", SETS, selection_mode="multi", default=SETS, key="sets", **BOUND)
+    models = widgets.pick_models(view, view.models)
 shown = curves.panels(view, models, sets, scale == "log")
-for heading in curves.HEADINGS:
-    here = [panel for panel in shown if panel.heading == heading]
-    if here:
-        st.subheader(heading)
-    if here and heading == curves.DENSITY:
-        st.markdown(curves.BELOW_ZERO)
-    for column, panel in zip(st.columns(len(here)) if here else (), here, strict=True):
-        figure = figures.curves(panel.lines, curves.UNITS[panel.part], panel.log)
-        column.plotly_chart(figure, key=f"{heading}-{panel.part}")
-if elsewhere := [name for name in models if view.card(name).imported]:
+for heading in dict.fromkeys(panel.heading for panel in shown):
+    is_first = heading == shown[0].heading
+    with screen.picture() if is_first else st.container():
+        curves.draw(heading, [panel for panel in shown if panel.heading == heading], is_first)
+if elsewhere := [view.shown.title(name) for name in models if view.card(name).imported]:
     st.info(f"{', '.join(elsewhere)}: fitted elsewhere and imported, so there are no curves of how.")
 python = sharpness(view, models)
 n_validation = view.bundle(models[0]).config()["data"]["splits"]["validation"]

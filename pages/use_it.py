@@ -3,14 +3,17 @@
 import streamlit as st
 
 from explorer import anomalies, figures, uses
-from explorer.ui import address, components, using, widgets
+from explorer.ui import address, components, screen, using, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish
 from explorer.uses import LEFT_OUT_EPOCHS, PROBE_TEST
 
 PAGE = Page(
     "Use it", ":material/handyman:", "Scores and curves", place=94,
     question="What is a code good for?",
-    look_for="How many labels does a code save? And which strangers does a model take for its own?",
+    look_for=(
+        "Read the chart from the left: with ten labels a code is ahead of the pixels, with all of them it hardly is. "
+        "Then drag the threshold of *Strangers*: some are taken for usual at any."
+    ),
 )  # fmt: skip
 
 TABS = ("Few labels", "Strangers")
@@ -31,19 +34,21 @@ OF_STRANGERS = (
 
 def labels(view: View) -> None:
     """Draw accuracy over the number of labels."""
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
-    with left:
+    with screen.control():
+        chosen = st.segmented_control(
+            "Read the class by", list(PROBES), format_func=PROBES.get, default="linear", required=True, key="probe",
+            **BOUND,
+        )  # fmt: skip
         models = widgets.pick_models(view, view.models)
-    chosen = right.segmented_control(
-        "Read the class by", list(PROBES), format_func=PROBES.get, default="linear", required=True, key="probe", **BOUND
-    )  # fmt: skip
     found = using.used(view, models)
-    curves = using.accuracies(found, chosen)
+    curves = using.accuracies({view.shown.title(name): of_one for name, of_one in found.items()}, chosen)
     if not curves:
         one = "These images are of one class: there is nothing to read off. " * (len(view.gallery.classes) < 2)
         st.info(f"{one}Strangers are told without labels.")
     else:
-        st.plotly_chart(figures.accuracies(curves), key="accuracies")
+        with screen.picture():
+            name = "Accuracy over the number of labels, a line for each code"
+            screen.chart(figures.accuracies(curves), "accuracies", name, is_picture=True)
     finish(
         OF_LABELS.format(n=PROBE_TEST),
         f"""
@@ -65,23 +70,24 @@ figures.accuracies(curves).write_html("accuracies.html")
 def strangers(view: View) -> None:
     """Show a score of usual images and of strangers around a threshold, and how all scores fare."""
     caption = OF_STRANGERS.format(n=anomalies.NUMBER, epochs=LEFT_OUT_EPOCHS)
-    left, middle, right = st.columns([3, 4, 3], vertical_alignment="bottom")
-    with left:
+    row = screen.control()
+    with row:
         model = widgets.pick_model(view, view.models)
     found = using.used(view, [model])
     if not found:
         finish(caption, "# nothing was measured yet")
         return
     found = found[model]
-    score = middle.segmented_control(
+    score = row.segmented_control(
         "Score", uses.scores_of(found), format_func=SHORT.get,
         default=uses.scores_of(found)[0], required=True, key="score", **BOUND,
     )  # fmt: skip
-    who = right.selectbox("Strangers", uses.sets_of(found), key="who", **BOUND)
+    who = row.selectbox("Strangers", uses.sets_of(found), key="who", **BOUND)
     whose = f"{model} {score} {who}"
     kept = [value for name, text in address.pairs("at") if name == whose and (value := address.number(text, 1e9))]
     at = kept[0] if kept else using.first_threshold(found, score, who)
-    moved = components.threshold(using.threshold_data(view, found, score, who, at), key=f"at {whose}")
+    with screen.picture():
+        moved = components.threshold(using.threshold_data(view, found, score, who, at), key=f"at {whose}")
     address.keep("at", [f"{whose},{at if moved is None else moved:g}"] if kept or moved is not None else [])
     table = using.areas(found)
     st.markdown(using.failures(table) or "No score takes strangers for more usual than the images themselves.")

@@ -21,7 +21,7 @@ MOVES = {
     "denoise": (lambda page: nudge(page, "Level"), "level-gaussian=0.45", ".lx-strip:nth-of-type(2) img"),
     "latent_map": (lambda page: page.mouse.click(*point_at_a_code(page)), "chosen=", STRIPS),
     "latent_plane": (lambda page: nudge(page, "Range"), "reach=2.75", "canvas.back"),
-    "interpolate": (lambda page: page.locator(".thumbnail").nth(30).click(), "pick=", STRIPS),
+    "interpolate": (lambda page: choose_an_image(page, 30), "pick=", STRIPS),
     "classify": (lambda page: click_cell(page, 8, 8), "cell=8-8", STRIPS),
 }
 OTHER_MOVES = {
@@ -34,6 +34,11 @@ OTHER_MOVES = {
 
 def press(page, text):
     page.get_by_test_id("stMain").get_by_role("radio", name=text, exact=True).click()
+
+
+def choose_an_image(page, i):
+    page.get_by_role("button", name="Choose the image").click()
+    page.locator(".thumbnail").nth(i).click()
 
 
 def nudge(page, label):
@@ -94,15 +99,45 @@ def barriers(page):
     return found
 
 
+# What of the control, of the picture and of what it is in is not on the first screen; a picture cut off is not, either.
+FIRST_SCREEN = f"""([control, picture]) => {{
+  const components = {COMPONENTS};
+  const inside = ({{ left, top, right, bottom }}) => left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  const frame = document.querySelector(".st-key-picture");
+  const found = [control, picture, ".st-key-picture"].filter((selector) => {{
+    const nodes = [...document.querySelectorAll(selector), ...components(selector)];
+    return !nodes.some((node) => node.checkVisibility() && inside(node.getBoundingClientRect()));
+  }});
+  if (frame.offsetHeight < 140 || frame.scrollHeight > frame.clientHeight + 2) found.push("all of the picture");
+  if (document.documentElement.scrollWidth > innerWidth) found.push("what is beside the page");
+  return found.join(", ");
+}}"""
+SCREENS = ({"width": 1280, "height": 720}, {"width": 1920, "height": 1080})
+
+
+def wait_for_first_screen(page, key):
+    """Wait until control and picture are in sight together: a picture follows its room once that was measured."""
+    parts = [PAGES[key].control, PAGES[key].picture]
+    for _ in range(50):
+        hidden = page.evaluate(FIRST_SCREEN, parts)
+        if not hidden:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"not on the first screen of {key} at {page.viewport_size}: {hidden}")
+
+
 BACKGROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 
 
 @pytest.mark.parametrize(("dataset", "key"), SENSIBLE)
-def test_a_page_loads_in_either_theme_without_an_exception_or_a_barrier_and_fetches_nothing_from_elsewhere(
+def test_a_page_has_its_control_beside_its_picture_no_exception_and_no_barrier_and_fetches_nothing_from_elsewhere(
     page, address, dataset, key
 ):
     with heard(page, "pageerror") as failures, heard(page, "request") as requests:
         visit(page, address, key, f"?dataset={dataset}")
+        for size in SCREENS:
+            page.set_viewport_size(size)
+            wait_for_first_screen(page, key)
         light = page.evaluate(BACKGROUND)
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)
@@ -175,7 +210,7 @@ def test_a_choice_survives_a_page_switch_both_ways(page, address):
         query = page.evaluate("location.search")
         assert "pick=5" in query and "pick=9" in query
         if title != "Overview":
-            assert page.get_by_role("combobox", name="Model").input_value() == "conv-vae"
+            assert page.get_by_role("combobox", name="Model").input_value() == "Variational AE, 2 numbers"
             wait_for_address(page, "model=conv-vae")
 
 
@@ -226,7 +261,7 @@ def test_the_walk_is_downloaded_as_an_animation(page, address):
 def test_a_page_follows_when_another_data_set_is_chosen(page, address, key):
     visit(page, address, key, "?dataset=celeba")
     page.get_by_test_id("stSidebar").get_by_role("combobox").click()
-    page.get_by_role("option", name="fashion-mnist", exact=True).click()
+    page.get_by_role("option", name="Fashion-MNIST", exact=True).click()
     page.get_by_text("Licence of the images: MIT").wait_for(timeout=15_000)
     wait_until_finished(page, PAGES[key].title)
     assert page.get_by_test_id("stException").count() == 0

@@ -55,6 +55,18 @@ def keep(name: str, values: Sequence[str]) -> None:
         st.query_params[name] = list(values)
 
 
+def arrived(name: str) -> list[str] | None:
+    """List the values of a parameter that a visitor brought, or None where it is as `leave` left it."""
+    found = texts(name)
+    return None if st.session_state.get(f"left {name}") == found else found
+
+
+def leave(name: str, values: Sequence[str]) -> None:
+    """Hold the address to these values of a parameter, and remember that it was not a visitor who wrote them."""
+    keep(name, values)
+    st.session_state[f"left {name}"] = texts(name)
+
+
 def understood() -> dict[str, list[str]] | None:
     """Give the address without what no widget can read and in the current language, or None where it is so already.
 

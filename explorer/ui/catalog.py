@@ -10,6 +10,7 @@ from explorer import cards
 from explorer.cards import DATASET_FILE, DataCard, FamilyCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError
 from explorer.families import FamilyBundle
+from explorer.language import say
 from explorer.ui.kept import from_files, stamp
 
 OF_BUNDLE = {kind: lambda bundle: os.fsencode(bundle.folder) for kind in (Bundle, FamilyBundle)}
@@ -80,6 +81,12 @@ class Collection:
     def denoiser(self) -> ModelCard | None:
         """The first model that was trained to take noise away, if there is one."""
         return next((card for card in self.models.values() if card.denoises), None)
+
+    def title(self, name: str) -> str:
+        """Give what a person calls a model in the current language; with its name behind it where another one is called the same."""
+        title = say(self.models[name].title)
+        alone = sum(say(card.title) == title for card in self.models.values()) == 1
+        return title if alone else f"{title} ({name})"
 
     def family(self, dial: str) -> str | None:
         """Name the first family with such a dial, if there is one."""

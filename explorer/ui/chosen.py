@@ -25,6 +25,12 @@ def keep(chart: str) -> None:
     _write(point["customdata"] for point in st.session_state[chart]["selection"]["points"])
 
 
+def keep_number(key: str) -> None:
+    """Choose the one image whose number, counted from 1, is the value of the widget with this key."""
+    number = st.session_state[key]
+    _write(() if number is None else (number - 1,))
+
+
 def clear() -> None:
     """Choose nothing."""
     _write(())

@@ -4,9 +4,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import streamlit as st
+
+from explorer import figures
 from explorer.cards import ModelCard
 from explorer.language import choices, later, listed, say
 from explorer.noise import NOISES
+from explorer.ui import screen
 from explorer.ui.frame import View
 
 UNITS = {
@@ -65,7 +69,7 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
             if not any(f"train_{part}" in history for history in histories.values()):
                 continue
             lines = {
-                f"{name} · {which}": (history["epoch"], history[f"{which}_{part}"])
+                f"{view.shown.title(name)} · {which}": (history["epoch"], history[f"{which}_{part}"])
                 for name, history in histories.items()
                 for which in sets
                 if f"{which}_{part}" in history
@@ -75,10 +79,24 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
     return made
 
 
+def draw(heading: str, panels_of_it: Sequence[Panel], is_picture: bool) -> None:
+    """Draw the charts of one kind of loss side by side."""
+    if not is_picture:
+        st.subheader(say(heading))
+    if heading == DENSITY:
+        st.markdown(say(BELOW_ZERO))
+    for column, panel in zip(st.columns(len(panels_of_it)), panels_of_it, strict=True):
+        unit = say(UNITS[panel.part])
+        figure, alt = figures.curves(panel.lines, unit, panel.log), say("{what} over epochs", what=unit)
+        with column:
+            screen.chart(figure, f"{heading}-{panel.part}", f"{say(heading)}: {alt}", is_picture)
+
+
 def noisy(view: View, models: list[str]) -> str:
     """Say which models saw corrupted images, since their losses and their choice of an epoch are on such."""
     recipes = {name: recipe for name in models if (recipe := view.bundle(name).config()["recipe"])}
-    kinds = [f"{name} ({say(NOISES[recipe.noise].title).lower()})" for name, recipe in recipes.items() if recipe.noise]
+    noises = {view.shown.title(name): recipe.noise for name, recipe in recipes.items() if recipe.noise}
+    kinds = [f"{title} ({say(NOISES[noise].title).lower()})" for title, noise in noises.items()]
     if not kinds:
         return ""
     return say(

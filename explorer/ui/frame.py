@@ -18,17 +18,22 @@ from explorer.cards import DataCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
 from explorer.families import FamilyBundle
-from explorer.language import say
-from explorer.ui import address, catalog, collector, loading, speaking
+from explorer.language import later, say
+from explorer.ui import address, catalog, collector, components, loading, speaking
 from explorer.ui.catalog import Collection
 from explorer.ui.downloading import download
+from explorer.ui.naming import named
 from explorer.ui.opening import Opened, OpenedFamily, opened, opened_family
 from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
 SHARED = (speaking.NAME, "dataset", "models", "model", "pick")
+LECTURE = later(
+    "Hides all but the control, the picture and one line, in large type. The arrow keys, Page Down and Page Up (which "
+    "a presenter's clicker sends) go to the next page and back."
+)
 ROOT = Path(__file__).parent.parent.parent
-STYLE = Path(__file__).with_name("style.css")
+STYLE, STYLE_OF_LECTURE = (Path(__file__).with_name(name) for name in ("style.css", "lecture.css"))
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
 
 P = ParamSpec("P")
@@ -39,7 +44,8 @@ class Page:
     """One page: what it is called, what it asks and what to look for. Its file is named like its title.
 
     place: its order among all. fits: whether it makes sense for images and models that there are; needs: what it
-    takes, in words.
+    takes, in words. control, picture: the main control and the picture that it changes, as CSS selectors, for tests;
+    also of parts of components.
     """
 
     title: str
@@ -50,6 +56,8 @@ class Page:
     look_for: str
     fits: Callable[[Collection], bool] = lambda there: True
     needs: str = ""
+    control: str = ".st-key-control"
+    picture: str = ".st-key-picture"
 
     @property
     def key(self) -> str:
@@ -188,13 +196,12 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     st.session_state["arrived"] = st.session_state.get("page") != page.key
     st.session_state["page"] = page.key
     with st.sidebar:
-        st.markdown("### Latent-space explorer")
         there = pick_collection(root, page)
+        pick_lecture()
         speaking.pick()
-        st.caption(say("Licence of the images: {licence}", licence=as_text(there.images.licence)))
         navigation(there)
-    st.title(say(page.title))
-    st.markdown(f"##### {say(page.question)}\n\n**{say('Look for this.')}** {say(page.look_for)}")
+        st.caption(say("Licence of the images: {licence}", licence=as_text(there.images.licence)))
+    heading(page, there)
     if not there.models:
         command = f"python train.py --dataset {there.images.name}"
         st.info(
@@ -219,6 +226,21 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     return View(there, root, gallery)
 
 
+def heading(page: Page, there: Collection) -> None:
+    """Draw the title and the question in one line, and below it what to look for."""
+    is_lecture = bool(st.session_state["kept_lecture"])
+    if is_lecture:
+        st.html(STYLE_OF_LECTURE)
+    shown = pages_for(there)
+    place = shown.index(page) + 1 if page in shown else 0
+    components.stage({"lecture": is_lecture, "place": place, "places": len(shown)})
+    with st.container(key="head", horizontal=True, vertical_alignment="center", gap="small"):
+        st.title(say(page.title), anchor=False, width="content")
+        st.markdown(say(page.question), width="content")
+    with st.container(key="look"):
+        st.markdown(f"**{say('Look for this.')}** {say(page.look_for)}")
+
+
 def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
     """Run a page with another address, or offer to where Streamlit does not let it be changed."""
     try:
@@ -229,16 +251,12 @@ def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
         st.stop()
 
 
-def carry(key: str, options: list[str], default: str | list[str]) -> None:
-    """On arrival at a page, give a shared picker the choice made on the page before, and put it in the address.
-
-    Streamlit drops widgets bound to the address, and their part of it, when the page changes.
-    """
-    kept = st.session_state.get(f"kept_{key}", default)
-    wanted = [kept] if isinstance(kept, str) else kept
-    if st.session_state["arrived"] and kept != default and set(wanted) <= set(options):
-        st.session_state[key] = kept
-        st.query_params[key] = kept
+def pick_lecture() -> None:
+    """Offer to hide all but control and picture. Streamlit drops what is bound to the address when the page changes."""
+    if st.session_state["arrived"] and st.session_state.get("kept_lecture"):
+        st.session_state["lecture"] = True
+        st.query_params["lecture"] = "true"
+    st.session_state["kept_lecture"] = st.toggle(say("Lecture"), key="lecture", help=say(LECTURE), **BOUND)
 
 
 def pick_collection(root: Path, page: Page) -> Collection:
@@ -250,8 +268,8 @@ def pick_collection(root: Path, page: Page) -> Collection:
     names = catalog.datasets(root) or [next(iter(DATASETS))]
     readable = catalog.collections(root, names)
     default = next((i for i, name in enumerate(names) if name in readable and page.fits(readable[name])), 0)
-    carry("dataset", names, names[default])
-    name = st.session_state["kept_dataset"] = st.selectbox(say("Data set"), names, default, key="dataset", **BOUND)
+    title = lambda name: say(readable[name].images.title) if name in readable else name  # noqa: E731
+    name = named(say("Data set"), names, title, "dataset", names[default])
     if name in readable:
         return readable[name]
     try:
@@ -286,6 +304,8 @@ def shared_choices() -> dict[str, object]:
             choices[key] = st.session_state[key]
         elif key in st.query_params:
             choices[key] = address.texts(key)
+    if st.session_state.get("kept_lecture"):
+        choices["lecture"] = "true"
     return choices
 
 
@@ -307,14 +327,13 @@ def navigation(there: Collection) -> None:
 
 def stand_in_notice(source: Dataset | None, gallery: loading.Gallery) -> None:
     """Say that stand-ins are shown and offer to fetch the originals."""
-    with st.container(border=True):
-        text, button = st.columns([3, 1], vertical_alignment="center")
-        text.markdown(f":material/image_not_supported: **{say('Stand-ins.')}** {say(gallery.notice)}")
-        with text.expander(say("How to see the originals")):
+    with st.container(key="notice", horizontal=True, vertical_alignment="center"):
+        stands = f":material/image_not_supported: **{say('Stand-ins.')}** {say(gallery.notice)}"
+        st.markdown(stands, width="stretch")
+        with st.popover(say("How to see the originals")):
             st.markdown(as_text(gallery.missing))
-        if source and source.fetch:
-            label = say("Download originals ({n} MB)", n=source.megabytes)
-            if button.button(label, key="download", width="stretch"):
+            label = source and say("Download originals ({n} MB)", n=source.megabytes)
+            if source and source.fetch and st.button(label, key="download"):
                 download(source)
 
 

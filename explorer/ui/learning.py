@@ -17,6 +17,7 @@ from explorer import figures, imagefolder, latent, watching
 from explorer.celeba.cache import cache_folder
 from explorer.images import to_float
 from explorer.language import later, say
+from explorer.ui import screen
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
 from explorer.ui.text import as_text
 from explorer.watching import CELLS, ENDED, REACH, Picture, Status
@@ -186,7 +187,7 @@ def _draw_curve(picture: Picture, name: str) -> None:
     lines = {"loss · train": (epochs, train), "loss · validation": (epochs, validation)}
     figure = figures.curves(lines, say("loss"), log=positive)
     figure.update_layout(height=280)
-    st.plotly_chart(figure, key=f"curve-{name}", config={"displayModeBar": False})
+    screen.chart(figure, f"curve-{name}", say("Loss over epochs so far"), config={"displayModeBar": False})
 
 
 def _draw_plane(picture: Picture) -> None:

@@ -13,10 +13,9 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from explorer.images import grid, jpeg_bytes, png_bytes, to_pil
-from explorer.language import listed, say
+from explorer.language import listed, number, say
 from explorer.palette import class_colour, class_outline
 
-CELL_PIXELS = 168  # one image of a strip is at most this wide on the page: legible from the back row
 SHEET_COLUMNS = 40  # of all images of the gallery in one picture
 MANY_PIXELS = 250_000  # a sheet of more in colour travels as JPEG
 SMOOTH_FROM = 64  # pixels of a side: so many read as a photograph, and its squares would only distract
@@ -54,7 +53,9 @@ def look_of(x: np.ndarray) -> str:
 
 def show_strips(strips: Sequence[Strip]) -> None:
     """Draw strips under each other, columns aligned."""
-    st.html("".join(_strip_html(strip) for strip in strips))
+    lines = max((text.count("\n") + 1 for strip in strips for text in strip.captions), default=0)
+    inside = "".join(_strip_html(strip) for strip in strips)
+    st.html(f'<div class="lx-rows" style="--rows:{len(strips)};--lines:{lines}">{inside}</div>')
 
 
 def _strip_html(strip: Strip) -> str:
@@ -65,7 +66,7 @@ def _strip_html(strip: Strip) -> str:
     return (
         f'<div class="lx-strip{bare}"><div class="lx-label"><b>{escape(strip.label)}</b>'
         f"<span>{escape(strip.note)}</span></div>"
-        f'<div style="max-width:{n * CELL_PIXELS}px"><img class="{look_of(strip.images)}" '
+        f'<div class="lx-images" style="--n:{n}"><img class="{look_of(strip.images)}" '
         f'src="{data_uri(grid(strip.images, n, gap=2, background=0.5))}" alt="{escape(said)}">'
         f'<div class="lx-captions" style="grid-template-columns:repeat({n},1fr)">{captions}</div></div></div>'
     )
@@ -137,6 +138,11 @@ def _dots_uri(points: np.ndarray, labels: np.ndarray, side: int = 1400, radius: 
     return png_uri(sheet)
 
 
-def figures_of(mse: float, decibels: float, similarity: float) -> str:
-    """Write the three figures of one reconstruction for the line under it."""
-    return say("{mse:.4f}\n{psnr:.1f} dB · {ssim:.2f}", mse=mse, psnr=decibels, ssim=similarity)
+def all_figures_of(mse: float, decibels: float, similarity: float) -> str:
+    """Write the three figures of one reconstruction for the lines under it."""
+    return f"{number(mse, '.4f')}\n{decibels_of(mse, decibels, similarity)}\n{number(similarity, '.2f')}"
+
+
+def decibels_of(mse: float, decibels: float, similarity: float) -> str:
+    """Write only how many decibels a reconstruction has."""
+    return f"{number(decibels, '.1f')}\u00a0dB"

@@ -7,7 +7,7 @@ import torch
 from explorer import figures, sampling
 from explorer.language import later, listed, number, passing, say
 from explorer.sampling import PriorCheck
-from explorer.ui import loading
+from explorer.ui import loading, screen
 from explorer.ui.frame import BOUND, View, finish, fragment
 from explorer.ui.loading import BY_READING
 from explorer.ui.opening import Opened
@@ -118,18 +118,23 @@ def one_number(model: str, found: PriorCheck, kl: np.ndarray) -> int:
     )
     left, right = st.columns(2)
     name = f"z{chosen}"
-    left.plotly_chart(figures.prior_histogram(found.draws[:, k], found.means[:, k], name), key="prior_histogram")
+    with left:
+        figure = figures.prior_histogram(found.draws[:, k], found.means[:, k], name)
+        alt = say("Density of {name}, of codes drawn, of means and of the prior", name=name)
+        screen.chart(figure, "prior_histogram", alt)
     lines = {say(DRAWN): found.draw_quantiles[:, k], say(MEANS): found.mean_quantiles[:, k]}
-    chart = figures.quantiles(found.normal, lines, say(EXPECTED), say("quantile of {name}", name=name))
-    right.plotly_chart(chart, key="prior_quantiles")
+    with right:
+        figure = figures.quantiles(found.normal, lines, say(EXPECTED), say("quantile of {name}", name=name))
+        screen.chart(figure, "prior_quantiles", say("Quantiles of {name} over those of the prior", name=name))
     return chosen
 
 
 def all_numbers(found: PriorCheck, kl: np.ndarray) -> None:
     """Show the KL of every number, and the squared norm of whole codes beside what it should be."""
     left, right = st.columns(2)
-    left.plotly_chart(figures.kl_bars(kl, found.active), key="kl_bars")
+    with left:
+        screen.chart(figures.kl_bars(kl, found.active), "kl_bars", say("KL of each number of the code, in nats"))
     lines = {say(DRAWN): found.draw_norms, say(MEANS): found.mean_norms}
-    right.plotly_chart(
-        figures.quantiles(found.chi_square, lines, chi_square(kl), say("quantile of |z|²")), key="norm_quantiles"
-    )
+    with right:
+        figure = figures.quantiles(found.chi_square, lines, chi_square(kl), say("quantile of |z|²"))
+        screen.chart(figure, "norm_quantiles", say("Quantiles of squared norms of codes over those of the prior"))

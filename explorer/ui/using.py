@@ -35,9 +35,10 @@ def used(view: View, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
             missing[name] = str(error)
     if missing:
         first, *others = missing
-        told = say("What {model} is good for was not measured. {reason}.", model=first, reason=missing[first])
+        title = view.shown.title(first)
+        told = say("What {model} is good for was not measured. {reason}.", model=title, reason=missing[first])
         if others:
-            told += " " + say("The same goes for {others}.", others=listed(others))
+            told += " " + say("The same goes for {others}.", others=listed(map(view.shown.title, others)))
         st.info(as_text(told))
     return found
 

@@ -10,10 +10,11 @@ from PIL import Image
 from explorer.decoding import extensions
 from explorer.images import MAX_UPLOAD_BYTES, ImageError, fit_picture, middle_square, read_picture
 from explorer.language import later, say
-from explorer.ui import address
+from explorer.ui import address, screen
 from explorer.ui.components import crop_square, picker
-from explorer.ui.frame import BOUND, View, carry, usable
+from explorer.ui.frame import BOUND, View, usable
 from explorer.ui.loading import Gallery
+from explorer.ui.naming import named, several_named
 from explorer.ui.pictures import data_uri
 from explorer.ui.text import as_text
 
@@ -22,15 +23,18 @@ THUMBNAILS = 100
 EYES = ((0.37, 0.51), (0.62, 0.51))  # where they lie in every image of the aligned faces, in shares of its side
 
 
-def pick_models(view: View, options: tuple[str, ...] = ()) -> list[str]:
+def one_of(view: View, label: str, options: Sequence[str], key: str, default: int = 0) -> str:
+    """Choose a model by its title; the address has its name."""
+    return named(label, options, view.shown.title, key, options[default])
+
+
+def pick_models(
+    view: View, options: tuple[str, ...] = (), key: str = "models", default: Sequence[str] = ()
+) -> list[str]:
     """Choose any of the models, by default the autoencoders, all at first; stop the page where none can be shown."""
     options = options or view.autoencoders
-    carry("models", list(options), list(options))
-    before = st.session_state.get("models")
-    if before and not set(before) & set(options):  # those of another data set
-        st.session_state["models"] = list(options)
-    chosen = st.multiselect(say("Models"), options, default=list(options), key="models", **BOUND)
-    st.session_state["kept_models"] = chosen
+    with screen.more(say("Models"), ":material/layers:"):
+        chosen = several_named(say("Models"), options, view.shown.title, key, list(default or options))
     good = usable(view, chosen)
     if not good:
         st.info(say("Choose at least one model that is fitted."))
@@ -38,12 +42,9 @@ def pick_models(view: View, options: tuple[str, ...] = ()) -> list[str]:
     return good
 
 
-def pick_model(view: View, options: tuple[str, ...] = (), label: str = later("Model")) -> str:
+def pick_model(view: View, options: tuple[str, ...] = (), label: str = "") -> str:
     """Choose one model, by default of the autoencoders; stop the page where it cannot be shown."""
-    options = options or view.autoencoders
-    carry("model", list(options), options[0])
-    name = st.selectbox(say(label), options, key="model", **BOUND)
-    st.session_state["kept_model"] = name
+    name = one_of(view, label or say("Model"), options or view.autoencoders, "model")
     if not usable(view, [name]):
         st.stop()
     return name
@@ -64,13 +65,13 @@ def completed(gallery: Gallery, picks: Sequence[int], n: int) -> list[int]:
     return [*picks, *start[len(picks) :]][:n]
 
 
-def pick_images(gallery: Gallery, n: int, expanded: bool = True) -> list[int]:
+def pick_images(gallery: Gallery, n: int) -> list[int]:
     """Choose `n` gallery images by picture; their numbers are kept in the address as `pick`."""
     slots = "ABCD"[:n]
     picks = read_picks(gallery, n)
     title = say("Choose the images") if n > 1 else say("Choose the image")
-    with st.expander(title, expanded=expanded, icon=":material/photo_library:"):
-        left, right = st.columns([3, 1])
+    with screen.more(title, ":material/photo_library:"):
+        left, right = st.columns([3, 2])
         pool = np.arange(len(gallery))
         if gallery.has_classes:
             shown = left.selectbox(say("Show"), [ALL, *gallery.classes], format_func=say, key="show", **BOUND)

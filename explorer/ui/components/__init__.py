@@ -81,6 +81,12 @@ DIAL_PARTS = ("network", "drawing", "row", "dial", "chart")
 _dials = {page: _component(page, *DIAL_PARTS) for page in DIALS}
 _ledger = _component("ledger", "network", "drawing")
 _threshold = _component("threshold", "drawing", "row")
+_stage = _component("stage", "drawing")
+
+
+def stage(data: Mapping[str, Any]) -> None:
+    """Watch over the first screen of a page; `data` as stage.js says."""
+    _stage(data=dict(data), key="stage")
 
 
 def picker(

@@ -82,6 +82,7 @@ class FaceEditor {
       this.sliders.appendChild(this.rows.get(name).row); // in the order of the choice
     }
     this.reset.hidden = !names.length;
+    this.root.style.setProperty("--sliders", names.length);
   }
 
   addSlider(name, label, value) {

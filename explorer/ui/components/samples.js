@@ -50,6 +50,7 @@ export default function (component) {
     line.append(title, images);
     return line;
   });
+  root.style.setProperty("--rows", data.rows.reduce((sum, { n }) => sum + Math.ceil(n / data.columns), 0));
   mark(data.chosen);
   root.replaceChildren(...rows);
 }

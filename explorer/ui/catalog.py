@@ -83,7 +83,7 @@ class Collection:
         return next((card for card in self.models.values() if card.denoises), None)
 
     def title(self, name: str) -> str:
-        """Give what a person calls a model in the current language; with its name behind it where another one is called the same."""
+        """Give what a person calls a model, in the current language, and its name where another is called the same."""
         title = say(self.models[name].title)
         alone = sum(say(card.title) == title for card in self.models.values()) == 1
         return title if alone else f"{title} ({name})"

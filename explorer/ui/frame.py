@@ -352,7 +352,7 @@ def usable(view: View, names: list[str]) -> list[str]:
 
 
 def finish(caption: str, code: str) -> None:
-    """Draw how to read the picture, and the few lines of Python that make it again."""
-    st.caption(caption)
+    """Say how to read the picture, and draw the few lines of Python that make it again."""
+    st.caption(say(caption))
     with st.expander(say("The same picture in Python"), icon=":material/code:"):
         st.code(code.strip(), language="python")

@@ -5,12 +5,15 @@ and a phone is said once, in `style.css`, by the keys that they have here; how h
 `components/stage.js`.
 """
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.elements.lib.mutable_tab_container import TabContainer
 from streamlit.elements.plotly_chart import PlotlyState
 
-from explorer.language import say
+from explorer.language import restated, say
 
 CHART_HEIGHT = 420  # pixels, of a chart below the first screen
 LECTURE_SCALE = 1.75  # of type in a lecture: 30 px where it was 17
@@ -46,12 +49,21 @@ def more(label: str = "", icon: str = ":material/tune:") -> DeltaGenerator:
     return st.popover(label or say("More"), icon=icon)
 
 
+def tabs(names: Sequence[str], key: str, default: str | None = None) -> Sequence[TabContainer]:
+    """Offer tabs, kept in the address as `key`; the open one stays so in another language or with another default."""
+    shown = [say(name) for name in names]
+    before = restated(st.session_state.get(key) or "")
+    if before in shown:
+        st.session_state[key] = before
+    return st.tabs(shown, default=default and say(default), key=key, on_change="rerun", bind="query-params")
+
+
 def chart(figure: go.Figure, key: str, alt: str, is_picture: bool = False, **options: object) -> PlotlyState:
     """Draw a Plotly chart under a name that a screen reader says; as the page's picture it takes the room there is."""
     if is_lecture():
         figure = enlarged(figure)
     height = "stretch" if is_picture else figure.layout.height or CHART_HEIGHT
-    return st.plotly_chart(figure, key=key, alt=alt, height=height, **options)
+    return st.plotly_chart(figure, key=key, alt=say(alt), height=height, **options)
 
 
 def enlarged(figure: go.Figure) -> go.Figure:

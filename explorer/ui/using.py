@@ -56,8 +56,15 @@ def accuracies(found: Mapping[str, Mapping[str, np.ndarray]], probe: str) -> dic
 def areas(found: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Lay out the area under the ROC curve of each score (columns) for each set of strangers (rows)."""
     return pd.DataFrame(uses.areas(found)).T.rename(
-        columns={name: say(title) for name, title in SCORES.items()}, index=say
+        columns={name: say(title) for name, title in SCORES.items()}, index=called
     )
+
+
+def called(strangers: str) -> str:
+    """Name a set of strangers in the current language."""
+    if strangers.startswith(LEFT_OUT):
+        return say("left out: {name}", name=say(strangers.removeprefix(LEFT_OUT)))
+    return say(strangers)
 
 
 def failures(table: pd.DataFrame) -> str:

@@ -53,7 +53,10 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
                 "−ELBO": figures.get("negative_elbo"),
                 say("Accuracy"): figures.get("accuracy"),
                 say("Report"): next(
-                    (f"{key.upper() if key == 'mse' else key} {number(v, 'g')}" for key, v in card.reported.items()),
+                    (
+                        f"{key.upper() if key == 'mse' else say(key)} {number(v, 'g')}"
+                        for key, v in card.reported.items()
+                    ),
                     None,
                 ),
             }
@@ -123,7 +126,7 @@ def home() -> None:
     table = roster_table(view, names)
     forms = {say(name): form for name, form in FORMS.items() if say(name) in table}
     shown = {name: partial(lambda form, value: number(value, form), form) for name, form in forms.items()}
-    st.dataframe(table.style.format(shown, na_rep="–"), hide_index=True)
+    st.dataframe(table.style.format(shown, na_rep="–"), hide_index=True, placeholder="–")
     learning.own_images(view.root)
     pixels = math.prod(view.dataset.image_shape)
     longer = [view.shown.title(name) for name in names if loading.model(view.bundle(name)).code_length > pixels]

@@ -9,8 +9,10 @@ from PIL import Image
 
 from benchmarks.browser import COMPONENTS, visit, wait_until_finished
 from explorer.checkpoints import root_folder
+from explorer.language import say, speaking
 from explorer.ui import catalog
 from explorer.ui.frame import PAGES
+from tests.conftest import SIZE
 
 STRIPS = ".lx-strip img"
 THERE = {name: catalog.collection(root_folder(), name) for name in ("fashion-mnist", "celeba")}
@@ -212,6 +214,26 @@ def test_a_choice_survives_a_page_switch_both_ways(page, address):
         if title != "Overview":
             assert page.get_by_role("combobox", name="Model").input_value() == "Variational AE, 2 numbers"
             wait_for_address(page, "model=conv-vae")
+
+
+def test_the_language_is_the_browsers_at_first_or_chosen_in_the_sidebar_and_held_by_the_address(page, address, browser):
+    visit(page, address, "latent_plane", "?layers=codes")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.get_by_test_id("stSidebar").get_by_role("combobox", name="Language").click()
+    page.get_by_role("option", name="Bahasa Indonesia").click()
+    for part in ("lang=id", "layers=kode"):
+        wait_for_address(page, part)
+    page.locator(".live .note", has_text="kode asli terdekat: ").wait_for(timeout=15_000)
+    assert page.evaluate("document.documentElement.lang") == "id"
+    page.locator('[data-testid="stSidebar"] a', has_text="Interpolasi").click()
+    with speaking("id"):
+        wait_until_finished(page, say(PAGES["interpolate"].title))
+    wait_for_address(page, "lang=id")
+    with contextlib.closing(browser.new_context(locale="id-ID", viewport=SIZE)) as context:
+        other = context.new_page()
+        visit(other, address, "latent_plane", "?layers=codes&reach=3.5", "id")
+        wait_for_address(other, "layers=kode")
+        assert "reach=3.5" in other.evaluate("location.search")
 
 
 def test_a_lasso_on_the_map_opens_the_images_in_it(page, address):

@@ -183,7 +183,7 @@ def pick(x: np.ndarray, index: np.ndarray, cell: str) -> int:
 
 def show(view: View, model: str, judge: Opened, x: np.ndarray, number: int, true: int, predicted: int) -> str:
     """Show an image among the classifier's regions, and the way to one that is taken rightly; return the Python."""
-    classes = view.gallery.classes
+    classes = view.gallery.class_names
     is_drawn = (
         view.classifier is not None and judge.identity == view.classifier.identity and not live.unsupported(judge)
     )

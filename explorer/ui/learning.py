@@ -17,7 +17,7 @@ from explorer import figures, imagefolder, latent, watching
 from explorer.celeba.cache import cache_folder
 from explorer.images import to_float
 from explorer.language import later, say
-from explorer.ui import screen
+from explorer.ui import screen, speaking
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
 from explorer.ui.text import as_text
 from explorer.watching import CELLS, ENDED, REACH, Picture, Status
@@ -105,6 +105,7 @@ def alive_of(runs: dict[Path, Status | None]) -> set[str]:
 
 
 def _draw(root: Path, alive: set[str]) -> None:
+    speaking.again()
     runs = shown_runs(root)
     if alive_of(runs) != alive:
         st.rerun()  # one has ended: there may be bundles to show

@@ -10,7 +10,7 @@ import torch
 from explorer import elbo, latent, losses
 from explorer.checkpoints import BundleError
 from explorer.elbo import BOUNDS, Draws
-from explorer.language import choices, listed, passing, say
+from explorer.language import choices, listed, number, passing, say
 from explorer.latent import Plane
 from explorer.models import Posterior
 from explorer.ui import address, live, loading, planes
@@ -147,13 +147,16 @@ def equations(priced: Priced) -> str:
     """Write the numbered equations of the papers with the numbers of this image under their terms, in LaTeX."""
     reconstruction, kl = priced.parts
     total, (best, _) = reconstruction + kl, priced.bounds[-1]
+    parts = {"best": best, "total": total, "gap": total - best, "kl": kl, "reconstruction": reconstruction}
+    said = {name: number(nats, ",.1f").replace(",", "{,}") for name, nats in parts.items()}  # no blank after a comma
+    appendix = say("app. B")
     return rf"""
 \begin{{array}}{{ll}}
-(1) & \underbrace{{-\log p(x)}}_{{\approx\,{best:,.1f}}} = \underbrace{{-\mathcal L(x)}}_{{{total:,.1f}}}
-  - \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z|x))}}_{{\approx\,{total - best:.1f}}} \\[2.4em]
-(3) & \underbrace{{-\mathcal L(x)}}_{{{total:,.1f}}} = \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z))}}_{{{kl:,.1f}}}
-  + \underbrace{{\mathbb E_q[-\log p(x|z)]}}_{{{reconstruction:,.1f}}} \\[2.4em]
-\text{{app. B}} & D_{{KL}} = \tfrac12\sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log\sigma_j^2) = {kl:,.1f} \\[1.4em]
+(1) & \underbrace{{-\log p(x)}}_{{\approx\,{said["best"]}}} = \underbrace{{-\mathcal L(x)}}_{{{said["total"]}}}
+  - \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z|x))}}_{{\approx\,{said["gap"]}}} \\[2.4em]
+(3) & \underbrace{{-\mathcal L(x)}}_{{{said["total"]}}} = \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z))}}_{{{said["kl"]}}}
+  + \underbrace{{\mathbb E_q[-\log p(x|z)]}}_{{{said["reconstruction"]}}} \\[2.4em]
+\text{{{appendix}}} & D_{{KL}} = \tfrac12\sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log\sigma_j^2) = {said["kl"]} \\[1.4em]
 \text{{Burda 8}} & -\mathcal L_K = -\mathbb E\Big[\log\tfrac1K\sum_k \tfrac{{p(x|z_k)\,p(z_k)}}{{q(z_k|x)}}\Big]
-  \approx {best:,.1f}
+  \approx {said["best"]}
 \end{{array}}"""

@@ -16,7 +16,7 @@
 const ROWS = {
   reconstruction: later("reconstruction"), kl: "+ KL", total: "= −ELBO", bound: later("−log p(x), sampled"), gap: later("gap"),
 };
-const COLUMNS = ["nats", "bits", "bits/dim", later("equation")];
+const COLUMNS = [later("nats"), later("bits"), later("bits/dim"), later("equation")];
 const DIAL = { low: Math.log(0.02), high: Math.log(0.5) };
 const REACH = 4; // standard deviations of the prior that the code's numbers are drawn over
 const CURVE = 120; // points of a density or of the dial's curve

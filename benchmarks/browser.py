@@ -36,7 +36,7 @@ FINISHED = f"""title => {{
     && document.querySelectorAll('[data-testid="stSkeleton"], [data-stale="true"]').length === 0
     && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(c => c.querySelector('.main-svg'))
     && [...document.querySelectorAll('[data-testid="stMain"] img')].every(i => i.complete && i.naturalWidth)
-    && components('.live, .draw, .picker, .hover, .crop, .samples, .edit').length >= {HOSTS}.length
+    && components('.stage, .live, .draw, .picker, .hover, .crop, .samples, .edit').length >= {HOSTS}.length
     && components('.live').every(plane => plane.dataset.painted === 'yes')
     && components('.draw').every(pad => pad.dataset.state !== 'loading');
 }}"""

@@ -5,6 +5,7 @@ import streamlit as st
 import torch
 
 from explorer.images import grid, png
+from explorer.language import choices, later, say
 from explorer.latent import plane
 from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import CELLS, N_SAMPLES
@@ -25,8 +26,8 @@ PAGE = Page(
 )  # fmt: skip
 
 KEY = "beta-dial"
-PLANES = ("the prior", "where codes lie")
-CAPTION = (
+PLANES = choices("the prior", "where codes lie")
+CAPTION = later(
     "Each β is a model of its own, fitted by the same recipe from the same seed. Rate is the KL to the prior, "
     "distortion −log p(x|z), in nats an image on the {n:,} test images; β = 1 is the ELBO, and the curve is what β "
     "trades (Alemi et al. 2018). Rings are one and two standard deviations: grey of the prior, red of the Gaussian "
@@ -40,9 +41,11 @@ def controls(family: OpenedFamily) -> tuple[int, bool, bool]:
     names = [str(length) for length in dialling.beta_names(family)]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         code = {"default": names[0], "required": True, "key": "code"}
-        length = st.segmented_control("Numbers in the code", names, **code, **BOUND)
-        shown = st.segmented_control("The plane shows", PLANES, default=PLANES[0], required=True, key="over", **BOUND)
-        with_codes = st.toggle("Codes on the plane", value=True, key="codes", **BOUND)
+        length = st.segmented_control(say("Numbers in the code"), names, **code, **BOUND)
+        shown = st.segmented_control(
+            say("The plane shows"), PLANES, format_func=say, default=PLANES[0], required=True, key="over", **BOUND
+        )
+        with_codes = st.toggle(say("Codes on the plane"), value=True, key="codes", **BOUND)
     return int(length), shown == PLANES[0], with_codes
 
 
@@ -60,10 +63,10 @@ def bench(view: View) -> None:
     show_legend(view.gallery.classes if with_codes else ())
     name = members[at]
     st.download_button(
-        "PNG of plane and samples", lambda: picture(view, family, name, on_prior), f"{name}.png", "image/png",
+        say("PNG of plane and samples"), lambda: picture(view, family, name, on_prior), f"{name}.png", "image/png",
         on_click="ignore",
     )  # fmt: skip
-    finish(CAPTION.format(n=family.config()["data"]["splits"]["test"]), python_for(family, name, on_prior))
+    finish(say(CAPTION, n=family.config()["data"]["splits"]["test"]), python_for(family, name, on_prior))
 
 
 @torch.inference_mode()

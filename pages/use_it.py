@@ -116,7 +116,7 @@ print(f"AUC {{found.area:.3f}} ± {{found.error:.3f}}")
 
 
 view = begin(PAGE)
-first, second = screen.tabs(TABS, "use")
+first, second = screen.tabs(TABS, "use", TABS[0] if view.gallery.has_classes else TABS[1])
 if first.open:
     with first:
         labels(view)

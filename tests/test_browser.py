@@ -104,7 +104,7 @@ def barriers(page):
 # What of the control, of the picture and of what it is in is not on the first screen; a picture cut off is not, either.
 FIRST_SCREEN = f"""([control, picture]) => {{
   const components = {COMPONENTS};
-  const inside = ({{ left, top, right, bottom }}) => left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  const inside = (box) => box.left >= 0 && box.top >= 0 && box.right <= innerWidth && box.bottom <= innerHeight;
   const frame = document.querySelector(".st-key-picture");
   const found = [control, picture, ".st-key-picture"].filter((selector) => {{
     const nodes = [...document.querySelectorAll(selector), ...components(selector)];
@@ -156,13 +156,16 @@ def test_a_page_has_its_control_beside_its_picture_no_exception_and_no_barrier_a
 
 
 def test_what_forced_colours_would_take_away_stays_and_nothing_moves_for_who_wants_no_motion(page, address):
+    visit(page, address, "latent_map")
+    chosen = page.get_by_test_id("stMain").get_by_role("radio", name="UMAP")
+    page.emulate_media(color_scheme="light", forced_colors="active")
+    assert chosen.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+    page.emulate_media(color_scheme="light", forced_colors="none")
     visit(page, address, "classify")
     number = page.locator(".st-key-confusion .textpoint text").first
     before = number.evaluate("node => getComputedStyle(node).fill")
     page.emulate_media(color_scheme="light", forced_colors="active")
     assert number.evaluate("node => getComputedStyle(node).fill") == before
-    chosen = page.get_by_test_id("stMain").get_by_role("radio", name="counts")
-    assert chosen.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
     seconds = "[...document.querySelectorAll('*')].map(node => parseFloat(getComputedStyle(node).transitionDuration))"
     assert page.evaluate(f"Math.max(...{seconds})") < 0.001
 

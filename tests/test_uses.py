@@ -165,7 +165,7 @@ def test_the_page_draws_what_was_measured_and_says_how_to_measure_the_rest(used)
     app = open_page("use_it")
     assert not app.exception
     assert "python train.py fc-ae --dataset digits --only uses" in words(app)
-    assert "The same goes for conv-ae" in words(app)
+    assert "The same goes for Convolutional AE" in words(app)
     assert len(app.get("plotly_chart")) == 1
 
 

@@ -83,8 +83,6 @@ def draw(heading: str, panels_of_it: Sequence[Panel], is_picture: bool) -> None:
     """Draw the charts of one kind of loss side by side."""
     if not is_picture:
         st.subheader(say(heading))
-    if heading == DENSITY:
-        st.markdown(say(BELOW_ZERO))
     for column, panel in zip(st.columns(len(panels_of_it)), panels_of_it, strict=True):
         unit = say(UNITS[panel.part])
         figure, alt = figures.curves(panel.lines, unit, panel.log), say("{what} over epochs", what=unit)

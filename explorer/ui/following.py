@@ -203,8 +203,8 @@ def show(view: View, model: str, judge: Opened, x: np.ndarray, number: int, true
     show_strips([way.strip(true)])
     if found.is_right:
         below = say(
-            "Under each picture the probability of {name}, from A, the image, to B, the nearest {name} of the gallery "
-            "that is taken rightly.",
+            "Under each picture the probability of {name}, from A, the image, to B, the nearest {name} of the gallery, "
+            "one that is taken rightly.",
             name=classes[true],
         )
     else:

@@ -56,9 +56,9 @@ class Betas extends Dialled {
     const member = members[this.at];
     const { kl, rate, distortion, used, shown: [i, j], reach, flat: [x, y, a, b, c] } = member;
     const decode = this.networks[member.network];
-    this.dial.show(betas, this.at);
+    this.dial.show(betas.map(plain), this.at);
     write(this.sentence, say("β = {beta}: {rate} nats of rate buy a distortion of {distortion} nats; {used} of {n} numbers carry more than {least} nats.", {
-      beta: betas[this.at], rate: fixed(rate, 1), distortion: fixed(distortion, 1), used, n: kl.length, least: fixed(0.1, 1),
+      beta: plain(betas[this.at]), rate: fixed(rate, 1), distortion: fixed(distortion, 1), used, n: kl.length, least: fixed(0.1, 1),
     }));
     const code = new Float32Array(kl.length);
     this.square.paintSheet(axis, image, (u, v) => {

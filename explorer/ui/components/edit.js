@@ -79,6 +79,7 @@ class FaceEditor {
     for (const { name, label, note, value } of this.data.sliders) {
       if (!this.rows.has(name)) this.addSlider(name, label, value);
       write(this.rows.get(name).note, note);
+      this.rows.get(name).note.title = note; // it may be cut off
       this.sliders.appendChild(this.rows.get(name).row); // in the order of the choice
     }
     this.reset.hidden = !names.length;

@@ -29,6 +29,11 @@ export function fixed(value, digits) {
   return value.toFixed(digits).replace(".", say("1,234.5").at(-2));
 }
 
+/** Write a number as it is, with the language's mark before its decimals. */
+export function plain(value) {
+  return String(value).replace(".", say("1,234.5").at(-2));
+}
+
 /** Write a number with a sign as in print and thousands apart, as the language does. */
 export function grouped(value, form) {
   return value.toLocaleString(spoken, form).replace("-", "−");

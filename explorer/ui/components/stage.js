@@ -14,8 +14,7 @@ export default function (component) {
 
 class Stage {
   constructor(parent) {
-    this.root = element("div", "stage live", parent);
-    this.root.dataset.painted = "yes";
+    this.root = element("div", "stage", parent);
     this.bar = element("nav", "steps", this.root);
     this.bar.setAttribute("aria-label", say("Lecture"));
     this.back = this.button("‹", say("Previous page"), () => this.step(-1));

@@ -98,7 +98,7 @@ class Styles extends Dialled {
   draw() {
     const { classes, shares, image, sources, shown: [i, j], reach, points, labels, colours, outlines, strengths } = this.data;
     const { u, v, strength } = this.at;
-    this.dial.show(strengths.map(String), strengths.indexOf(strength));
+    this.dial.show(strengths.map(plain), strengths.indexOf(strength));
     this.pad.paintFront({
       points: [...points.map(([x, y]) => [x / 100, y / 100]), [u / reach, v / reach]],
       labels: [...labels, 0], colours, outlines, marked: points.length,

@@ -16,11 +16,13 @@ from explorer.models import n_parameters
 from explorer.ui import learning, live, loading, planes, screen, serving
 from explorer.ui.frame import Page, View, begin, finish, pages_for, shared_choices, usable
 from explorer.ui.reconnecting import WholePageFirst
+from explorer.ui.text import as_text
 
 PAGE = Page(
     "Overview", ":material/home:", "", place=0,
     question="What does an autoencoder learn, and what is here to see it with?",
     look_for="Move the pointer over the sheet: the picture beside it follows, and one kind of thing becomes another.",
+    fits=lambda there: True,
     control=".front", picture=".st-key-picture",
 )  # fmt: skip
 
@@ -120,6 +122,9 @@ def home() -> None:
     best = best_to_show(view)
     if best:
         hero(view, best)
+    if not view.models:
+        families_alone(view)
+        return
     pages(view)
     st.subheader(say("The models"))
     names = usable(view, list(view.models))
@@ -140,6 +145,27 @@ def home() -> None:
     finish(
         " ".join(filter(None, told)),
         python_for(view, best) if best else "",
+    )
+
+
+def families_alone(view: View) -> None:
+    """Draw what is here where no model stands for itself: the families, and the pages with a dial that show them."""
+    st.markdown(
+        "\n".join(f"- **{as_text(card.title)}**: {as_text(card.summary)}" for card in view.shown.families.values())
+    )
+    pages(view)
+    learning.own_images(view.root)
+    names = list(view.shown.families)
+    finish(
+        "Each family is one model over a list of values, fitted to these images.",
+        f"""
+from explorer.checkpoints import root_folder
+from explorer.families import FamilyBundle
+
+for name in {names}:
+    family = FamilyBundle("{view.dataset.name}", name, root_folder())
+    print(name, list(family.load()), family.figures())
+""",
     )
 
 

@@ -5,6 +5,8 @@
 uploads    10,000 pictures of every format that Pillow writes, damaged or huge, through the reader of uploads
 bundles    2,000 bundles of digits with damaged files, through all readers and two pages of the app, one of them
            of another model, which has to be shown
+families   1,000 families and tables of uses as they are committed, with damaged files, through all readers and the page
+           that shows them
 tables     2,000 tables of a folder of made-up faces, damaged or as other programs write them; where the table is
            read, no image whose row is whole may have another part, other attributes or another identity
 addresses  5,000 addresses with hostile parameters, over all pages

@@ -1,6 +1,7 @@
-"""The five kinds of hostile input that `benchmarks.fuzz` tries: how each is made, tried and judged."""
+"""The six kinds of hostile input that `benchmarks.fuzz` tries: how each is made, tried and judged."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +32,9 @@ from benchmarks import mutations
 from benchmarks.browser import ROOT
 from benchmarks.mutations import shortened
 from benchmarks.training import note
-from explorer import celeba, checkpoints, images
-from explorer.checkpoints import FITTED, STAGES, Bundle, BundleError
+from explorer import cards, celeba, checkpoints, images
+from explorer.checkpoints import ASKED_FOR, FITTED, STAGES, Bundle, BundleError
+from explorer.families import FamilyBundle
 from explorer.graph import Permute, Sum
 from explorer.noise import NOISES
 from explorer.roster import autoencoders_for, models_for
@@ -264,6 +266,61 @@ class Bundles(Kind):
             shutil.copy2(self.whole / "gallery.json", self.root / "digits")
 
 
+class Families(Bundles):
+    """Families, and what models are good for, as they are committed; files of one of them damaged."""
+
+    count, seconds, megabytes = 1000, 60, 2000
+
+    def __init__(self, ground: Ground):
+        Kind.__init__(self, ground)
+        self.whole, self.root = ground.given or ROOT / "checkpoints", ground.folder / "families"
+        self.bundles: list[Bundle | FamilyBundle] = []
+        for name in cards.datasets(self.whole):
+            self.bundles += [FamilyBundle(name, family, self.whole) for family in cards.families(self.whole, name)]
+            used = (Bundle(name, model, self.whole) for model in cards.models(self.whole, name))
+            self.bundles += [bundle for bundle in used if bundle.is_used()]
+
+    def start(self) -> None:
+        """Copy all that lies beside them, and let the app show it."""
+        os.environ["EXPLORER_CHECKPOINTS"] = str(self.root)
+        for name in {bundle.dataset for bundle in self.bundles}:
+            shutil.copytree(self.whole / name, self.root / name, dirs_exist_ok=True)
+
+    def make(self, rng: random.Random) -> Case:
+        """Damage one to three files of a family, or what a model is good for."""
+        bundle = rng.choice(self.bundles)
+        of_family = isinstance(bundle, FamilyBundle)
+        page = DIAL_PAGES[bundle.config()["family"]["dial"]] if of_family else rng.choice(("use_it", "elbo"))
+        alike = [other for other in self.bundles if other != bundle and type(other) is type(bundle)]
+        changed: dict[str, bytes | str] = {}
+        words = []
+        for name in sorted(
+            set(rng.choices(bundle.files if of_family else ASKED_FOR["uses"], k=rng.choice((1, 1, 2, 3))))
+        ):
+            data = (bundle.folder / name).read_bytes()
+            foreign = (rng.choice(alike).folder / name).read_bytes() if alike else data[::-1]
+            how, changed[name] = self._damaged(name, data, foreign, rng)
+            words.append(f"{name} {how}")
+        how = f"{bundle.model} on {bundle.dataset} with {'; '.join(words)}; page {page}"
+        files = {name: data for name, data in changed.items() if isinstance(data, bytes)}
+        return Case(how, files, (dataclasses.replace(bundle, root=self.root), changed, page))
+
+    def attempt(self, case: Case) -> list[str]:
+        """Read everything, then open the page that shows it."""
+        bundle, changed, page = case.what
+        own = bundle.figures if isinstance(bundle, FamilyBundle) else bundle.uses
+        try:
+            for name, data in changed.items():
+                put(bundle.folder / name, data)
+            refusals = refused([bundle.config, bundle.load, bundle.history, bundle.codes, own])
+            return refusals + told(open_page(page, {"dataset": bundle.dataset, "model": bundle.model}))
+        finally:
+            shutil.rmtree(bundle.folder)
+            shutil.copytree(self.whole / bundle.dataset / bundle.model, bundle.folder)
+
+
+DIAL_PAGES = {"length": "length", "beta": "beta", "epoch": "time", "class": "class_and_style"}
+
 NO_FILES: dict[str, Callable[[Path], Any]] = {
     "is missing": lambda path: None,
     "is a folder": Path.mkdir,
@@ -287,8 +344,13 @@ def remove(path: Path) -> None:
 def read_all(bundle: Bundle) -> list[str]:
     """Call every reader of a bundle and of its gallery; return the words of those that refuse."""
     readers = [bundle.config, bundle.load, bundle.history, bundle.metrics, bundle.codes]
+    return refused([*readers, lambda: checkpoints.read_gallery(bundle.root, bundle.dataset)])
+
+
+def refused(readers: Sequence[Callable[[], Any]]) -> list[str]:
+    """Call readers; return the words of those that refuse."""
     refusals = []
-    for read in (*readers, lambda: checkpoints.read_gallery(bundle.root, bundle.dataset)):
+    for read in readers:
         try:
             read()
         except BundleError as error:
@@ -596,5 +658,6 @@ def wait(process: int, seconds: float = math.inf) -> int | None:
 
 
 KINDS: dict[str, type[Kind]] = {
-    "uploads": Uploads, "bundles": Bundles, "tables": Tables, "addresses": Addresses, "kills": Kills
+    "uploads": Uploads, "bundles": Bundles, "families": Families, "tables": Tables, "addresses": Addresses,
+    "kills": Kills,
 }  # fmt: skip

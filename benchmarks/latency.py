@@ -41,7 +41,7 @@ from explorer.ui.loading import packed
 DATASET = "fashion-mnist"
 FACES = "celeba"
 PARTS = ("start", "sliders", "live", "dials", "ledger", "regions", "pages")
-DIALS = ("length", "beta", "time")
+DIALS = (("length", DATASET), ("beta", DATASET), ("beta", "shapes"), ("time", DATASET))
 SLIDERS = {"denoise": "Level", "latent_plane": "Range", "interpolate": "Steps", "stock": "z"}
 PICTURES = {
     "denoise": "document.querySelector('.lx-strip:nth-of-type(2) img')",
@@ -228,9 +228,9 @@ def press_and_follow(page: object, target: str, picture: str) -> list[float]:
 
 def dials(browser: object, ours: str) -> Iterator[dict[str, object]]:
     """Time the dials of the pages with one, to the frame in which all is painted that they change."""
-    for key in DIALS:
+    for key, dataset in DIALS:
         page = browser.new_page(viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
-        visit(page, ours, key, f"?dataset={DATASET}")
+        visit(page, ours, key, f"?dataset={dataset}")
         dial = page.get_by_role("slider").first
         steps = int(dial.get_attribute("max"))
         dial.press("Home")
@@ -238,7 +238,7 @@ def dials(browser: object, ours: str) -> Iterator[dict[str, object]]:
         for i in range(MOVES):
             dial.press("ArrowRight" if i // steps % 2 == 0 else "ArrowLeft")
             page.wait_for_timeout(5 * PAUSE_MS)
-        yield percentiles("dial_to_last", key, page.evaluate("window.lxTimes")[10:])
+        yield percentiles("dial_to_last", f"{key}, {dataset}", page.evaluate("window.lxTimes")[10:])
         page.close()
 
 

@@ -29,9 +29,10 @@ Nothing is read from a stored `metrics.json`. Figures are on the test split, pix
     best_corrected_...     the same again with the mean shift of clipped noise undone after the filter (see
                            `undo_clipping`), which no filter of scikit-image does: a stronger opponent
                            than the target asks for
-    members, pca, quantised, codecs, recognised
+    members, pca, quantised, codecs, recognised, apart
                            of a family, see `dials`; in the table the figures of each member, what PCA does with as
-                           many numbers, and how many classes a classifier recognises in generated images
+                           many numbers, how many classes a classifier recognises in generated images, and how
+                           well codes part known factors
     n_test, n_classical, n_generative
                            how many images the model's, the filters' and the samples' figures are averages over
 
@@ -61,6 +62,7 @@ from explorer import cards, dials, elbo, families, metrics, probes, realism, use
 from explorer.arguments import at_least, one_of, speak_any_encoding
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
+from explorer.disentanglement import SCORES
 from explorer.families import FAMILIES, FamilyBundle
 from explorer.images import to_float
 from explorer.models import Autoencoder, Classifier, Model
@@ -415,6 +417,8 @@ def family_rows(figures: dict[str, Any]) -> Iterator[Row]:
         yield from ((f"{name}: {kind}", value, None) for kind, value in own.items() if not isinstance(value, list))
     errors = figures.get("pca", {}).get("mse", [])
     yield from ((f"pca-{n}: mse", errors[n - 1], None) for n in families.LENGTHS if n <= len(errors))
+    for name, own in figures.get("apart", {}).items():
+        yield from ((f"{name}: {kind}", own[kind], None) for kind in SCORES)
     shares = figures.get("recognised", {})
     yield from ((f"recognised: {kind}", value, None) for kind, value in shares.items() if kind != "by_class")
 
@@ -518,7 +522,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     args.root = root_folder(args.checkpoints)
-    args.models += [] if named else [name for name in FAMILIES if name in cards.families(args.root, args.dataset)]
+    there = [] if named else [name for name in FAMILIES if name in cards.families(args.root, args.dataset)]
+    args.models = list(dict.fromkeys([*args.models, *there]))
     return args
 
 

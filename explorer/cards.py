@@ -237,12 +237,12 @@ def _checked(card: DataCard) -> DataCard:
 
 
 def datasets(root: Path) -> list[str]:
-    """Name the data sets that have bundles in a folder: the standard ones first, in their order."""
+    """Name the data sets that have bundles or families in a folder: the standard ones first, in their order."""
     try:
         names = [path.name for path in root.iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
-    found = {name for name in names if models(root, name)}
+    found = {name for name in names if models(root, name) or families(root, name)}
     return [name for name in DATASETS if name in found] + sorted(found - set(DATASETS))
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from explorer import celeba, mnist
+from explorer import celeba, mnist, shapes
 from explorer.language import choices, later
 
 Split = Literal["train", "validation", "test"]
@@ -34,7 +34,8 @@ class ImageSet:
 
     images: uint8 `(N, C, H, W)`. labels: int64 `(N,)`. classes: the label names. attributes: int8 `(N, A)`,
     1 has it, 0 has it not, -1 unknown, or None. names: file names `(N,)`, where images are files.
-    notes: what was missing or made up when they were read, in sentences.
+    notes: what was missing or made up when they were read, in sentences. factors: int64 `(N, F)`, the values from 0 of
+    what images were drawn by, where that is known.
     """
 
     images: torch.Tensor
@@ -43,6 +44,7 @@ class ImageSet:
     attributes: torch.Tensor | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    factors: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,6 +56,7 @@ class ImageSet:
             labels=self.labels[index],
             attributes=None if self.attributes is None else self.attributes[index.cpu()],
             names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
+            factors=None if self.factors is None else self.factors[index.cpu()],
         )
 
     @cached_property
@@ -98,7 +101,8 @@ class Dataset:
     fetch(data_dir): download what is missing or damaged, or None where nothing is ever downloaded.
     pick(data_dir, names): uint8 images `(M, C, H, W)` by file name, without reading the others, where images are
     files. attributes: what may be known of each image. megabytes: size of the download. shareable: whether the licence
-    lets images be passed on, with its name beside them.
+    lets images be passed on, with its name beside them. factors: what its images were drawn by, where that is known:
+    the first is the class, the others have an order.
     """
 
     name: str
@@ -114,6 +118,7 @@ class Dataset:
     folder: str = ""
     megabytes: int = 0
     shareable: bool = False
+    factors: tuple[str, ...] = ()
 
     def load(self, split: Split, data_dir: Path | str | None = None) -> ImageSet:
         """Read one split; never downloads.
@@ -201,6 +206,11 @@ def _read_digits(data_dir: Path, split: Split) -> ImageSet:
     return data if split == "test" else hold_out(data, split, 137)
 
 
+def _draw_shapes(data_dir: Path, split: Split) -> ImageSet:
+    images, factors = shapes.draw(split)
+    return ImageSet(images, factors[:, 0], shapes.SHAPES, factors=factors)
+
+
 def _read_faces(data_dir: Path, split: Split) -> ImageSet:
     try:
         faces = celeba.read(data_dir, seed=SPLIT_SEED)
@@ -258,6 +268,10 @@ DATASETS: dict[str, Dataset] = {
         ),
         _mnist_like("mnist", "MNIST", "MNIST", _DIGITS, later("CC BY-SA 3.0 (LeCun & Cortes)"), 12),
         _mnist_like("kmnist", "KMNIST", "Kuzushiji-MNIST", _KANA, later("CC BY-SA 4.0 (CODH)"), 21),
+        Dataset(
+            "shapes", later("Shapes (drawn here)"), shapes.SHAPES, (1, shapes.SIDE, shapes.SIDE),
+            later("CC0 (drawn by this program)"), _draw_shapes, shareable=True, factors=tuple(shapes.FACTORS),
+        ),
         Dataset(
             "celeba", later("CelebA faces"), _FACES, (3, celeba.SIDE, celeba.SIDE),
             later("non-commercial research only (MMLAB, The Chinese University of Hong Kong)"), _read_faces,

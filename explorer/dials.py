@@ -5,6 +5,9 @@ Members are named as in `families`; `D` is the length of a code, `M` the number 
     members       for each autoencoder "mse", and of a variational one "reconstruction" and "kl" (nats per image, the
                   parts of the negative ELBO at beta 1), "kl_per_number" (nats), "active" (numbers of which the mean
                   varies by more than 0.01; Burda et al. 2016); for each classifier "accuracy" and "cross_entropy"
+    apart         for each member, where the factors that images were drawn by are known, "mig", "sap", and the parts of
+                  DCI by their names (see `disentanglement`), and "told", what share of each factor each number tells
+                  `(D, F)` (dial "beta")
     pca           "mse" of PCA with 1, 2, 3 ... numbers, pixels clipped to [0, 1] (dial "length")
     quantised     mse of the gallery for each member and for PCA of each length, over bits a number (dial "length")
     codecs        mse and bits of JPEG and WebP on the gallery (dial "length"; see `codec_curve`)
@@ -20,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, features
 
-from explorer import losses, metrics
+from explorer import disentanglement, losses, metrics
 from explorer.datasets import ImageSet, gallery_indices
 from explorer.families import PCA, Fit
 from explorer.images import grid, to_float, to_uint8
@@ -58,6 +61,8 @@ def measure(
         codes |= levels_of(models, basis, mean, some)
         figures["quantised"] = quantised_errors(fits, models, codes, basis, mean, to_float(gallery.images))
         figures["codecs"] = {kind: codec_curve(kind, to_float(gallery.images).numpy()) for kind in CODECS}
+    if dial == "beta" and test.factors is not None:
+        figures["apart"] = {name: apart(model, test) for name, model in models.items()}
     if dial == "epoch":
         codes |= maps(fits, codes)
     if dial == "class":
@@ -91,6 +96,13 @@ def member_figures(model: Model, test: ImageSet, seed: int = 0) -> dict[str, Any
     if model.config.variational:
         result["active"] = int((torch.cat(means).var(0) > ACTIVE).sum())
     return result
+
+
+def apart(model: Autoencoder, test: ImageSet) -> dict[str, Any]:
+    """Measure how well a code parts the factors of images; see the module's docstring."""
+    codes, factors = metrics.embed(model, test.images).numpy(), test.factors.numpy()
+    told = disentanglement.told(codes, factors)
+    return {**disentanglement.scores(codes, factors), "told": np.round(told, 4).tolist()}
 
 
 def given(model: Autoencoder, labels: torch.Tensor) -> Autoencoder | Given:

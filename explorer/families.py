@@ -29,11 +29,12 @@ from explorer.datasets import DATASETS, Dataset, ImageSet
 from explorer.images import to_float
 from explorer.language import later
 from explorer.models import AutoencoderConfig, ConditionalConfig, Model, ModelConfig
-from explorer.roster import ROSTER, choose_models
+from explorer.roster import ROSTER, choose_models, models_for
 from explorer.training import Epoch, Recipe, State
 
 LENGTHS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 BETAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+SHAPE_BETAS = (1.0, 2.0, 4.0, 8.0, 16.0)
 EPOCHS = (0, 1, 2, 3, 5)
 STAGES = {
     "fit": ("config.json", "members.safetensors", "history.json"),
@@ -115,6 +116,24 @@ def _betas(length: int) -> tuple[Fit, ...]:
     )
 
 
+# 64 x 64 pixels of flat shapes: few channels where pixels are many, so that the browser decodes ten of each of ten
+# numbers at once.
+_SHAPE = AutoencoderConfig(
+    (1, 64, 64), channels=(8, 16, 32, 32), strides=(2, 2, 2, 2), hidden=(128,), code=10, variational=True
+)
+_SHAPE_RECIPE = Recipe(epochs=6, batch_size=64, learning_rate=4e-3, kl_from=50.0)
+
+
+def _shapes(kind: str, betas: tuple[float, ...], weighs: str) -> tuple[Fit, ...]:
+    return tuple(
+        Fit(
+            f"{kind}-beta{beta:g}", {"kind": kind, "length": 10, "beta": beta},
+            dataclasses.replace(_SHAPE, beta=beta, weighs=weighs), _SHAPE_RECIPE,
+        )
+        for beta in betas
+    )  # fmt: skip
+
+
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
@@ -167,6 +186,14 @@ FAMILIES: dict[str, Family] = {
                     dataclasses.replace(_SHORT, epochs=12),
                 ),
             ),
+        ),
+        Family(
+            "shapes-family",
+            "β on shapes",
+            "β-VAE and β-TCVAE with 10 numbers, on images whose factors are known.",
+            "beta",
+            _shapes("vae", SHAPE_BETAS, "kl") + _shapes("tcvae", SHAPE_BETAS[1:-1], "total correlation"),
+            home="shapes",
         ),
     )
 }
@@ -224,7 +251,9 @@ class FamilyBundle(Stored):
         """Read the rows of each fitting, one per epoch; see `training.Epoch.row` for their columns."""
         rows = self._json("history.json", "fit")
         for fit in self.config()["fits"]:
-            epochs = [row["epoch"] for row in rows.get(fit.name, []) if isinstance(row, dict) and "epoch" in row]
+            own = rows.get(fit.name)
+            own = own if isinstance(own, list) else []
+            epochs = [row["epoch"] for row in own if isinstance(row, dict) and "epoch" in row]
             if [epoch for epoch in epochs if epoch] != list(range(1, fit.recipe.epochs + 1)):
                 reason = f"is damaged: it does not hold {fit.recipe.epochs} whole epochs of {fit.name}"
                 raise self._broken("history.json", "fit", reason)
@@ -397,9 +426,13 @@ def parts(bundle: FamilyBundle, description: Mapping[str, Any]) -> list[Part]:
 def choose(names: Sequence[str], dataset: str | None) -> dict[str, list[str]]:
     """Say which models and families run on which data set; as `choose_models`, whose models come first.
 
+    Where none is named, a data set for whose images there are no models has its families.
+
     Raises:
         ValueError: one is made for images of another shape, or none for those of the data set.
     """
+    if dataset and not names and not models_for(dataset):
+        names = [name for name, family in FAMILIES.items() if family.home == dataset]
     chosen = [name for name in dict.fromkeys(names) if name in FAMILIES]
     others = [name for name in names if name not in FAMILIES]
     work = choose_models(others, dataset) if others or not chosen else {}

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from explorer import blocks, graph
 
 Likelihood = Literal["bernoulli", "gaussian"]
+Weighed = Literal["kl", "total correlation"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class AutoencoderConfig:
     variational: the code is the mean of q(z|x), and a log-variance of the same length is computed.
     likelihood: p(x|z) of a variational model: "bernoulli" (BCE) or "gaussian" with fixed `sigma`.
     beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
+    weighs: what beta is the weight of: the whole "kl", or the "total correlation" of the code alone, the part of the KL
+    that says how far its numbers depend on one another (Chen et al. 2018).
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -58,6 +61,7 @@ class AutoencoderConfig:
     likelihood: Likelihood = "bernoulli"
     sigma: float = 0.1
     beta: float = 1.0
+    weighs: Weighed = "kl"
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.strides):
@@ -68,6 +72,8 @@ class AutoencoderConfig:
             raise ValueError("a dense or variational autoencoder needs the length of its code")
         if self.likelihood not in ("bernoulli", "gaussian"):
             raise ValueError(f"likelihood {self.likelihood!r} is neither 'bernoulli' nor 'gaussian'")
+        if self.weighs not in get_args(Weighed):
+            raise ValueError(f"beta weighs {self.weighs!r}, which is neither 'kl' nor 'total correlation'")
 
     decodes: ClassVar[bool] = True
     logits: ClassVar[bool] = True
@@ -127,6 +133,7 @@ class ImportedAutoencoderConfig:
     likelihood: Likelihood = "bernoulli"
     sigma: float = 0.1
     beta: float = 1.0
+    weighs: ClassVar[Weighed] = "kl"
     decodes: ClassVar[bool] = True
 
     def build(self) -> "Autoencoder":

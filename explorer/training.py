@@ -28,6 +28,7 @@ from explorer.noise import NOISES
 from explorer.processes import ALONE, Processes
 
 EVALUATION_BATCH = 1000
+KL_SHARE = 0.7
 REPORT_EVERY = 20  # batches between two calls of `progress`: each one waits for the device
 
 
@@ -48,6 +49,9 @@ class Recipe:
     label_smoothing: share of a label's weight spread over all classes (classifier only).
     flip, shift: mirror half of the images; move each by up to `shift` pixels.
     noise, noise_levels: corrupt the input with this kind, at levels drawn evenly from this range.
+    kl_from: where the weight of a variational model's KL begins, to come to its own after `KL_SHARE` of all steps,
+    evenly in its logarithm; 0: it has its own from the first. A code that may hold little at first takes the factors in
+    one by one, each in a number of its own (Burgess et al. 2018 let the capacity grow for the same reason).
     """
 
     epochs: int = 20
@@ -60,6 +64,7 @@ class Recipe:
     shift: int = 0
     noise: str | None = None
     noise_levels: tuple[float, float] = (0.0, 0.0)
+    kl_from: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:  # batch norm needs two images
@@ -158,9 +163,9 @@ class Fitting:
         self.train, self.validation = (place(data, self.device, room) for data in (train, validation))
         self.step = Step(model, self.train, recipe, self.generator, processes, graph, precision)
         self.optimizer = self.step.optimizer
+        self.n_steps = recipe.epochs * len(_batches(torch.arange(len(train)), recipe.batch_size, fewest))
         if recipe.schedule == "one-cycle":
-            n_steps = recipe.epochs * len(_batches(torch.arange(len(train)), recipe.batch_size, fewest))
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.learning_rate, n_steps)
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.learning_rate, self.n_steps)
         else:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
         self.epoch = 0
@@ -216,7 +221,14 @@ class Fitting:
         order = torch.randperm(len(self.train), generator=self.generator, device=self.device)
         batches = _batches(order, self.recipe.batch_size, 2 * self.processes.count)
         for whole, (index, images) in zip(batches, self.step.feed(batches), strict=True):
+            if self.step.kl_weight is not None:
+                self.step.kl_weight.fill_(self.kl_weight())
             yield len(whole), self.step(index, images, len(whole))
+
+    def kl_weight(self) -> float:
+        """Give the weight of the KL in the step to come, of a recipe where it changes."""
+        done = min(1.0, self.schedule.last_epoch / (KL_SHARE * self.n_steps))
+        return self.recipe.kl_from ** (1 - done) * losses.own_kl_weight(self.model) ** done
 
     def state(self) -> State:
         """Copy all that is needed to go on from here."""
@@ -290,13 +302,15 @@ class Loss(nn.Module):
         super().__init__()
         self.model, self.recipe, self.generator = model, recipe, generator
         self.precision = precision or default_precision(generator.device)
+        # a tensor, so that a recorded step reads it
+        self.kl_weight = torch.tensor(recipe.kl_from, device=generator.device) if recipe.kl_from else None
 
     def forward(self, *batch: torch.Tensor) -> losses.Parts:
         """Average over a batch."""
         device = self.generator.device.type
         halved = self.precision == "bfloat16"
         with torch.autocast(device, torch.bfloat16, cache_enabled=False) if halved else nullcontext():
-            return batch_loss(self.model, batch, self.recipe, self.generator)
+            return batch_loss(self.model, batch, self.recipe, self.generator, self.kl_weight)
 
 
 class Step:
@@ -322,7 +336,7 @@ class Step:
         if processes.count > 1 and self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         loss = Loss(model, recipe, self.draws, precision)
-        self.precision = loss.precision
+        self.precision, self.kl_weight = loss.precision, loss.kl_weight
         self.loss = loss if processes.count == 1 else nn.parallel.DistributedDataParallel(loss)
         self.parameters = list(model.parameters())
         # fused reads and writes the moments once: a quarter of the time of the default on the CPU
@@ -481,14 +495,16 @@ def prepare(images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, generato
     return NOISES[recipe.noise].corrupt(x, level, generator), x, labels
 
 
-def batch_loss(model: Model, batch: Batch, recipe: Recipe, generator: torch.Generator) -> losses.Parts:
+def batch_loss(
+    model: Model, batch: Batch, recipe: Recipe, generator: torch.Generator, kl_weight: torch.Tensor | None = None
+) -> losses.Parts:
     """Average the loss of the kind of model, and its parts, over a batch."""
     x_in, x, labels = batch
     if isinstance(model, Classifier):
         return losses.classifier_loss(model, x_in, labels, recipe.label_smoothing)
     if isinstance(model, ConditionalAutoencoder):
         model = model.given(labels)
-    return losses.autoencoder_loss(model, x_in, x, generator)
+    return losses.autoencoder_loss(model, x_in, x, generator, kl_weight)
 
 
 def augment(x: torch.Tensor, flip: bool, shift: int, generator: torch.Generator) -> torch.Tensor:

@@ -8,7 +8,7 @@ from explorer.images import grid, png
 from explorer.language import choices, later, say
 from explorer.latent import plane
 from explorer.ui import components, dialling, screen
-from explorer.ui.dialling import CELLS, N_SAMPLES
+from explorer.ui.dialling import BETA_CHARTS, CELLS, N_SAMPLES, STEPS, BetaShown
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
 from explorer.ui.pictures import show_legend
@@ -30,61 +30,87 @@ PLANES = choices("the prior", "where codes lie")
 CAPTION = later(
     "Each β is a model of its own, fitted by the same recipe from the same seed. Rate is the KL to the prior, "
     "distortion −log p(x|z), in nats an image on the {n:,} test images; β = 1 is the ELBO, and the curve is what β "
-    "trades (Alemi et al. 2018). Rings are one and two standard deviations: grey of the prior, red of the Gaussian "
+    "trades (Alemi et al. 2018)."
+)
+OF_PLANE = later(
+    "Rings are one and two standard deviations: grey of the prior, red of the Gaussian "
     "fitted to all codes with their spread. A longer code is shown along the two numbers with the largest KL, all "
     "others at 0."
 )
+OF_FACTORS = later(
+    "Every row walks along one number from the code of an image, from −2.1 to 2.1, all others as they are; beside it "
+    "stands the factor that this number tells most of, with the share of its entropy. These images are drawn by five "
+    "factors, so it can be measured how well a code parts them: by the mutual information gap (MIG; Chen et al. 2018), "
+    "DCI's disentanglement (Eastwood & Williams 2018) and the separated attribute predictability (SAP; Kumar et al. "
+    "2018), each 1 for a number of its own for every factor. In a β-TCVAE, β weighs only how far numbers depend on one "
+    "another (Chen et al. 2018). The images are like dSprites and not the same: scores in papers are for others."
+)
 
 
-def controls(family: OpenedFamily) -> tuple[int, bool, bool]:
-    """Choose the length of the code, what the plane shows, and whether codes lie on it."""
-    names = [str(length) for length in dialling.beta_names(family)]
+def controls(family: OpenedFamily) -> BetaShown:
+    """Choose the models, and the chart and the image to walk from, or what the plane shows."""
+    title, series = dialling.series(family)
+    first = {"default": next(iter(series)), "required": True}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        code = {"default": names[0], "required": True, "key": "code"}
-        length = st.segmented_control(say("Numbers in the code"), names, **code, **BOUND)
-        shown = st.segmented_control(
-            say("The plane shows"), PLANES, format_func=say, default=PLANES[0], required=True, key="over", **BOUND
-        )
+        said = {"required": True, "format_func": say, **BOUND}
+        if dialling.knows_factors(family):
+            loss = st.segmented_control(title, list(series), **first, key="loss", **BOUND)
+            charts = list(BETA_CHARTS)
+            chart = st.segmented_control(say("Chart"), charts, default=charts[0], key="chart", **said)
+            last = dialling.n_codes(family) - 1
+            base = st.number_input(say("Walk from image"), 0, last, 0, key="base", width=160, **BOUND)
+            return BetaShown(series[loss], chart=chart, base=base)
+        code = st.segmented_control(title, list(series), **first, key="code", **BOUND)
+        shown = st.segmented_control(say("The plane shows"), PLANES, default=PLANES[0], key="over", **said)
         with_codes = st.toggle(say("Codes on the plane"), value=True, key="codes", **BOUND)
-    return int(length), shown == PLANES[0], with_codes
+    return BetaShown(series[code], shown == PLANES[0], with_codes)
 
 
 @fragment
 def bench(view: View) -> None:
     """Show the dial and what it changes; only this runs again when it rests."""
     family, top = view.family("beta"), screen.picture()
-    length, on_prior, with_codes = controls(family)
-    members = dialling.beta_names(family)[length]
-    betas = [family.members[name]["beta"] for name in members]
+    shown, walking = controls(family), dialling.knows_factors(family)
+    betas = [family.members[name]["beta"] for name in shown.members]
     at = betas.index(dialling.kept(KEY, "beta", betas, min(betas, key=lambda beta: abs(beta - 1))))
     with top:
-        before = dialling.first(KEY, "beta", at)
-        components.dial("beta", dialling.beta_data(view, family, members, before, on_prior, with_codes), key=KEY)
-    show_legend(view.gallery.classes if with_codes else ())
-    name = members[at]
+        before = min(dialling.first(KEY, "beta", at), len(betas) - 1)
+        components.dial("beta", dialling.beta_data(view, family, shown, before), key=KEY)
+    show_legend(view.gallery.classes if shown.with_codes and not walking else ())
+    name = shown.members[at]
     st.download_button(
-        say("PNG of plane and samples"), lambda: picture(view, family, name, on_prior), f"{name}.png", "image/png",
-        on_click="ignore",
+        say("PNG of walks and samples") if walking else say("PNG of plane and samples"),
+        lambda: picture(view, family, name, shown), f"{name}.png", "image/png", on_click="ignore",
     )  # fmt: skip
-    finish(say(CAPTION, n=family.config()["data"]["splits"]["test"]), python_for(family, name, on_prior))
+    caption = say(CAPTION, n=family.config()["data"]["splits"]["test"])
+    finish(
+        f"{caption} {say(OF_FACTORS if walking else OF_PLANE)}",
+        walks_python(family, name, shown) if walking else plane_python(family, name, shown),
+    )
 
 
 @torch.inference_mode()
-def picture(view: View, family: OpenedFamily, name: str, on_prior: bool) -> bytes:
-    """Make a PNG of the plane of one model, with samples of the prior below."""
-    member = dialling.beta_member(family, name, on_prior, dialling.dots(view))
-    model, axis = family.load()[name], torch.tensor(dialling.cells()) * member["reach"]
-    codes = torch.zeros(CELLS**2, model.code_length)
-    codes[:, member["shown"]] = plane(axis, axis)
+def picture(view: View, family: OpenedFamily, name: str, shown: BetaShown) -> bytes:
+    """Make a PNG of the plane or the walks of one model, with samples of the prior below."""
+    model = family.load()[name]
+    if dialling.knows_factors(family):
+        codes = dialling.walks(torch.from_numpy(family.arrays[f"{name}/codes"][shown.base])).flatten(0, 1)
+    else:
+        member = dialling.beta_member(family, name, shown, dialling.dots(view))
+        axis = torch.tensor(dialling.cells()) * member["reach"]
+        codes = torch.zeros(CELLS**2, model.code_length)
+        codes[:, member["shown"]] = plane(axis, axis)
     noise = np.random.default_rng(0).standard_normal((N_SAMPLES, model.code_length))
     x = model.decode(torch.cat([codes, torch.from_numpy(noise).float()])).numpy()
-    return png(grid(x, CELLS, gap=0), scale=4)
+    return png(grid(x, len(STEPS) if dialling.knows_factors(family) else CELLS, gap=0), scale=4)
 
 
-def python_for(family: OpenedFamily, name: str, on_prior: bool) -> str:
+def plane_python(family: OpenedFamily, name: str, shown: BetaShown) -> str:
     """Write the lines of Python that make the plane of one model."""
     codes = f'family.codes()["{name}/codes"].float()'
-    reach = dialling.PRIOR_REACH if on_prior else f"(codes.mean(0).abs() + 2.5 * codes.std(0)).max()  # of {codes}"
+    reach = (
+        dialling.PRIOR_REACH if shown.on_prior else f"(codes.mean(0).abs() + 2.5 * codes.std(0)).max()  # of {codes}"
+    )
     return f"""
 import torch
 from explorer import latent
@@ -101,6 +127,29 @@ z = torch.zeros({CELLS**2}, model.code_length)
 z[:, shown] = latent.plane(axis, axis)
 to_pil(grid(model.decode(z).numpy(), columns={CELLS}, gap=0), scale=4).save("{name}.png")
 print(figures)
+"""
+
+
+def walks_python(family: OpenedFamily, name: str, shown: BetaShown) -> str:
+    """Write the lines of Python that make the walks along each number of one model."""
+    return f"""
+import torch
+from explorer import disentanglement
+from explorer.checkpoints import root_folder
+from explorer.datasets import DATASETS
+from explorer.families import FamilyBundle
+from explorer.images import grid, to_float, to_pil
+
+family = FamilyBundle("{family.dataset}", "{family.model}", root_folder())
+model, steps = family.load()["{name}"], torch.tensor({STEPS})
+code = family.codes()["{name}/codes"][{shown.base}].float()
+z = code.repeat(len(code), len(steps), 1)  # (D, S, D)
+z[range(len(code)), :, range(len(code))] = steps
+to_pil(grid(model.decode(z.flatten(0, 1)).numpy(), columns=len(steps), gap=0), scale=4).save("{name}.png")
+test = DATASETS["{family.dataset}"].load("test")
+codes = model.embed(to_float(test.images[:2000]))
+print(disentanglement.scores(codes.numpy(), test.factors[:2000].numpy()))  # of 2,000 images; of all:
+print(family.figures()["apart"]["{name}"])
 """
 
 

@@ -14,7 +14,7 @@ from streamlit.components.v2 import manifest_scanner
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
-from explorer import dials, projection, stages
+from explorer import dials, disentanglement, projection, shapes, stages
 from explorer.datasets import DATASETS, data_folder
 from explorer.families import FAMILIES
 from explorer.roster import ROSTER, models_for
@@ -233,6 +233,12 @@ def tiny(family):
     return dataclasses.replace(family, fits=tuple(fits))
 
 
+def few_shapes(patch):
+    """Draw few shapes, of which those for tests are the first of the real ones, and measure them in little time."""
+    patch.setattr(shapes, "SIZES", {"test": 300, "validation": 100, "train": 400})
+    patch.setattr(disentanglement, "TREES", 5)
+
+
 @pytest.fixture
 def tiny_families(monkeypatch):
     """The table of families as the tests fit them."""
@@ -242,15 +248,19 @@ def tiny_families(monkeypatch):
 
 @pytest.fixture(scope="session")
 def families_root(build_once, digits_root):
-    """All families in a small version beside the bundles of digits, to be read and not written."""
+    """All families in a small version beside the bundles of digits, to be read and not written; shapes on their own."""
 
     def build(root):
         shutil.copytree(digits_root, root)
+        homes = {name: "shapes" if family.home == "shapes" else "digits" for name, family in FAMILIES.items()}
         with pytest.MonkeyPatch.context() as patch:
+            few_shapes(patch)
             for name, family in list(FAMILIES.items()):
                 patch.setitem(FAMILIES, name, tiny(family))
-            common = ["--dataset", "digits", "--device", "cpu", "--threads", "1"]
-            assert train.main([*FAMILIES, *common, "--checkpoints", str(root)]) == 0
+            for home in ("digits", "shapes"):
+                names = [name for name in FAMILIES if homes[name] == home]
+                common = ["--dataset", home, "--device", "cpu", "--threads", "1", "--checkpoints", str(root)]
+                assert train.main([*names, *common]) == 0
 
     return build_once("families", build)
 

@@ -101,6 +101,58 @@ def test_the_rows_of_a_length_are_what_torch_rebuilds(handed, small):
     assert data["rows"][2]["errors"] == [family(small, "length").figures()["pca"]["mse"][n - 1] for n in (1, 4)]
 
 
+FACTORS = {"loss": "β-TCVAE", "chart": "MIG over distortion", "base": "3"}
+
+
+def test_where_factors_are_known_the_page_beta_walks_along_each_number(handed, small, tmp_path, monkeypatch):
+    app = open_page("beta", dataset="shapes", **FACTORS)
+    assert not app.exception
+    assert {name: "".join(app.query_params.get(name, "")) for name in FACTORS} == FACTORS
+    bundle, name = FamilyBundle("shapes", "shapes-family", small), "tcvae-beta4"
+    data, own = handed[-1], bundle.figures()["apart"][name]
+    [member] = data["members"]
+    assert member["network"] == name
+    assert member["base"] == pytest.approx(bundle.codes()[f"{name}/codes"][3].tolist(), abs=1e-3)
+    assert len(member["tells"]) == len(own["told"]) == len(member["base"]) == 10
+    distortion = bundle.figures()["members"][name]["reconstruction"]
+    assert data["chart"]["marks"] == [[{"x": distortion, "y": own["mig"], "colour": dialling.MARKED}]]
+    json.dumps(data, allow_nan=False)
+    monkeypatch.chdir(tmp_path)
+    exec(app.code[0].value, {})
+    assert np.asarray(Image.open(f"{name}.png")).std() > 0
+
+
+def test_a_walk_changes_one_number_alone():
+    code = torch.arange(3.0)
+    walks = dialling.walks(code)
+    for k in range(3):
+        assert walks[k, :, k].tolist() == pytest.approx(dialling.STEPS)
+        others = [i for i in range(3) if i != k]
+        assert (walks[k][:, others] == code[others]).all()
+
+
+def test_scores_that_are_none_are_said_in_words(small, tmp_path, monkeypatch):
+    root = shutil.copytree(small, tmp_path / "checkpoints")
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(root))
+    path = root / "shapes" / "shapes-family" / "figures.json"
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    figures["apart"]["vae-beta4"]["mig"] = "high"
+    path.write_bytes(to_json(figures))
+    app = open_page("beta", dataset="shapes")
+    assert not app.exception
+    assert "holds no 5 numbers as scores of vae-beta4" in words(app).replace("\\", "")
+
+
+@pytest.mark.parametrize("key", ["overview", "reconstruct", "training"])
+def test_a_page_of_single_models_says_where_there_are_some(small, key):
+    app = open_page(key, dataset="shapes")
+    assert not app.exception
+    if key == "overview":
+        assert "β on shapes" in words(app)
+    else:
+        assert "there is none for Shapes" in words(app)
+
+
 def test_the_sentence_says_how_many_numbers_pca_needs():
     assert dialling.amount(None, 256) == "more than 256"
     assert dialling.amount(0.0, 256) == "less than 1"

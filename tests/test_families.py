@@ -18,10 +18,11 @@ from explorer.images import to_float
 from explorer.models import Classifier, ConditionalConfig
 from explorer.training import Fitting, Recipe
 from explorer.ui import catalog
-from tests.conftest import tiny
+from tests.conftest import few_shapes, tiny
 
 DIGITS = ("--dataset", "digits", "--device", "cpu", "--threads", "1")
-NAMES = {family.dial: name for name, family in FAMILIES.items()}
+NAMES = {family.dial: name for name, family in FAMILIES.items() if family.home == "fashion-mnist"}
+SHAPES = "shapes-family"
 
 
 def run(*arguments):
@@ -29,6 +30,8 @@ def run(*arguments):
 
 
 def family(root, dial):
+    if dial == SHAPES:
+        return FamilyBundle("shapes", SHAPES, root)
     return FamilyBundle("digits", NAMES[dial], root)
 
 
@@ -45,13 +48,20 @@ def test_a_folder_of_a_family_is_no_bundle_and_says_what_its_dial_turns(families
     there = catalog.collection(families_root, "digits")
     assert not set(there.models) & set(FAMILIES)
     assert {dial: there.family(dial) for dial in DIALS} == NAMES
-    assert [card.title for card in there.families.values()] == [known.title for known in FAMILIES.values()]
+    assert [card.title for card in there.families.values()] == [FAMILIES[name].title for name in NAMES.values()]
     assert there.family("weight") is None
 
 
-@pytest.mark.parametrize("dial", DIALS)
+def test_a_data_set_may_have_families_alone(families_root):
+    assert "shapes" in catalog.datasets(families_root)
+    there = catalog.collection(families_root, "shapes")
+    assert (there.models, there.family("beta")) == ({}, SHAPES)
+
+
+@pytest.mark.parametrize("dial", [*DIALS, SHAPES])
 def test_a_family_is_fitted_and_stored_in_half_precision(families_root, dial):
-    bundle, expected = family(families_root, dial), tiny(FAMILIES[NAMES[dial]])
+    bundle = family(families_root, dial)
+    expected = tiny(FAMILIES[bundle.model])
     assert sorted(path.name for path in bundle.folder.iterdir()) == sorted(bundle.files)
     assert [fit.name for fit in bundle.config()["fits"]] == [fit.name for fit in expected.fits]
     assert list(bundle.load()) == [name for fit in expected.fits for name in fit.members]
@@ -62,14 +72,18 @@ def test_a_family_is_fitted_and_stored_in_half_precision(families_root, dial):
     assert not bundle.folder.with_name(f".{bundle.model}.parts").exists()
 
 
-@pytest.mark.parametrize("dial", DIALS)
-def test_figures_and_codes_are_those_of_the_stored_weights(families_root, digits, dial):
+@pytest.mark.parametrize("dial", [*DIALS, SHAPES])
+def test_figures_and_codes_are_those_of_the_stored_weights(families_root, digits, dial, monkeypatch):
+    few_shapes(monkeypatch)
     bundle = family(families_root, dial)
     judge = train.classifier_of(DATASETS["digits"], families_root)
     assert isinstance(judge, Classifier)
     config = bundle.config()
-    figures, codes = dials.measure(dial, config["fits"], bundle.tensors(), bundle.load(), digits, judge)
+    splits = {"test": DATASETS["shapes"].load("test")} if dial == SHAPES else digits
+    turned = config["family"]["dial"]
+    figures, codes = dials.measure(turned, config["fits"], bundle.tensors(), bundle.load(), splits, judge)
     stored = bundle.figures()
+    assert ("apart" in stored) == (dial == SHAPES)
     assert stored.pop("weights") == config["weights"]
     found, kept = numbers(json.loads(to_json(figures))), numbers(stored)
     assert list(found) == list(kept)
@@ -178,6 +192,7 @@ def test_what_is_fitted_already_is_not_fitted_again_and_what_was_fitted_otherwis
         ("config.json", b'{"family": {}}', "does not belong here: it lacks or misnames"),
         ("members.safetensors", b"short", "is truncated or not safetensors"),
         ("history.json", b"{}", "does not hold 2 whole epochs of vae"),
+        ("history.json", b'{"vae": 1000000}', "does not hold 2 whole epochs of vae"),
         ("figures.json", b"{}", "belongs to other weights"),
         ("codes.safetensors", None, "is missing"),
     ],
@@ -204,6 +219,8 @@ def test_families_run_where_their_images_are_and_nowhere_else(capsys):
         train.main(["beta-family", "--dataset", "celeba"])
     assert caught.value.code == 2
     assert "beta-family cannot run on celeba: it is made for images of 1 x 28 x 28" in capsys.readouterr().err
+    assert families.choose([], "shapes") == {"shapes": [SHAPES]}
+    assert families.choose(["beta-family", SHAPES], None) == {"fashion-mnist": ["beta-family"], "shapes": [SHAPES]}
 
 
 def test_a_conditional_model_is_told_the_class_twice(generator):
@@ -253,7 +270,7 @@ def test_pca_on_fashion_mnist_has_the_known_errors(data_dir):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_committed_families_are_those_of_the_table(name):
-    bundle = FamilyBundle("fashion-mnist", name, root_folder())
+    bundle = FamilyBundle(FAMILIES[name].home, name, root_folder())
     config = bundle.config()
     assert [families.describe_fit(fit) for fit in config["fits"]] == [
         families.describe_fit(fit) for fit in FAMILIES[name].fits

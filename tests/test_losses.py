@@ -77,6 +77,33 @@ def test_autoencoder_loss_weighs_kl_by_beta_and_the_elbo_does_not(x):
     torch.testing.assert_close(parts["loss"], elbo["reconstruction"] + 4 * elbo["kl"])
 
 
+def test_total_correlation_is_that_of_the_mixture_of_the_batch(draw):
+    posterior = Posterior(2 * draw(6, 3), draw(6, 3) - 1)
+    z = posterior.mu + (posterior.log_var / 2).exp() * draw(6, 3)
+    each = Normal(posterior.mu, (posterior.log_var / 2).exp()).log_prob(z[:, None]).exp()  # (draw, image, number)
+    expected = (each.prod(2).mean(1).log() - each.mean(1).log().sum(1)).mean()
+    torch.testing.assert_close(losses.total_correlation(z, posterior), expected)
+
+
+def test_numbers_that_do_not_depend_on_one_another_have_no_total_correlation_and_twins_do(generator):
+    z = torch.randn(1000, 2, generator=generator)
+    narrow = torch.full((1000, 2), -4.0)
+    alone, twins = (losses.total_correlation(mu, Posterior(mu, narrow)) for mu in (z, z[:, [0, 0]]))
+    assert alone < 0.3  # the estimate is biased
+    assert twins > 1
+
+
+def test_beta_may_weigh_the_total_correlation_alone(x):
+    one, four = (variational(beta=beta, weighs="total correlation") for beta in (1.0, 4.0))
+    elbo = losses.autoencoder_loss(one, x, x, seeded(5))
+    parts = losses.autoencoder_loss(four, x, x, seeded(5))
+    torch.testing.assert_close(elbo["loss"], elbo["reconstruction"] + elbo["kl"])
+    torch.testing.assert_close(parts["loss"], elbo["loss"] + 3 * parts["total_correlation"])
+    assert "total_correlation" not in losses.negative_elbo(four, x, seeded(5))
+    heavier = losses.autoencoder_loss(four, x, x, seeded(5), torch.tensor(9.0))
+    torch.testing.assert_close(heavier["loss"], parts["loss"] + 8 * parts["kl"])
+
+
 def test_plain_loss_is_the_mean_squared_error_against_the_clean_image(x, generator):
     model = ROSTER["fc-ae"].config.build()
     x_in = torch.rand(x.shape, generator=generator)

@@ -259,6 +259,12 @@ def test_a_family_has_the_figures_that_are_stored_with_it(families_root):
     assert "pca-4: mse" in measure(families_root, "length-family", options=())[1]
 
 
+def test_scores_of_known_factors_are_rows_of_a_family():
+    own = dict.fromkeys(quality.SCORES, 0.5) | {"told": [[0.1]]}
+    rows = list(quality.table_rows({"members": {}, "apart": {"vae-beta4": own}}))
+    assert rows == [(f"vae-beta4: {name}", 0.5, None) for name in quality.SCORES]
+
+
 def test_a_variational_model_has_bounds_on_its_likelihood(figures):
     line = figures["conv-vae"]
     assert line["n_bounds"] == quality.QUICK.n_bounds

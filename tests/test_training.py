@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from explorer import celeba, cuda, training
 from explorer.datasets import DATASETS
 from explorer.images import to_float
+from explorer.models import AutoencoderConfig
 from explorer.noise import NOISES
 from explorer.roster import ROSTER
 from explorer.training import Diverged, Epoch, Fitting, Recipe, State, TooFew, augment, fit
@@ -469,3 +470,23 @@ def test_faces_that_are_neighbours_stay_in_the_mapped_file(tmp_path, monkeypatch
     data = DATASETS["celeba"].load("train", tmp_path)
     assert np.array_equal(data.images.numpy(), images[np.array(partition) == 0])
     assert np.shares_memory(data.images.numpy(), images) == mapped
+
+
+@pytest.mark.parametrize(("weighs", "own"), [("kl", 4.0), ("total correlation", 1.0)])
+def test_the_weight_of_the_kl_comes_to_its_own_and_is_where_it_was_after_a_restart(few, weighs, own):
+    recipe = Recipe(epochs=2, batch_size=100, kl_from=100.0)
+    config = AutoencoderConfig(channels=(2,), strides=(4,), code=2, variational=True, beta=4.0, weighs=weighs)
+    fitting = Fitting(config.build(), *few, recipe, 0)
+
+    def weights():
+        for _ in fitting.steps():
+            yield float(fitting.step.kl_weight)
+            fitting.schedule.step()
+
+    done = [min(1, step / (0.7 * 6)) for step in range(6)]
+    expected = [100 ** (1 - part) * own**part for part in done]
+    assert list(weights()) == pytest.approx(expected[:3])
+    state = fitting.state()
+    fitting = Fitting(config.build(), *few, recipe, 0)
+    fitting.restore(state)
+    assert list(weights()) == pytest.approx(expected[3:])

@@ -12,6 +12,7 @@ import torch
 from explorer import anomalies, elbo, probes, uses
 from explorer.cards import DataCard, wrong_card
 from explorer.dials import BITS
+from explorer.disentanglement import SCORES
 from explorer.families import PCA
 from explorer.language import later
 from explorer.models import Autoencoder, Model
@@ -275,6 +276,13 @@ def wrong_measures(figures: Mapping[str, Any], config: Mapping[str, Any]) -> str
         for kind, ways in _inside_all(_inside(figures, "codecs")):
             for way, points in _inside_all(ways):
                 lists += [(f"codecs {kind} {way}", point, 2) for point in points]
+    if dial == "beta" and "apart" in figures:
+        for fit in config["fits"]:
+            own, told = _inside(figures["apart"], fit.name), _inside(_inside(figures["apart"], fit.name), "told")
+            lists.append((f"scores of {fit.name}", [_inside(own, name) for name in SCORES], len(SCORES)))
+            if not isinstance(told, list) or len(told) != fit.config.code:
+                return f"holds no {fit.config.code} rows of what numbers of {fit.name} tell"
+            lists += [(f"what a number of {fit.name} tells", row, len(told[0])) for row in told]
     if dial == "class" and figures.get("recognised"):
         lists.append(("recognised by_class", figures["recognised"].get("by_class"), None))
         shares = (figures["recognised"].get(name) for name in ("generated", "rebuilt", "test"))

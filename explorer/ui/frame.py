@@ -54,8 +54,8 @@ class Page:
     place: int
     question: str
     look_for: str
-    fits: Callable[[Collection], bool] = lambda there: True
-    needs: str = ""
+    fits: Callable[[Collection], bool] = lambda there: bool(there.models)
+    needs: str = "a model that stands for itself"
     control: str = ".st-key-control"
     picture: str = ".st-key-picture"
 
@@ -202,7 +202,7 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
         navigation(there)
         st.caption(say("Licence of the images: {licence}", licence=as_text(there.images.licence)))
     heading(page, there)
-    if not there.models:
+    if not (there.models or there.families):
         command = f"python train.py --dataset {there.images.name}"
         st.info(
             say(

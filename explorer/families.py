@@ -189,7 +189,7 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "shapes-family",
-            "β on shapes",
+            later("β on shapes"),
             "β-VAE and β-TCVAE with 10 numbers, on images whose factors are known.",
             "beta",
             _shapes("vae", SHAPE_BETAS, "kl") + _shapes("tcvae", SHAPE_BETAS[1:-1], "total correlation"),

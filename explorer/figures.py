@@ -129,7 +129,7 @@ def psnr_curves(
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.Figure:
-    """Draw a confusion matrix `(K, K)`; invisible markers over its cells take clicks: x is predicted, y true.
+    """Draw a confusion matrix `(K, K)`; an invisible marker amid each cell takes clicks: x is predicted, y true.
 
     Colour is the square root of a cell's share of its row, so that rare mistakes show beside the diagonal.
     """
@@ -157,12 +157,12 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
         x=predicted, y=true, mode="markers+text",
         text=[number(s, ".1f") for s in 100 * share.ravel()] if percent else matrix.astype(str).ravel(),
         textfont={"size": FONT, "color": texts},
-        hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 46, "opacity": 0},
+        hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 2, "opacity": 0},
     )  # fmt: skip
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
     figure.update_xaxes(title=say("predicted"), range=[-0.5, n - 0.5], side="top", **ticks)
     figure.update_yaxes(title=say("true"), range=[n - 0.5, -0.5], **ticks)
-    return _finish(figure, 520, dragmode=False)
+    return _finish(figure, 520, dragmode=False, hovermode="closest", hoverdistance=-1)
 
 
 def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray) -> go.Figure:
@@ -185,17 +185,18 @@ def curves(
 ) -> go.Figure:
     """Draw lines `name -> (x, values)` over epochs or what `over` says; a name's part before " · " sets its look.
 
-    Colour and shape of the markers, a few on each line, are those of the owner; lines whose name ends in "validation"
-    are dashed.
+    Colour and shape of the markers, a few on each line, are those of the owner, whom the legend names once; lines whose
+    name ends in "validation" are dashed.
     """
     figure = go.Figure()
     owners = list(dict.fromkeys(name.split(" · ")[0] for name in lines))
     for name, (epochs, values) in lines.items():
-        look = _marker(owners.index(name.split(" · ")[0]))
+        owner = name.split(" · ")[0]
+        look, is_first = _marker(owners.index(owner)), owner not in {line.legendgroup for line in figure.data}
         dash = "dash" if name.endswith("validation") else "solid"
         shown = " · ".join(say(part) for part in name.split(" · "))
         figure.add_scatter(
-            x=list(epochs), y=list(values), name=shown, mode="lines+markers",
+            x=list(epochs), y=list(values), name=say(owner), legendgroup=owner, showlegend=is_first, mode="lines+markers",
             line={"color": look["color"], "width": 3, "dash": dash},
             marker={"size": 10, "maxdisplayed": MOST_MARKERS, **look},
             hovertemplate=f"{shown}, {say(over)} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",

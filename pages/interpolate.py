@@ -18,8 +18,8 @@ PAGE = Page(
     "Interpolate", ":material/linear_scale:", "Latent space", place=50,
     question="What lies between two images?",
     look_for=(
-        "Choose two unlike images: the pixel fade shows two ghosts, a good code turns one thing into the other. Where "
-        "the norm |z| of the straight line dips, it leaves the region of the codes."
+        "The pixel fade shows two ghosts; a short code turns one thing into the other, and line and arc pass other "
+        "things on the way. Then choose a longer code: ghosts again."
     ),
 )  # fmt: skip
 
@@ -102,7 +102,7 @@ def four(view: View, model: str, picks: list[int]) -> None:
     picture = png(grid(x, n, gap=1), STILL // x.shape[-1])
     with screen.picture():
         alt = escape(say("{n} by {n} images between four", n=n))
-        st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=1))}" alt="{alt}">')
+        st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=2))}" alt="{alt}">')
     st.markdown(say("A top left, B top right, C bottom left, D bottom right."))
     st.download_button(say("PNG of the sheet"), picture, "sheet.png", "image/png", on_click="ignore")
     taking.button(view, "interpolate", model, picks=picks, n=n)
@@ -123,6 +123,6 @@ for tab, draw, n_ends in zip(tabs, (two, four), (2, 4), strict=True):
     if tab.open:
         with tab:
             with screen.settings():
-                model = widgets.pick_model(view)
+                model = widgets.pick_model(view, default=view.shown.native)
                 picks = widgets.pick_images(view.gallery, n_ends)
             draw(view, model, picks)

@@ -20,10 +20,9 @@ PAGE = Page(
     "Latent map", ":material/scatter_plot:", "Latent space", place=30,
     question="Where does each image live?",
     look_for=(
-        "Point at a mark that lies among those of another class: its image looks like theirs. Then change the method: "
-        "what stays together in all of them is in the code."
+        "Point at a mark among those of another class: its image looks like theirs. Then choose a model that was told "
+        "no classes: shirts, coats and pullovers run together."
     ),
-    control=".st-key-settings",
 )  # fmt: skip
 
 SHOWN, IN_A_ROW = 24, 4
@@ -146,8 +145,8 @@ def pick_method(view: View, model: str, methods: list[str]) -> tuple[str, int]:
 
 view = begin(PAGE)
 chosen.of_dataset(view.dataset.name)
-with screen.settings():
-    model = widgets.pick_model(view, view.models)
+with screen.control():
+    model = widgets.pick_model(view, view.models, default=view.shown.classifier)
     stored = loading.codes(view.bundle(model))
     methods, reasons = mapping.offered(stored["codes"])
     found = pick_method(view, model, methods) if methods else None

@@ -39,7 +39,8 @@ def sharpness(view: View, models: list[str]) -> str:
             screen.chart(figure, f"sharpness-{over}", say("PSNR on the test images over {over}", over=over))
     st.markdown(curves.verdicts(titled))
     return f"""
-measured = {{name: Bundle("{view.dataset.name}", name, root_folder()).test_curve() for name in {list(measured)}}}
+titles = {dict(zip(measured, titled, strict=True))}
+measured = {{title: Bundle("{view.dataset.name}", name, root_folder()).test_curve() for name, title in titles.items()}}
 for over in ("steps", "minutes"):
     lines = {{name: (curve[over], curve["psnr"]) for name, curve in measured.items()}}
     figures.curves(lines, "test PSNR (dB)", False, over).write_html(f"sharpness-{{over}}.html")
@@ -79,11 +80,11 @@ panels = [
 ]
 for number, panel in enumerate(panels, start=1):
     lines, part = {{}}, panel["part"]
-    for name in panel["models"]:
+    for name, title in panel["models"].items():
         history = Bundle("{view.dataset.name}", name, root_folder()).history()
         for which in {sets}:
             if f"{{which}}_{{part}}" in history:
-                lines[f"{{name}} · {{which}}"] = (history["epoch"], history[f"{{which}}_{{part}}"])
+                lines[f"{{title}} · {{which}}"] = (history["epoch"], history[f"{{which}}_{{part}}"])
     figures.curves(lines, panel["unit"], panel["log"]).write_html(f"training-{{number}}.html")
 {python}""",
 )

@@ -43,7 +43,8 @@ def labels(view: View) -> None:
         )  # fmt: skip
         models = widgets.pick_models(view, view.models)
     found = using.used(view, models)
-    curves = using.accuracies({view.shown.title(name): of_one for name, of_one in found.items()}, chosen)
+    titles = {name: view.shown.title(name) for name in found}
+    curves = using.accuracies({titles[name]: of_one for name, of_one in found.items()}, chosen)
     if not curves:
         one = say("These images are of one class: there is nothing to read off.")
         told = say("Strangers are told without labels.")
@@ -60,9 +61,9 @@ from explorer import figures
 from explorer.checkpoints import Bundle, root_folder
 
 curves = {{}}
-for name in {list(found)}:
+for name, title in {titles}.items():
     uses = Bundle("{view.dataset.name}", name, root_folder()).uses()
-    curves[name] = np.vstack([uses["labels"], uses["{chosen}/code"].T])
+    curves[title] = np.vstack([uses["labels"], uses["{chosen}/code"].T])
 for key, title in {uses.BASELINES}.items():
     curves[title] = np.vstack([uses["labels"], uses[f"{chosen}/{{key}}"].T])
 figures.accuracies(curves).write_html("accuracies.html")

@@ -207,7 +207,7 @@ def test_every_page_survives_a_foreign_weights_file(own_bundles, key):
 def test_images_can_be_the_best_or_the_worst_of_a_model(bundles):
     def mean_psnr(way):
         app = open_page("reconstruct", way=way, judge="fc-ae", models="fc-ae")
-        return float(re.search(r"mean ([\d.]+) dB", words(app)).group(1))
+        return float(re.search(r"mean ([\d.]+)\sdB", words(app)).group(1))
 
     assert mean_psnr("best") > mean_psnr("worst")
 

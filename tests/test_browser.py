@@ -110,11 +110,13 @@ FIRST_SCREEN = f"""([control, picture]) => {{
     const nodes = [...document.querySelectorAll(selector), ...components(selector)];
     return !nodes.some((node) => node.checkVisibility() && inside(node.getBoundingClientRect()));
   }});
-  if (frame.offsetHeight < 140 || frame.scrollHeight > frame.clientHeight + 2) found.push("all of the picture");
+  if (frame.offsetHeight < 140) found.push("much of the picture");
+  if (innerWidth > 640 && frame.scrollHeight > frame.clientHeight + 2) found.push("all of the picture");
   if (document.documentElement.scrollWidth > innerWidth) found.push("what is beside the page");
   return found.join(", ");
 }}"""
-SCREENS = ({"width": 1280, "height": 720}, {"width": 1920, "height": 1080})
+PHONE = {"width": 390, "height": 844}
+SCREENS = ({"width": 1920, "height": 1080}, PHONE, {"width": 1280, "height": 720})
 
 
 def wait_for_first_screen(page, key):
@@ -350,3 +352,59 @@ def test_the_square_of_a_photo_obeys_keys_and_stays_in_the_photo(cropped):
     wait_for_crop(cropped, 0, 100, 200)
     square.press("+")
     wait_for_crop(cropped, 0, 100, 200)
+
+
+SMALL_TYPE = """() => {
+  const small = [];
+  const look = (root) => root.querySelectorAll("*").forEach((node) => {
+    if (node.shadowRoot) look(node.shadowRoot);
+    const said = [...node.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.textContent.trim());
+    const { width, height } = node.getBoundingClientRect();
+    const seen = said && width > 3 && height && node.checkVisibility({ visibilityProperty: true });
+    if (seen && parseFloat(getComputedStyle(node).fontSize) < 24) small.push(node.outerHTML);
+  });
+  look(document.body);
+  return small;
+}"""
+
+
+def test_a_lecture_is_large_hides_the_rest_and_goes_on_and_back_by_a_clicker(page, address):
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    visit(page, address, "latent_plane", "?lecture=true")
+    assert page.evaluate(SMALL_TYPE) == []
+    assert not page.get_by_text("Look for this").is_visible() and not page.get_by_test_id("stSidebar").is_visible()
+    wait_for_first_screen(page, "latent_plane")
+    page.locator("canvas.front").press("ArrowRight")  # moves a pin
+    wait_for_address(page, "pin=")
+    for key, title in (("PageDown", "Interpolate"), ("ArrowRight", "Generate"), ("PageUp", "Interpolate")):
+        page.keyboard.press(key)
+        wait_until_finished(page, title)
+        assert "lecture=true" in page.evaluate("location.search")
+    assert page.evaluate(SMALL_TYPE) == []
+    page.get_by_role("slider", name="Steps").press("ArrowRight")
+    wait_for_address(page, "steps=10")
+    page.get_by_role("button", name="End the lecture").click()
+    page.get_by_text("Look for this").wait_for()
+
+
+def test_touch_works_in_planes_pad_matrix_and_sliders(browser, address):
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True, reduced_motion="reduce")
+    page = context.new_page()
+    for key, act, changes in (
+        ("latent_plane", lambda: touch(page, "canvas.front", 0.3, 0.6), "pin="),
+        ("classify", lambda: touch(page, ".st-key-confusion .nsewdrag", 0.85, 0.85), "cell=8-8"),
+        ("denoise", lambda: touch(page, ".st-key-control .stSlider [data-rac]", 0.9, 0.6), "level-gaussian="),
+    ):
+        visit(page, address, key)
+        act()
+        wait_for_address(page, changes)
+    visit(page, address, "draw")
+    before = picture(page, "canvas.rebuilt")
+    touch(page, "canvas.pad", 0.5, 0.1)
+    wait_for_change(page, "canvas.rebuilt", before)
+    context.close()
+
+
+def touch(page, selector, across, down):
+    box = page.locator(selector).first.bounding_box()
+    page.touchscreen.tap(box["x"] + across * box["width"], box["y"] + down * box["height"])

@@ -72,7 +72,7 @@ def test_a_model_that_is_fitted_anew_is_shown_at_once_and_so_are_its_figures_and
 
     def figure():
         [table] = open_page("overview").dataframe
-        return table.value.set_index("Model").loc["fc-ae", "Test MSE"]
+        return table.value.set_index("Model").loc["Dense AE", "Test MSE"]
 
     assert figure() == pytest.approx(bundle.metrics()["mse"])
     before, codes = shown("reconstruct"), bundle.codes()

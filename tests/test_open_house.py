@@ -58,5 +58,5 @@ def test_what_the_readme_adds_is_fitted_and_opened(house):
     done = subprocess.run(command, cwd=house, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tiny: test MSE" in done.stdout
-    assert "brightness stripes" in done.stdout
+    assert "brightness Stripes" in done.stdout
     assert "|Brightness" in done.stdout

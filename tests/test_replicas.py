@@ -184,7 +184,7 @@ def test_a_page_that_comes_back_to_a_process_which_has_not_run_it_goes_on_where_
             [visitor.socket] = await connect(address, 1, other)
         await visitor.move("number_input", "Noise seed", 0.1)
         await visitor.leave()
-        return [html for html in visitor.shown if html.startswith('<div class="lx-strip"')], visitor.query
+        return [html for html in visitor.shown if html.startswith('<div class="lx-rows"')], visitor.query
 
     stayed, moved = run(strips(elsewhere=False)), run(strips(elsewhere=True))
     assert stayed == moved and stayed[0]

@@ -44,10 +44,13 @@ def family(card: ModelCard) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: the lines of one part of the loss, `name -> (epochs, values)`, of models that compare."""
+    """One chart: the lines of one part of the loss, `name -> (epochs, values)`, of models that compare.
+
+    models: their titles, by name.
+    """
 
     heading: str
-    models: list[str]
+    models: dict[str, str]
     part: str
     lines: dict[str, tuple[list[float], list[float]]]
     log: bool
@@ -75,7 +78,15 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
                 if f"{which}_{part}" in history
             }
             positive = all(value > 0 for _, values in lines.values() for value in values)
-            made.append(Panel(heading, list(histories), part, lines, log and part != "accuracy" and positive))
+            made.append(
+                Panel(
+                    heading,
+                    {name: view.shown.title(name) for name in histories},
+                    part,
+                    lines,
+                    log and part != "accuracy" and positive,
+                )
+            )
     return made
 
 

@@ -341,8 +341,8 @@ def scores_chart(family: OpenedFamily, members: Sequence[str]) -> dict[str, Any]
             lines.append(line(f"MIG, {title}", 0, [[betas[name], apart[name]["mig"]] for name in names], dashed=True))
     found = [[mark(betas[name], apart[name][key]) for key in SCORE_NAMES] for name in members]
     return {
-        "x": {"label": "β", "log": True, "ticks": sorted(set(betas.values()))}, "y": {"label": say("score, from 0 to 1")},
-        "lines": lines, "marks": found,
+        "x": {"label": "β", "log": True, "ticks": sorted(set(betas.values()))},
+        "y": {"label": say("score, from 0 to 1")}, "lines": lines, "marks": found,
     }  # fmt: skip
 
 

@@ -231,9 +231,9 @@ def heading(page: Page, there: Collection) -> None:
     is_lecture = bool(st.session_state["kept_lecture"])
     if is_lecture:
         st.html(STYLE_OF_LECTURE)
-    shown = pages_for(there)
-    place = shown.index(page) + 1 if page in shown else 0
-    components.stage({"lecture": is_lecture, "place": place, "places": len(shown)})
+    keys = [shown.key for shown in pages_for(there)]
+    place = keys.index(page.key) + 1 if page.key in keys else 0
+    components.stage({"lecture": is_lecture, "place": place, "places": len(keys)})
     with st.container(key="head", horizontal=True, vertical_alignment="center", gap="small"):
         st.title(say(page.title), anchor=False, width="content")
         st.markdown(say(page.question), width="content")

@@ -4,6 +4,7 @@ One PNG a strip, crisp at any size; text takes the theme's colour, so both theme
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +19,7 @@ from explorer.palette import class_colour, class_outline
 
 SHEET_COLUMNS = 40  # of all images of the gallery in one picture
 MANY_PIXELS = 250_000  # a sheet of more in colour travels as JPEG
+FIGURE = re.compile(r"(?<=[\d|]) (?=\S)")  # before its unit, in any language, or after |z|
 SMOOTH_FROM = 64  # pixels of a side: so many read as a photograph, and its squares would only distract
 
 
@@ -58,14 +60,19 @@ def show_strips(strips: Sequence[Strip]) -> None:
     st.html(f'<div class="lx-rows" style="--rows:{len(strips)};--lines:{lines}">{inside}</div>')
 
 
+def _whole(text: str) -> str:
+    """Keep figures and their units on one line."""
+    return escape(FIGURE.sub("\u00a0", text))
+
+
 def _strip_html(strip: Strip) -> str:
     n = len(strip.images)
-    captions = "".join(f"<span>{escape(text)}</span>" for text in strip.captions)
+    captions = "".join(f"<span>{_whole(text)}</span>" for text in strip.captions)
     said = listed(filter(None, (strip.label, strip.note, say("{n} images in a row", n=n))))
     bare = "" if strip.label or strip.note else " lx-bare"
     return (
         f'<div class="lx-strip{bare}"><div class="lx-label"><b>{escape(strip.label)}</b>'
-        f"<span>{escape(strip.note)}</span></div>"
+        f"<span>{_whole(strip.note)}</span></div>"
         f'<div class="lx-images" style="--n:{n}"><img class="{look_of(strip.images)}" '
         f'src="{data_uri(grid(strip.images, n, gap=2, background=0.5))}" alt="{escape(said)}">'
         f'<div class="lx-captions" style="grid-template-columns:repeat({n},1fr)">{captions}</div></div></div>'
@@ -145,4 +152,4 @@ def all_figures_of(mse: float, decibels: float, similarity: float) -> str:
 
 def decibels_of(mse: float, decibels: float, similarity: float) -> str:
     """Write only how many decibels a reconstruction has."""
-    return f"{number(decibels, '.1f')}\u00a0dB"
+    return f"{number(decibels, '.1f')} dB"

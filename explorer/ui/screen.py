@@ -67,8 +67,9 @@ def chart(figure: go.Figure, key: str, alt: str, is_picture: bool = False, **opt
 
 
 def enlarged(figure: go.Figure) -> go.Figure:
-    """Copy a figure with all its type, lines and marks larger, for a lecture."""
-    return go.Figure(_enlarged(figure.to_dict()))
+    """Copy a figure with all its type, lines and marks larger, for a lecture; small digits between decades go."""
+    made = go.Figure(_enlarged(figure.to_dict()))
+    return made.update_yaxes(dtick=1, selector={"type": "log"})
 
 
 def _enlarged(part: object, name: str = "") -> object:

@@ -42,9 +42,11 @@ def pick_models(
     return good
 
 
-def pick_model(view: View, options: tuple[str, ...] = (), label: str = "") -> str:
-    """Choose one model, by default of the autoencoders; stop the page where it cannot be shown."""
-    name = one_of(view, label or say("Model"), options or view.autoencoders, "model")
+def pick_model(view: View, options: tuple[str, ...] = (), label: str = "", default: str | None = None) -> str:
+    """Choose one model, by default the first of the autoencoders; stop the page where it cannot be shown."""
+    options = options or view.autoencoders
+    start = options.index(default) if default in options else 0
+    name = one_of(view, label or say("Model"), options, "model", start)
     if not usable(view, [name]):
         st.stop()
     return name

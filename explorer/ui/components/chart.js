@@ -1,10 +1,7 @@
 // A chart of a few lines with a mark that moves, and bars: as SVG and HTML in the theme's colours, made once.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LEFT = 66;
-const BOTTOM = 40;
-const TOP_EDGE = 10;
-const RIGHT = 12;
+const EDGES = { left: 3.9, bottom: 2.35, top: 0.6, right: 0.7 }; // of the lines, in heights of type
 
 /** Lines over an axis; either axis may be logarithmic. */
 export class Chart {
@@ -21,31 +18,34 @@ export class Chart {
   show({ lines, x, y, marks }) {
     const { clientWidth: width, clientHeight: height } = this.svg;
     if (!width) return;
-    const signature = JSON.stringify([lines, x, y, width, height]);
+    const size = rem();
+    const signature = JSON.stringify([lines, x, y, width, height, size]);
+    this.edges = Object.fromEntries(Object.entries(EDGES).map(([side, part]) => [side, part * size]));
     if (signature !== this.drawn) this.drawLines(lines, x, y, width, height);
     this.drawn = signature;
     this.drawMarks(marks, height);
   }
 
   drawLines(lines, x, y, width, height) {
+    const { left, bottom, top, right } = this.edges;
     this.svg.replaceChildren();
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const all = lines.flatMap((line) => line.points);
-    this.across = axisOf(all.map((point) => point[0]), x, LEFT, width - RIGHT);
-    this.up = axisOf(all.map((point) => point[1]), y, height - BOTTOM, TOP_EDGE);
+    this.across = axisOf(all.map((point) => point[0]), x, left, width - right);
+    this.up = axisOf(all.map((point) => point[1]), y, height - bottom, top);
     for (const tick of x.ticks ?? this.across.ticks) {
       const at = this.across.place(tick);
-      shape(this.svg, "line", { x1: at, x2: at, y1: TOP_EDGE, y2: height - BOTTOM, class: "grid" });
-      text(this.svg, at, height - BOTTOM + 16, short(tick), "middle");
+      shape(this.svg, "line", { x1: at, x2: at, y1: top, y2: height - bottom, class: "grid" });
+      text(this.svg, at, height - 0.6 * bottom, short(tick), "middle");
     }
     for (const tick of y.ticks ?? this.up.ticks) {
       const at = this.up.place(tick);
-      shape(this.svg, "line", { x1: LEFT, x2: width - RIGHT, y1: at, y2: at, class: "grid" });
-      text(this.svg, LEFT - 6, at + 4, short(tick), "end");
+      shape(this.svg, "line", { x1: left, x2: width - right, y1: at, y2: at, class: "grid" });
+      text(this.svg, left - 6, at + 0.12 * bottom, short(tick), "end");
     }
-    text(this.svg, (LEFT + width - RIGHT) / 2, height - 5, x.label, "middle", "axis");
+    text(this.svg, (left + width - right) / 2, height - 5, x.label, "middle", "axis");
     const turned = text(this.svg, 0, 0, y.label, "middle", "axis");
-    turned.setAttribute("transform", `translate(11 ${(height - BOTTOM + TOP_EDGE) / 2}) rotate(-90)`);
+    turned.setAttribute("transform", `translate(${0.18 * left} ${(height - bottom + top) / 2}) rotate(-90)`);
     for (const line of lines) this.drawLine(line);
     this.marks = shape(this.svg, "g", {});
     this.legend.replaceChildren();
@@ -68,7 +68,7 @@ export class Chart {
     this.marks.replaceChildren();
     for (const { x, y, colour } of marks) {
       const at = this.across.place(x);
-      if (y === undefined) shape(this.marks, "line", { x1: at, x2: at, y1: TOP_EDGE, y2: height - BOTTOM, class: "here" });
+      if (y === undefined) shape(this.marks, "line", { x1: at, x2: at, y1: this.edges.top, y2: height - this.edges.bottom, class: "here" });
       else shape(this.marks, "circle", { cx: at, cy: this.up.place(y), r: 8, fill: colour, class: "mark" });
     }
   }

@@ -27,6 +27,11 @@ export function keep(component, Kind) {
   };
 }
 
+/** How many pixels the page's type is high: twice as many in a lecture. */
+export function rem() {
+  return parseFloat(getComputedStyle(document.documentElement).fontSize);
+}
+
 /** Set the text of an element, only where it is another: each change costs a layout. */
 export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -199,7 +199,7 @@ class Ledger {
       violin(context, middle, half, heightOf, this.z[k], deviation[k], accent, 0.85);
       if (step < 60) return;
       context.fillStyle = text;
-      context.font = `${0.85 * 16 * devicePixelRatio}px sans-serif`;
+      context.font = `${0.85 * rem() * devicePixelRatio}px sans-serif`;
       context.textAlign = "center";
       context.fillText(say("z{k}: {nats} nats", { k: k + 1, nats: fixed(this.kl[k], 2) }), middle, barsEnd - tall - 4);
     });

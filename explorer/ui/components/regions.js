@@ -83,7 +83,7 @@ export function paintAreas(context, areas, colours) {
 export function nameAreas(context, areas, { classes }) {
   const depths = depthsOf(areas);
   const [across, down] = [context.canvas.width / SIDE, context.canvas.height / SIDE];
-  context.font = `600 ${Math.round(13 * devicePixelRatio)}px sans-serif`;
+  context.font = `600 ${Math.round(0.8 * rem() * devicePixelRatio)}px sans-serif`;
   [context.textAlign, context.textBaseline, context.lineJoin] = ["center", "middle", "round"];
   [context.strokeStyle, context.fillStyle, context.lineWidth] = ["#fff", "#000", 3 * devicePixelRatio];
   classes.forEach((name, k) => {

@@ -24,6 +24,7 @@ class Stage {
     this.onKey = (event) => this.pressed(event);
     document.addEventListener("keydown", this.onKey, true); // before a slider takes what a clicker sends
     this.measure = () => this.room();
+    document.addEventListener("touchstart", pointAt, { capture: true, passive: true });
     window.addEventListener("resize", this.measure);
     this.watcher = new ResizeObserver(this.measure);
     this.looker = new MutationObserver(() => this.look());
@@ -33,6 +34,7 @@ class Stage {
 
   destroy() {
     document.removeEventListener("keydown", this.onKey, true);
+    document.removeEventListener("touchstart", pointAt, true);
     window.removeEventListener("resize", this.measure);
     this.watcher.disconnect();
     this.looker.disconnect();
@@ -95,4 +97,9 @@ class Stage {
     event.stopPropagation();
     this.step(by);
   }
+}
+
+/** Tell a chart where a finger is: Plotly chooses what is under the pointer, and a touch alone moves none. */
+function pointAt({ target, touches: [{ clientX, clientY }] }) {
+  if (target.matches?.(".nsewdrag")) target.dispatchEvent(new MouseEvent("mousemove", { clientX, clientY, bubbles: true }));
 }

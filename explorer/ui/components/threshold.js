@@ -132,7 +132,7 @@ class Threshold {
         context.fillRect((b * width) / BINS, height - tall, width / BINS - 1, tall);
       });
       context.globalAlpha = 1;
-      context.font = `600 ${0.9 * 16 * devicePixelRatio}px sans-serif`;
+      context.font = `600 ${0.9 * rem() * devicePixelRatio}px sans-serif`;
       context.textAlign = "right";
       context.fillText(names[kind], width - 8, (1.2 + 1.2 * kind) * 16 * devicePixelRatio);
     });

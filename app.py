@@ -157,7 +157,7 @@ def families_alone(view: View) -> None:
     learning.own_images(view.root)
     names = list(view.shown.families)
     finish(
-        "Each family is one model over a list of values, fitted to these images.",
+        say("Each family is one model over a list of values, fitted to these images."),
         f"""
 from explorer.checkpoints import root_folder
 from explorer.families import FamilyBundle

@@ -140,21 +140,25 @@ FAMILIES: dict[str, Family] = {
         Family(
             "length-family",
             later("Length of the code"),
-            "The same autoencoder with codes of 1 to 256 numbers, plain and variational.",
+            later("The same autoencoder with codes of 1 to 256 numbers, plain and variational."),
             "length",
             _lengths("ae", _SMALL) + _lengths("vae", dataclasses.replace(_SMALL, variational=True)),
         ),
         Family(
             "beta-family",
             "β",
-            "The same variational autoencoder under nine weights of its KL term, with codes of 2 and of 10 numbers.",
+            later(
+                "The same variational autoencoder under nine weights of its KL term, with codes of 2 and of 10 numbers."
+            ),
             "beta",
             _betas(2) + _betas(10),
         ),
         Family(
             "time-family",
             later("Time"),
-            "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3 and 5.",
+            later(
+                "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3 and 5."
+            ),
             "epoch",
             (
                 Fit(
@@ -176,7 +180,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             "class-vae",
             later("Class × style"),
-            "A variational autoencoder that is told the class, so that its 8 numbers are left for the style.",
+            later("A variational autoencoder that is told the class, so that its 8 numbers are left for the style."),
             "class",
             (
                 Fit(
@@ -190,7 +194,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             "shapes-family",
             later("β on shapes"),
-            "β-VAE and β-TCVAE with 10 numbers, on images whose factors are known.",
+            later("β-VAE and β-TCVAE with 10 numbers, on images whose factors are known."),
             "beta",
             _shapes("vae", SHAPE_BETAS, "kl") + _shapes("tcvae", SHAPE_BETAS[1:-1], "total correlation"),
             home="shapes",

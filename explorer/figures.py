@@ -196,7 +196,8 @@ def curves(
         dash = "dash" if name.endswith("validation") else "solid"
         shown = " · ".join(say(part) for part in name.split(" · "))
         figure.add_scatter(
-            x=list(epochs), y=list(values), name=say(owner), legendgroup=owner, showlegend=is_first, mode="lines+markers",
+            x=list(epochs), y=list(values), name=say(owner), legendgroup=owner, showlegend=is_first,
+            mode="lines+markers",
             line={"color": look["color"], "width": 3, "dash": dash},
             marker={"size": 10, "maxdisplayed": MOST_MARKERS, **look},
             hovertemplate=f"{shown}, {say(over)} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",

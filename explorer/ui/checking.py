@@ -279,10 +279,12 @@ def wrong_measures(figures: Mapping[str, Any], config: Mapping[str, Any]) -> str
     if dial == "beta" and "apart" in figures:
         for fit in config["fits"]:
             own, told = _inside(figures["apart"], fit.name), _inside(_inside(figures["apart"], fit.name), "told")
-            lists.append((f"scores of {fit.name}", [_inside(own, name) for name in SCORES], len(SCORES)))
+            lists.append(
+                (later("scores of {name}", name=fit.name), [_inside(own, name) for name in SCORES], len(SCORES))
+            )
             if not isinstance(told, list) or len(told) != fit.config.code:
-                return f"holds no {fit.config.code} rows of what numbers of {fit.name} tell"
-            lists += [(f"what a number of {fit.name} tells", row, len(told[0])) for row in told]
+                return later("holds no {n} rows of what numbers of {name} tell", n=fit.config.code, name=fit.name)
+            lists += [(later("what a number of {name} tells", name=fit.name), row, len(told[0])) for row in told]
     if dial == "class" and figures.get("recognised"):
         lists.append(("recognised by_class", figures["recognised"].get("by_class"), None))
         shares = (figures["recognised"].get(name) for name in ("generated", "rebuilt", "test"))

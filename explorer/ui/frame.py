@@ -55,7 +55,7 @@ class Page:
     question: str
     look_for: str
     fits: Callable[[Collection], bool] = lambda there: bool(there.models)
-    needs: str = "a model that stands for itself"
+    needs: str = later("a model that stands for itself")
     control: str = ".st-key-control"
     picture: str = ".st-key-picture"
 

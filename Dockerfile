@@ -3,8 +3,9 @@ FROM python:3.12-slim
 
 # The user has no home to write in; umap-learn's numba keeps compiled code, the app decoded photos.
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba EXPLORER_CACHE=/tmp/explorer
-RUN useradd --uid 1000 --no-create-home explorer
+    HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba EXPLORER_CACHE=/tmp/explorer \
+    EXPLORER_DATABASE=sqlite:////rooms/rooms.sqlite
+RUN useradd --uid 1000 --no-create-home explorer && mkdir /rooms && chown explorer /rooms
 WORKDIR /app
 
 # Without torch's dependencies: its index has not all versions of them, PyPI has those of the constraints.

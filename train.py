@@ -19,6 +19,7 @@ Exit codes: 0 all went well, 1 a model failed, 2 the command is wrong, 130 inter
 import argparse
 import dataclasses
 import errno
+import functools
 import math
 import os
 import shutil
@@ -42,6 +43,7 @@ from explorer import (
     families,
     imagefolder,
     importing,
+    ladder,
     metrics,
     processes,
     stages,
@@ -120,7 +122,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--only", nargs="+", choices=(*checkpoints.STAGES, *checkpoints.ASKED_FOR), metavar="STAGE",
-        help="run just these of: fit, metrics, projections, uses; the last is not run otherwise",
+        help="run just these of: fit, metrics, projections, uses, ladder; the last two are not run otherwise",
     )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true", help="go on after the last whole epoch of a run that was stopped"
@@ -532,16 +534,19 @@ def later_stages(bundle: Bundle, dataset: Dataset, splits: dict[str, ImageSet], 
         return stage in args.only and (args.force or not args.resume or not is_there())
 
     measuring, projecting = wanted("metrics", bundle.is_measured), wanted("projections", bundle.is_projected)
-    using = wanted("uses", bundle.is_used)
+    using, sampling = (wanted(stage, functools.partial(bundle.has, stage)) for stage in ("uses", "ladder"))
     model = bundle.load().to(args.device)
-    if measuring or projecting or using:
+    if measuring or projecting or using or sampling:
         bundle.check_test_images(splits["test"])
     if measuring:
         args.watch.say(doing="measuring", model=bundle.model)
         stages.measure(bundle, model, splits)
     if using:
         args.watch.say(doing="measuring", model=bundle.model)
-        bundle.write_uses(uses.measure(bundle, model, splits, dataset, args.data_dir))
+        bundle.write_asked_for("uses", uses.measure(bundle, model, splits, dataset, args.data_dir))
+    if sampling and ladder.makes_sense(model, splits["test"]):
+        args.watch.say(doing="measuring", model=bundle.model)
+        bundle.write_asked_for("ladder", ladder.measure(model, splits))
     if not projecting:
         return []
     args.watch.say(doing="projecting", model=bundle.model)

@@ -9,6 +9,7 @@
                                   metrics.json   figures on the whole test split
                                   codes.safetensors  codes of the gallery and their projections
                                   uses.safetensors   what the model is good for, where that was asked for; see `uses`
+                                  ladder.safetensors where codes lie, and what is sampled there; asked for; see `ladder`
 
 `config.json`, `model.safetensors` and `history.csv` come from fitting; the others from stages that
 can be run later. Every file but the history names the weights it belongs to by their SHA-256, so a file
@@ -60,7 +61,10 @@ MOST_WORDS = 400  # characters of a reason: what is wrong may be a field of a me
 HALF_FROM = 1_000_000  # parameters
 FITTED = ("config.json", "model.safetensors", "history.csv")
 STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.safetensors",)}
-ASKED_FOR = {"uses": ("uses.safetensors",)}  # stages whose files a whole bundle may lack
+ASKED_FOR = {
+    "uses": ("uses.safetensors",),
+    "ladder": ("ladder.safetensors",),
+}  # stages whose files a whole bundle may lack
 FILES = tuple(name for names in (STAGES | ASKED_FOR).values() for name in names)
 KINDS: dict[str, type[ModelConfig]] = {
     "autoencoder": AutoencoderConfig,
@@ -427,10 +431,15 @@ class Bundle(Stored):
         """Read what these weights were found to be good for; see `uses`. Not every bundle has it."""
         return self._own_tensors("uses.safetensors", "uses")
 
-    def is_used(self) -> bool:
-        """Whether it was found out what these weights are good for."""
+    @whole
+    def ladder(self) -> dict[str, torch.Tensor]:
+        """Read where the codes of these weights lie; see `ladder`. Not every bundle has it."""
+        return self._own_tensors("ladder.safetensors", "ladder")
+
+    def has(self, stage: str) -> bool:
+        """Whether there is what one of the stages `ASKED_FOR` makes, of these weights."""
         try:
-            return bool(self.uses())
+            return bool(getattr(self, stage)())
         except BundleError:
             return False
 
@@ -457,9 +466,9 @@ class Bundle(Stored):
         content = to_safetensors(tensors, {"weights": self.weights_digest()})
         self.write("projections", {"codes.safetensors": content})
 
-    def write_uses(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Store what the weights that are here now were found to be good for."""
-        self.write("uses", {"uses.safetensors": to_safetensors(tensors, {"weights": self.weights_digest()})})
+    def write_asked_for(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Store what one of the stages `ASKED_FOR` found out about the weights that are here now."""
+        self.write(stage, {ASKED_FOR[stage][0]: to_safetensors(tensors, {"weights": self.weights_digest()})})
 
 
 def required_figures(config: ModelConfig) -> tuple[str, ...]:

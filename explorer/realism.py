@@ -181,6 +181,25 @@ def nearest_distances(x: torch.Tensor, train: torch.Tensor) -> tuple[torch.Tenso
     return torch.cat(squared).sqrt(), index
 
 
+def precision_recall(real: torch.Tensor, made: torch.Tensor, k: int = 3) -> tuple[float, float]:
+    """Measure how much of what was made is like real images, and how much of these is like what was made.
+
+    Kynkäänniemi et al. 2019: the share of features `(N, F)` of one set that lie in a ball around one of the other,
+    which reaches as far as that one's k-th nearest neighbour in its own set. Both shares are in [0, 1].
+
+    Raises:
+        ValueError: a set has not more than k features.
+    """
+    if min(len(real), len(made)) <= k:
+        raise ValueError(f"sets of {len(real)} and {len(made)} features have no {k} neighbours each")
+
+    def covered(points: torch.Tensor, centres: torch.Tensor) -> float:
+        reach = torch.cdist(centres, centres).kthvalue(k + 1, dim=1).values  # the first is the point itself
+        return (torch.cdist(points, centres) <= reach).any(1).double().mean().item()
+
+    return covered(made, real), covered(real, made)
+
+
 def floor_figures(test: torch.Tensor, train: torch.Tensor, seed: int = 0) -> dict[str, Any]:
     """Measure real images as `generative_figures` measures samples; both sets uint8 `(N or M, C, H, W)`.
 

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from explorer.language import decimal_marks, later, say
-from explorer.sampling import SOURCES
 from explorer.ui import address, components, generating, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.generating import Row, Settings
@@ -31,14 +30,16 @@ def pick_rows(view: View) -> tuple[list[str], list[str]]:
     few = len(view.autoencoders) <= 2
     first = [name for name in view.autoencoders if few or name in kinds.values()]
     models = widgets.pick_models(view, key="makers", default=first)
+    offered = generating.sources_of(view, models)
     sources = st.segmented_control(
-        say("Codes from"), SOURCES, format_func=say, selection_mode="multi", default=["prior", "mixture"],
+        say("Codes from"), offered, format_func=say, selection_mode="multi", default=["prior", offered[-1]],
         key="sources", **BOUND, help=say(
             "The prior is the standard normal N(0, 1). One Gaussian and the mixture are fitted to the codes of the "
-            "gallery, for a variational model with the spread of its posteriors."
+            "gallery, for a variational model with the spread of its posteriors. The flow, a second stage, was fitted "
+            "to the codes of the training images."
         ),
     )  # fmt: skip
-    return models, [source for source in SOURCES if source in sources]
+    return models, [source for source in offered if source in sources]
 
 
 def pick_settings() -> Settings:
@@ -90,7 +91,12 @@ def bench(view: View, models: list[str], sources: list[str]) -> None:
     """Draw the controls of the sampling, the sheet, and what is near a chosen sample; only this runs again."""
     with screen.control():
         settings = pick_settings()
-    rows = [generating.draw(view, model, source, settings) for model in models for source in sources]
+    rows = [
+        generating.draw(view, model, source, settings)
+        for model in models
+        for source in sources
+        if source in generating.sources_of(view, [model])
+    ]
     chosen = read_chosen(rows)
     with screen.picture():
         components.sample_rows(generating.rows_data(rows, chosen), key="sheet")
@@ -116,7 +122,7 @@ def python_for(view: View, models: list[str], sources: list[str], settings: Sett
     draws = f"{settings.n}, {settings.temperature}, truncation={settings.truncation}, seed={settings.seed}"
     return f"""
 import torch
-from explorer import sampling
+from explorer import ladder, sampling
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import grid, to_pil
 
@@ -125,7 +131,10 @@ for name in {models}:
     bundle = Bundle("{view.dataset.name}", name, root_folder())
     model, stored = bundle.load(), bundle.codes()
     for kind in {sources}:
-        source = sampling.fit(kind, stored["codes"], stored.get("log_var"), n_components={settings.components})
+        if kind == "flow":
+            source = ladder.flow_of(bundle.ladder())
+        else:
+            source = sampling.fit(kind, stored["codes"], stored.get("log_var"), n_components={settings.components})
         rows.append(model.decode(source.sample({draws})))
 to_pil(grid(torch.cat(rows).numpy(), columns={generating.COLUMNS}), scale=4).save("samples.png")
 """
@@ -136,17 +145,20 @@ def show_figures(view: View) -> None:
     table, n = generating.measured(view)
     if table.empty:
         return
-    st.subheader(say("How realistic, how diverse, learned by heart?"))
+    st.subheader(say("The sampling ladder: how realistic, how diverse, learned by heart?"))
     decimal, thousands = decimal_marks()
-    st.dataframe(table.style.format(precision=3, decimal=decimal, thousands=thousands), hide_index=True)
+    st.dataframe(table.style.format(precision=3, na_rep="–", decimal=decimal, thousands=thousands), hide_index=True)
     st.caption(
         say(
-            "Of {n:,} draws from the prior, and of as many real images: training images for SWD, else "
-            "test images. SWD: sliced Wasserstein distance to {n:,} test images at each scale of a "
-            "Laplacian pyramid (Karras et al. 2018), times 1,000; the scale that is furthest above real "
-            "images is where the samples are wrong, the finest means blur. MS-SSIM of pairs: lower is "
-            "more diverse. Nearest training image: median root mean squared difference of pixels; blurred "
-            "pictures are nearer to everything. Active units: latent numbers that depend on the image.",
+            "Of {n:,} samples, and of as many real images: training images for SWD, else test images. Each rung is a "
+            "better guess of where codes lie, fitted to those of the training images (the rows above: of the "
+            "gallery); the last is the codes of test images themselves, the best that this decoder can give. SWD: "
+            "sliced Wasserstein distance to {n:,} test images at each scale of a Laplacian pyramid (Karras et al. "
+            "2018), times 1,000; the scale that is furthest above real images is where the samples are wrong, the "
+            "finest means blur. MS-SSIM of pairs: lower is more diverse. Nearest training image: median root mean "
+            "squared difference of pixels; blurred pictures are nearer to everything. Precision: the share of samples "
+            "whose code lies among those of test images; recall: the other way round (Kynkäänniemi et al. 2019, three "
+            "neighbours, in the model's own codes, which do not see blur).",
             n=n,
         )
     )

@@ -89,6 +89,14 @@ def own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_rooms(tmp_path_factory):
+    """No test writes a room into the folder of states of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPLORER_DATABASE", f"sqlite:///{tmp_path_factory.mktemp('rooms')}/rooms.sqlite")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def small_numbers():
     """A fitting takes numbers below 1e-38 for zero from then on, in its whole process."""

@@ -18,6 +18,7 @@ HOSTILE = {
 # of each page, bound or read by ourselves
 PARAMETERS = {
     "overview": "dataset lang",
+    "lesson": "seed lesson step phase answer",
     "reconstruct": "models way errors n class seed judge pick",
     "denoise": "noise class n seed level-gaussian noise_seed",
     "latent_map": "model method dimensions perplexity neighbors number-conv-vae chosen",

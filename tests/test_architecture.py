@@ -44,8 +44,10 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "elbo",
         "families",
         "figures",
+        "flows",
         "imagefolder",
         "importing",
+        "ladder",
         "latent",
         "metrics",
         "probes",
@@ -58,7 +60,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "uses",
         "watching",
     },
-    {"export", "ui"},
+    {"export", "lessons", "ui"},
 )
 
 

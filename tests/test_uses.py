@@ -132,7 +132,7 @@ def test_the_stage_measures_curves_scores_and_bounds(used_root):
 
 def test_the_stage_is_not_run_unless_it_is_asked_for(digits_root):
     bundle = Bundle("digits", "fc-ae", digits_root)
-    assert not bundle.is_used()
+    assert not bundle.has("uses")
     with pytest.raises(BundleError, match=r"uses.safetensors is missing.*train.py fc-ae --dataset digits --only uses"):
         bundle.uses()
 

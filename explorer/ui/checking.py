@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from explorer import anomalies, elbo, probes, uses
+from explorer import anomalies, elbo, ladder, probes, uses
 from explorer.cards import DataCard, wrong_card
 from explorer.dials import BITS
 from explorer.disentanglement import SCORES
@@ -120,6 +120,20 @@ def wrong_uses(found: Mapping[str, torch.Tensor], images: DataCard, n_gallery: i
         if name.removeprefix(anomalies.LEFT_OUT) not in images.classes or both != n:
             return later("holds scores of a class that was left out, and not of all the others")
     return ""
+
+
+def wrong_ladder(found: Mapping[str, torch.Tensor], model: Model) -> str:
+    """Say which tensor is missing, unknown, of another size or holds what it cannot hold."""
+    flow = ladder.flow_of(found)
+    shapes: dict[str, Shape] = {f"swd/{rung}": ("L",) for rung in ladder.RUNGS}
+    shapes |= {f"figures/{rung}": (len(ladder.FIGURES),) for rung in ladder.RUNGS}
+    shapes |= {name: tuple(tensor.shape) for name, tensor in found.items() if name.startswith("flow/")}
+    if found.keys() != shapes.keys():
+        return later("lacks or does not know {name}", name=min(found.keys() ^ shapes.keys())[:40])
+    if not isinstance(model, Autoencoder) or flow.axes.shape != (model.code_length, model.code_length):
+        return later("holds a flow for codes of another length")
+    sizes: dict[str, int] = {}
+    return next((wrong for name in shapes if (wrong := _wrong_tensor(name, found[name], shapes[name], sizes))), "")
 
 
 def _wrong_tensor(name: str, tensor: torch.Tensor, shape: Shape, sizes: dict[str, int]) -> str:

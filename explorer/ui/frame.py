@@ -6,6 +6,7 @@ between pages carry the shared choices, so that a choice survives a switch and e
 
 import ast
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ LECTURE = later(
 )
 ROOT = Path(__file__).parent.parent.parent
 STYLE, STYLE_OF_LECTURE = (Path(__file__).with_name(name) for name in ("style.css", "lecture.css"))
+STYLE_OF_ONE, STYLE_OF_LESSON = (Path(__file__).with_name(name) for name in ("one.css", "lesson.css"))
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
 
 P = ParamSpec("P")
@@ -190,6 +192,7 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     speaking.settle()
     st.set_page_config(f"{say(page.title)} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
+    leave_one_control()
     if (understood := address.understood()) is not None:
         begin_anew(page, understood)
     root = root_folder()
@@ -224,6 +227,25 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     if gallery.notice:
         stand_in_notice(there.images.source, gallery)
     return View(there, root, gallery)
+
+
+def leave_one_control() -> None:
+    """Hide all but the pictures and the one control that the address names as `live`, for a page inside a lesson."""
+    [key] = address.texts("live")[:1] or [""]
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", key):
+        st.html(f"<style>{STYLE_OF_ONE.read_text(encoding='utf-8').replace('KEY', key)}</style>")
+
+
+def bare(title: str, wide: bool = True) -> None:
+    """Set a page up that draws all by itself, without title and question; it ends with its own links."""
+    collector.settle()
+    speaking.settle()
+    st.set_page_config(
+        f"{say(title)} · Latent-space explorer", ICON, layout="wide" if wide else "centered",
+        initial_sidebar_state="collapsed",
+    )  # fmt: skip
+    st.html(STYLE)
+    st.html(STYLE_OF_LESSON)
 
 
 def heading(page: Page, there: Collection) -> None:

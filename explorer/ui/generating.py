@@ -10,11 +10,11 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from explorer import latent, sampling
+from explorer import ladder, latent, sampling
 from explorer.checkpoints import to_safetensors
 from explorer.images import grid, png
 from explorer.language import number, passing, say
-from explorer.sampling import Source
+from explorer.sampling import SOURCES, Source
 from explorer.ui import loading
 from explorer.ui.frame import View
 from explorer.ui.loading import BY_READING, Gallery
@@ -53,13 +53,20 @@ class Row:
         return f"{self.model}.{self.source.replace(' ', '-')}"
 
 
+def sources_of(view: View, models: Sequence[str]) -> tuple[str, ...]:
+    """List what codes of these models can be drawn from: a flow where one of them has it."""
+    return (*SOURCES, *([ladder.FLOW] if any(view.bundle(name).has("ladder") for name in models) else []))
+
+
 def fitted(bundle: Opened, source: str, components: int) -> Source:
-    """Fit a source to the gallery's codes once per reading of the bundle."""
+    """Fit a source to the gallery's codes, or take the flow that is stored, once per reading of the bundle."""
     return _fitted(bundle, source, components if source == "mixture" else 1)
 
 
 @st.cache_resource(max_entries=32, show_spinner=passing("Fitting a density to the codes"), **BY_READING)
 def _fitted(bundle: Opened, source: str, components: int) -> Source:
+    if source == ladder.FLOW:
+        return ladder.flow_of(bundle.ladder())
     stored = {name: torch.from_numpy(loading.codes(bundle)[name]) for name in stored_names(bundle)}
     return sampling.fit(source, *stored.values(), n_components=components)
 
@@ -86,6 +93,8 @@ def name_source(variational: bool, source: str, fit: Source) -> str:
     """Say where codes come from: the standard normal is a prior only of a model that was trained with it."""
     if source == "prior":
         return say("prior N(0, 1)") if variational else say("N(0, 1), not its prior")
+    if source == ladder.FLOW:
+        return say("flow, fitted to training codes")
     return say("mixture of {n} normals", n=len(fit.weights)) if source == "mixture" else say("one Gaussian, fitted")
 
 
@@ -158,14 +167,18 @@ def usual_pixel_distance(gallery: Gallery) -> float:
 def measured(view: View) -> tuple[pd.DataFrame, int]:
     """List the stored figures of samples of the data set's models, and of real images; empty where there are none.
 
-    Returns also how many samples each was measured on.
+    Of a model that has a ladder each rung has a row, see `ladder`; of another one the prior. Returns also how many
+    samples each was measured on.
     """
     rows, real, n = [], {}, 0
     for name in view.autoencoders:
         bundle = view.bundle(name)
         figures = {} if bundle.problem else bundle.metrics()
         if "swd" in figures:
-            rows.append(_row(say(view.card(name).title), figures, ""))
+            title, found = view.shown.title(name), bundle.ladder() if bundle.has("ladder") else {}
+            rows += (
+                [_rung(title, figures, rung, found) for rung in ladder.RUNGS] if found else [_row(title, figures, "")]
+            )
             real, n = _row(say("real images"), figures, "_floor"), figures["n_generative"]
     return pd.DataFrame([*rows, real] if rows else []), n
 
@@ -174,9 +187,24 @@ def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     distances = figures[f"swd{suffix}"]
     return {
         "": title,
-        **{f"SWD {size} px": value for size, value in distances.items() if size != "mean"},
+        say("Codes from"): "" if suffix else say("prior"),
         "SWD": distances["mean"],
+        **{f"SWD {size} px": value for size, value in distances.items() if size != "mean"},
         say("MS-SSIM of pairs"): figures[f"diversity{suffix}"],
         say("Nearest training image"): figures[f"nearest_train_distance{suffix}"],
-        say("Active units"): "–" if suffix else str(figures["active_units"]),
+    }
+
+
+def _rung(title: str, figures: Mapping[str, Any], rung: str, found: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    levels = [size for size in figures["swd"] if size != "mean"]
+    diversity, nearest, precision, recall = found[f"figures/{rung}"].tolist()
+    return {
+        "": title,
+        say("Codes from"): say(rung),
+        "SWD": found[f"swd/{rung}"].mean().item(),
+        **{f"SWD {size} px": v for size, v in zip(levels, found[f"swd/{rung}"].tolist(), strict=True)},
+        say("MS-SSIM of pairs"): diversity,
+        say("Nearest training image"): nearest,
+        say("Precision"): precision,
+        say("Recall"): recall,
     }

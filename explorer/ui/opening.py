@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from explorer.cards import DataCard
-from explorer.checkpoints import Bundle, BundleError, Stored
+from explorer.checkpoints import ASKED_FOR, Bundle, BundleError, Stored
 from explorer.families import FamilyBundle
 from explorer.graph import NotInstalled
 from explorer.language import Later, later
@@ -57,9 +57,25 @@ class Opened(Bundle):
 
     def uses(self) -> dict[str, torch.Tensor]:
         """Give what the model is good for; see `uses`. Where it was not found out, the error says how to."""
-        if "unused" in self.parts:
-            raise BundleError(self.parts["unused"])
-        return self._part("uses")
+        return self._asked_for("uses")
+
+    def ladder(self) -> dict[str, torch.Tensor]:
+        """Give where the codes lie; see `ladder`. Where it was not found out, the error says how to."""
+        return self._asked_for("ladder")
+
+    def has(self, stage: str) -> bool:
+        """Whether there is what one of the stages `ASKED_FOR` makes, and it can be used."""
+        return not self.problem and stage in self.parts
+
+    def _asked_for(self, stage: str) -> dict[str, torch.Tensor]:
+        if (lacking := f"no {stage}") in self.parts:
+            raise BundleError(self.parts[lacking])
+        return self._part(stage)
+
+    def _part(self, name: str) -> Any:
+        if self.problem:
+            raise BundleError(self.problem)
+        return self.parts[name]
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -133,7 +149,12 @@ def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
     )  # fmt: skip
     problem = _read(bundle, steps, parts)
     if not problem:
-        parts |= _uses(bundle, images, n_gallery)
+        checks = {
+            "uses": lambda found: checking.wrong_uses(found, images, n_gallery),
+            "ladder": lambda found: checking.wrong_ladder(found, parts["load"]),
+        }
+        for stage, wrong in checks.items():
+            parts |= _asked_for(bundle, stage, wrong)
         parts["load"].to(memory_format=torch.channels_last)
     return Opened(bundle.dataset, bundle.model, bundle.root, problem=problem, parts=parts)
 
@@ -170,18 +191,18 @@ def _read(bundle: Stored, steps: tuple[Step, ...], parts: dict[str, Any]) -> str
     return ""
 
 
-def _uses(bundle: Bundle, images: DataCard, n_gallery: int) -> dict[str, Any]:
+def _asked_for(bundle: Bundle, stage: str, wrong: Callable[[dict[str, torch.Tensor]], str]) -> dict[str, Any]:
     """Read what not every bundle has, or why it cannot be used; the bundle can be shown without."""
     try:
-        found = bundle.uses()
-        reason = checking.wrong_uses(found, images, n_gallery)
+        found = getattr(bundle, stage)()
+        reason = wrong(found)
     except BundleError as error:
-        return {"unused": str(error)}
+        return {f"no {stage}": str(error)}
     except Exception:  # as above
         reason = later("cannot be used")
     if reason:
-        return {"unused": unfit(bundle.folder / "uses.safetensors", reason, bundle.command("uses"))}
-    return {"uses": found}
+        return {f"no {stage}": unfit(bundle.folder / ASKED_FOR[stage][0], reason, bundle.command(stage))}
+    return {stage: found}
 
 
 def unfit(path: Path, reason: str, command: str) -> Later:

@@ -21,7 +21,7 @@ from streamlit.web.server.server_util import get_url
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.families import FamilyBundle
 from explorer.layers import Unsupported
-from explorer.ui import catalog, collector, loading
+from explorer.ui import catalog, collector, loading, rooming
 from explorer.ui.loading import Compressed
 from explorer.ui.opening import Opened, OpenedFamily, opened, opened_family
 
@@ -102,6 +102,8 @@ async def ready(app: object) -> AsyncIterator[None]:
     """
     torch.set_num_threads(1)
     collector.settle()
+    forgetting = asyncio.create_task(rooming.forgetting())
     if not config.get_option("server.headless"):
         asyncio.get_running_loop().run_in_executor(None, webbrowser.open, get_url("localhost"))
     yield
+    forgetting.cancel()

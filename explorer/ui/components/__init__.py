@@ -81,6 +81,7 @@ DIAL_PARTS = ("network", "drawing", "row", "dial", "chart")
 _dials = {page: _component(page, *DIAL_PARTS) for page in DIALS}
 _ledger = _component("ledger", "network", "drawing")
 _threshold = _component("threshold", "drawing", "row")
+_sketch = _component("sketch", "drawing")
 _stage = _component("stage", "drawing")
 
 
@@ -170,6 +171,11 @@ def ledger(data: Mapping[str, Any], key: str) -> float | None:
 def threshold(data: Mapping[str, Any], key: str) -> float | None:
     """Show two sets of scores around a threshold; `data` as threshold.js says. Returns it, None before any move."""
     return _threshold(data=dict(data), key=key, on_at_change=lambda: None).at
+
+
+def sketch(data: Mapping[str, Any], key: str) -> list[float] | None:
+    """Show a field to point at or to sketch on; `data` as sketch.js says. Returns the value, None before any move."""
+    return _sketch(data=dict(data), key=key, on_value_change=lambda: None).value
 
 
 def crop_square(

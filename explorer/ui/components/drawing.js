@@ -153,3 +153,31 @@ export function outlined(context, colour, width) {
   context.strokeStyle = colour;
   context.stroke();
 }
+
+const DENSITY_CELLS = 72;
+const DENSITY_WIDTH = 0.025; // of a field's side
+
+/** Make a small picture of where places (x, y), in shares of a field from its upper left corner, are dense: a Gaussian kernel estimate. */
+export function shaded(places, colour) {
+  const n = DENSITY_CELLS;
+  const density = new Float32Array(n * n);
+  const reach = Math.ceil(3 * DENSITY_WIDTH * n);
+  for (const [x, y] of places.map(([right, down]) => [right * n, down * n])) {
+    for (let row = Math.max(0, Math.floor(y) - reach); row < Math.min(n, y + reach); row += 1) {
+      for (let column = Math.max(0, Math.floor(x) - reach); column < Math.min(n, x + reach); column += 1) {
+        const [dx, dy] = [(column + 0.5 - x) / n, (row + 0.5 - y) / n];
+        density[row * n + column] += Math.exp(-(dx * dx + dy * dy) / (2 * DENSITY_WIDTH ** 2));
+      }
+    }
+  }
+  const most = density.reduce((a, b) => Math.max(a, b), 1e-9);
+  const small = document.createElement("canvas");
+  small.width = small.height = n;
+  const pen = small.getContext("2d");
+  pen.fillStyle = colour;
+  density.forEach((value, i) => {
+    pen.globalAlpha = 0.75 * Math.sqrt(value / most);
+    pen.fillRect(i % n, Math.floor(i / n), 1, 1);
+  });
+  return small;
+}

@@ -25,8 +25,6 @@ const TOP = 3;
 const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
 const SMOOTH_FROM = 64; // pixels of a side: so many read as a photograph
-const DENSITY_CELLS = 72;
-const DENSITY_WIDTH = 0.025; // of the plane's side
 
 export default function (component) {
   return keep(component, LivePlane);
@@ -444,30 +442,9 @@ class LivePlane {
 
   /** Shade where gallery codes are dense: a Gaussian kernel estimate. */
   paintDensity(context) {
-    const n = DENSITY_CELLS;
-    const density = new Float32Array(n * n);
-    const reach = Math.ceil(3 * DENSITY_WIDTH * n);
-    for (const point of this.data.points) {
-      const place = this.placeOf(point);
-      const [x, y] = [place[0] * n, (1 - place[1]) * n];
-      for (let row = Math.max(0, Math.floor(y) - reach); row < Math.min(n, y + reach); row += 1) {
-        for (let column = Math.max(0, Math.floor(x) - reach); column < Math.min(n, x + reach); column += 1) {
-          const [dx, dy] = [(column + 0.5 - x) / n, (row + 0.5 - y) / n];
-          density[row * n + column] += Math.exp(-(dx * dx + dy * dy) / (2 * DENSITY_WIDTH ** 2));
-        }
-      }
-    }
-    const most = density.reduce((a, b) => Math.max(a, b), 1e-9);
-    const small = document.createElement("canvas");
-    small.width = small.height = n;
-    const pen = small.getContext("2d");
-    pen.fillStyle = this.accent;
-    density.forEach((value, i) => {
-      pen.globalAlpha = 0.75 * Math.sqrt(value / most);
-      pen.fillRect(i % n, Math.floor(i / n), 1, 1);
-    });
+    const places = this.data.points.map((point) => this.placeOf(point));
     context.imageSmoothingEnabled = true;
-    context.drawImage(small, 0, 0, this.back.width, this.back.height);
+    context.drawImage(shaded(places.map(([x, y]) => [x, 1 - y]), this.accent), 0, 0, this.back.width, this.back.height);
   }
 
   paintCode(context, [u, v, label]) {

@@ -44,8 +44,9 @@ def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
     strips = [Strip(say("Pixel fade"), fade, [number(v, ".2f") for v in t.tolist()], say("pixels mixed; t under each"))]
     for name, walk in ((say("Linear"), latent.lerp), (say("Spherical"), latent.slerp)):
         z = walk(codes[0], codes[1], t)
-        norms = [f"|z| {number(v, '.2f')}" for v in z.norm(dim=1).tolist()]
-        strips.append(Strip(name, loading.decode(bundle, z), norms, say("decoded; norm of the code under each")))
+        norms = [number(v, ".2f") for v in z.norm(dim=1).tolist()]
+        note = say("decoded; |z|, the norm of the code, under each")
+        strips.append(Strip(name, loading.decode(bundle, z), norms, note))
     return strips
 
 

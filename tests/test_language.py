@@ -29,8 +29,8 @@ LABELLED = {
 }  # fmt: skip
 SHOWN = {"label", "help", "placeholder", "title", "name", "alt"}
 NAMES = re.compile(  # of things, values of options, a command, and what programs read
-    r":material/\w+:|Latent-space explorer|^/home/me/pictures$|^top left$|^python train.py.*|^pages/\w+.py$|^lx-vote lx-right$"
-    r"|^# nothing was measured yet$|^There is no such file, .*"
+    r":material/\w+:|Latent-space explorer|^/home/me/pictures$|^top left$|^lx-vote lx-right$|^pages/\w+.py$"
+    r"|^python train.py.*|^# nothing was measured yet$|^There is no such file, .*"
 )
 NO_TEXT = re.compile(  # what is said, comments, errors that programmers see, names of classes
     r"""\b(say|later)\(\s*"(?:[^"\\]|\\.)*"|^\s*(//|/?\*).*$|\s//.*$|\bError\([^)]*\)|\bclassName = .*;"""

@@ -19,7 +19,8 @@ from explorer.palette import class_colour, class_outline
 
 SHEET_COLUMNS = 40  # of all images of the gallery in one picture
 MANY_PIXELS = 250_000  # a sheet of more in colour travels as JPEG
-FIGURE = re.compile(r"(?<=[\d|]) (?=\S)")  # before its unit, in any language, or after |z|
+FIGURE = re.compile(r"(?<=\d) (?=\S)")  # before its unit, in any language
+UNIT = "\u00a0dB"  # for which a phone has no room
 SMOOTH_FROM = 64  # pixels of a side: so many read as a photograph, and its squares would only distract
 
 
@@ -67,7 +68,7 @@ def _whole(text: str) -> str:
 
 def _strip_html(strip: Strip) -> str:
     n = len(strip.images)
-    captions = "".join(f"<span>{_whole(text)}</span>" for text in strip.captions)
+    captions = "".join(f"<span>{_whole(text).replace(UNIT, f'<i>{UNIT}</i>')}</span>" for text in strip.captions)
     said = listed(filter(None, (strip.label, strip.note, say("{n} images in a row", n=n))))
     bare = "" if strip.label or strip.note else " lx-bare"
     return (

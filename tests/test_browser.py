@@ -287,7 +287,7 @@ def test_the_walk_is_downloaded_as_an_animation(page, address):
 @pytest.mark.parametrize("key", ["reconstruct", "training", "latent_plane", "interpolate"])
 def test_a_page_follows_when_another_data_set_is_chosen(page, address, key):
     visit(page, address, key, "?dataset=celeba")
-    page.get_by_test_id("stSidebar").get_by_role("combobox").click()
+    page.get_by_test_id("stSidebar").get_by_role("combobox", name="Data set").click()
     page.get_by_role("option", name="Fashion-MNIST", exact=True).click()
     page.get_by_text("Licence of the images: MIT").wait_for(timeout=15_000)
     wait_until_finished(page, PAGES[key].title)

@@ -4,12 +4,14 @@ Streamlit imports this file once for `app`, and runs it for every visit to the h
 """
 
 import math
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 from starlette.middleware import Middleware
 
 from explorer import latent
+from explorer.language import later, listed, number, say
 from explorer.models import n_parameters
 from explorer.ui import learning, live, loading, planes, screen, serving
 from explorer.ui.frame import Page, View, begin, finish, pages_for, shared_choices, usable
@@ -25,6 +27,10 @@ PAGE = Page(
 )  # fmt: skip
 
 REACH = 2.5
+FORMS = {
+    later("Parameters"): ",", later("Code"): ",.0f", later("Test MSE"): ".5f", "PSNR": ".2f", "SSIM": ".3f",
+    "−ELBO": ".1f", later("Accuracy"): ".4f",
+}  # fmt: skip
 
 
 def roster_table(view: View, names: list[str]) -> pd.DataFrame:
@@ -39,17 +45,21 @@ def roster_table(view: View, names: list[str]) -> pd.DataFrame:
         is_coder = card.decodes
         rows.append(
             {
-                "Model": view.shown.title(name),
-                "Parameters": n_parameters(model),
-                "Code": model.code_length if is_coder else None,
-                "Compression": f"{pixels / model.code_length:.3g} : 1" if is_coder else None,
-                "Test MSE": figures.get("mse"),
+                say("Model"): view.shown.title(name),
+                say("Parameters"): n_parameters(model),
+                say("Code"): model.code_length if is_coder else None,
+                say("Compression"): number(pixels / model.code_length, ".3g") + " : 1" if is_coder else None,
+                say("Test MSE"): figures.get("mse"),
                 "PSNR": figures.get("psnr"),
                 "SSIM": figures.get("ssim"),
                 "−ELBO": figures.get("negative_elbo"),
-                "Accuracy": figures.get("accuracy"),
-                "Report": next(
-                    (f"{key.upper() if key == 'mse' else key} {v:g}" for key, v in card.reported.items()), None
+                say("Accuracy"): figures.get("accuracy"),
+                say("Report"): next(
+                    (
+                        f"{key.upper() if key == 'mse' else say(key)} {number(v, 'g')}"
+                        for key, v in card.reported.items()
+                    ),
+                    None,
                 ),
             }
         )
@@ -67,18 +77,27 @@ def best_to_show(view: View) -> str | None:
 def hero(view: View, model: str) -> None:
     """Draw the decoded plane of a model beside a welcome: its two numbers, or its two widest directions."""
     channels, height, width = view.dataset.image_shape
-    colours = "" if channels == 1 else f" in {channels} colours, {channels * height * width:,} numbers,"
     native = view.card(model).is_native
-    sheet = "every picture is drawn from just **two** numbers"
+    sheet = say("Here every picture is drawn from just **two** numbers.")
     if not native and not view.bundle(model).problem:
-        length = loading.model(view.bundle(model)).code_length
-        sheet = f"a sheet cuts through a code of **{length}** numbers along the two directions in which it varies most"
+        sheet = say(
+            "Here a sheet cuts through a code of **{n}** numbers along the two directions in which it varies most.",
+            n=loading.model(view.bundle(model)).code_length,
+        )
     with screen.picture():
         picture, text = st.columns([3, 1])
+    size = {"height": height, "width": width, "channels": channels, "n": channels * height * width}
+    if channels == 1:
+        squeezed = say("An autoencoder squeezes an image of {height} × {width} pixels through a few numbers,", **size)
+    else:
+        squeezed = say(
+            "An autoencoder squeezes an image of {height} × {width} pixels in {channels} colours, {n:,} numbers, "
+            "through a few numbers,",
+            **size,
+        )
     text.markdown(
-        f"An autoencoder squeezes an image of {height} × {width} pixels{colours} through a few numbers, the "
-        f"**code**, and rebuilds it. Whatever survives is what those numbers hold. Here {sheet}.\n\n"
-        "Every view here is a link: set it up, copy the address, put it on a slide."
+        f"{squeezed} {say('the **code**, and rebuilds it. Whatever survives is what those numbers hold.')} {sheet}\n\n"
+        + say("Every view here is a link: set it up, copy the address, put it on a slide.")
     )
     if usable(view, [model]):
         with picture:
@@ -92,7 +111,7 @@ def pages(view: View) -> None:
     choices = shared_choices() | {"dataset": view.dataset.name}
     with st.container(horizontal=True, gap="xxsmall"):
         for page in pages_for(view.shown)[1:]:
-            label = f"**{page.title}** {page.question}"
+            label = f"**{say(page.title)}** {say(page.question)}"
             st.page_link(page.file, label=label, icon=page.icon, query_params=choices, width=460)
 
 
@@ -107,29 +126,24 @@ def home() -> None:
         families_alone(view)
         return
     pages(view)
-    st.subheader("The models")
+    st.subheader(say("The models"))
     names = usable(view, list(view.models))
-    st.dataframe(
-        roster_table(view, names), hide_index=True, placeholder="–",
-        column_config={
-            "Parameters": st.column_config.NumberColumn(format="localized"),
-            "Code": st.column_config.NumberColumn(format="localized"),
-            "Test MSE": st.column_config.NumberColumn(format="%.5f"),
-            "PSNR": st.column_config.NumberColumn(format="%.2f"),
-            "SSIM": st.column_config.NumberColumn(format="%.3f"),
-            "−ELBO": st.column_config.NumberColumn(format="%.1f"),
-            "Accuracy": st.column_config.NumberColumn(format="%.4f"),
-        },
-    )  # fmt: skip
+    table = roster_table(view, names)
+    forms = {say(name): form for name, form in FORMS.items() if say(name) in table}
+    shown = {name: partial(lambda form, value: number(value, form), form) for name, form in forms.items()}
+    st.dataframe(table.style.format(shown, na_rep="–"), hide_index=True, placeholder="–")
     learning.own_images(view.root)
     pixels = math.prod(view.dataset.image_shape)
     longer = [view.shown.title(name) for name in names if loading.model(view.bundle(name)).code_length > pixels]
-    elsewhere = ", ".join(view.shown.title(name) for name in names if view.card(name).imported)
+    elsewhere = listed(view.shown.title(name) for name in names if view.card(name).imported)
+    told = [
+        say("Figures are on the whole test split, which no model saw."),
+        say("Of {names}, fitted elsewhere, nobody knows.", names=elsewhere) if elsewhere else "",
+        say("Compression is the numbers of the image divided by those of the code."),
+        *(say("{name} has more of them than the image: its small error is no compression.", name=n) for n in longer),
+    ]
     finish(
-        "Figures are on the whole test split, which no model saw"
-        + (f" (of {elsewhere}, fitted elsewhere, nobody knows)" if elsewhere else "")
-        + ". Compression is the numbers of the image divided by those of the code."
-        + "".join(f" {name} has more of them than the image: its small error is no compression." for name in longer),
+        " ".join(filter(None, told)),
         python_for(view, best) if best else "",
     )
 
@@ -143,7 +157,7 @@ def families_alone(view: View) -> None:
     learning.own_images(view.root)
     names = list(view.shown.families)
     finish(
-        "Each family is one model over a list of values, fitted to these images.",
+        say("Each family is one model over a list of values, fitted to these images."),
         f"""
 from explorer.checkpoints import root_folder
 from explorer.families import FamilyBundle

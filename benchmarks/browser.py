@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from explorer.language import SOURCE, say, speaking
 from explorer.ui.frame import PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -153,10 +154,11 @@ def chromium() -> Iterator[object]:
         browser.close()
 
 
-def visit(page: object, address: str, key: str, query: str = "") -> None:
-    """Open a page of the app by its key and wait until it is finished."""
+def visit(page: object, address: str, key: str, query: str = "", language: str = SOURCE) -> None:
+    """Open a page of the app by its key and wait until it is finished; language: what it will speak."""
     page.goto(f"{address}/{'' if key == 'overview' else key}{query}")
-    wait_until_finished(page, PAGES[key].title)
+    with speaking(language):
+        wait_until_finished(page, say(PAGES[key].title))
 
 
 def wait_until_finished(page: object, title: str, seconds: float = 60) -> None:

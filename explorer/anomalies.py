@@ -17,16 +17,21 @@ import torch.nn.functional as F
 from explorer import losses, metrics
 from explorer.datasets import DATASETS, DataError
 from explorer.images import to_float
+from explorer.language import choices, later
 from explorer.models import Autoencoder, Model
 
-SCORES = {"error": "squared error", "elbo": "−ELBO, nats", "distance": "distance to the nearest code"}
+SCORES = {
+    "error": later("squared error"),
+    "elbo": later("−ELBO, nats"),
+    "distance": later("distance to the nearest code"),
+}
 NUMBER = 300  # images of each set
 DRAWS = 4
 REFERENCE = 10_000  # training images that a code is compared with
-ELSEWHERE = {"digits": "digits", "mnist": "MNIST", "kmnist": "Kuzushiji-MNIST", "fashion-mnist": "Fashion-MNIST"}
-MADE = ("faint", "noise", "plain", "upside down")
+ELSEWHERE = {"digits": later("digits"), "mnist": "MNIST", "kmnist": "Kuzushiji-MNIST", "fashion-mnist": "Fashion-MNIST"}
+MADE = choices("faint", "noise", "plain", "upside down")
 FAINT = 5  # times as dark
-USUAL = "test images"
+USUAL = later("test images")
 LEFT_OUT = "left out: "
 
 

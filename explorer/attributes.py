@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-METHODS = ("difference of means", "logistic regression")
+from explorer.language import choices, later
+
+METHODS = choices("difference of means", "logistic regression")
 HELD_OUT = 0.25  # share of the labelled codes that no direction is fitted on
 FEWEST_LABELS = 20  # of either class; with fewer, five or less would be held out
 FEW_LABELS = 100  # of either class: enough to fit, few enough to say so
@@ -97,17 +99,27 @@ def fit_directions(
 def check(codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], split: np.ndarray | None = None) -> None:
     """Raise `ValueError` where labels `(L, A)` and parts `(L,)` do not belong to codes `(L, D)` and names `(A,)`."""
     if codes.ndim != 2 or attributes.ndim != 2 or not names:
-        raise ValueError(f"codes {codes.shape} and attributes {attributes.shape} are no tables of numbers")
+        raise ValueError(
+            later(
+                "codes {shape} and attributes {other} are no tables of numbers",
+                shape=codes.shape,
+                other=attributes.shape,
+            )
+        )
     if len(codes) != len(attributes):
-        raise ValueError(f"{len(codes):,} labelled codes, but {len(attributes):,} rows of attributes")
+        raise ValueError(
+            later("{n:,} labelled codes, but {rows:,} rows of attributes", n=len(codes), rows=len(attributes))
+        )
     if attributes.shape[1] != len(names):
-        raise ValueError(f"{attributes.shape[1]} columns of attributes, but {len(names)} names")
+        raise ValueError(
+            later("{columns} columns of attributes, but {n} names", columns=attributes.shape[1], n=len(names))
+        )
     if not np.isfinite(codes).all():
-        raise ValueError("a labelled code is not finite")
+        raise ValueError(later("a labelled code is not finite"))
     if not np.isin(attributes, (-1, 0, 1)).all():
-        raise ValueError("an attribute is neither 1 (has it), 0 (has it not) nor -1 (unknown)")
+        raise ValueError(later("an attribute is neither 1 (has it), 0 (has it not) nor -1 (unknown)"))
     if split is not None and split.shape != (len(codes),):
-        raise ValueError(f"{len(codes):,} labelled codes, but parts of the shape {split.shape}")
+        raise ValueError(later("{n:,} labelled codes, but parts of the shape {shape}", n=len(codes), shape=split.shape))
 
 
 def _fit_one(
@@ -127,10 +139,14 @@ def _fit_one(
     weights, bias = _fit_means(x, y) if method == METHODS[0] else _fit_logistic(x, y)
     spread = (x @ weights).std()
     if not spread > 0:
-        return nothing, nothing, 0.0, np.nan, False, "the codes with it and without it have the same mean"
+        return nothing, nothing, 0.0, np.nan, False, later("the codes with it and without it have the same mean")
     normal, bias = weights / spread, bias / spread
     accuracy, p = judge(codes[held] @ normal + bias > 0, labels[held] == 1)
-    hidden = "" if p < level else f"not better than chance on held-out codes (p = {p:.2g}, wanted {level:.1g})"
+    hidden = (
+        ""
+        if p < level
+        else later("not better than chance on held-out codes (p = {p:.2g}, wanted {level:.1g})", p=p, level=level)
+    )
     return normal / (normal @ normal), normal, float(bias), accuracy, bool(new[held].all()), hidden
 
 
@@ -151,9 +167,9 @@ def _held_out(labels: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
 
 def _lack_of_labels(n_positive: int, n_negative: int) -> str:
     if not n_positive + n_negative:
-        return "no label is known"
+        return later("no label is known")
     if not n_positive or not n_negative:
-        return f"every label says {'no' if not n_positive else 'yes'}"
+        return later("every label says no") if not n_positive else later("every label says yes")
     if min(n_positive, n_negative) < FEWEST_LABELS:
         which = "with" if n_positive < n_negative else "without"
         return f"only {min(n_positive, n_negative)} labels {which} it: at least {FEWEST_LABELS} are needed"

@@ -19,6 +19,7 @@ from explorer import storage
 from explorer.checkpoints import FILES, Bundle, BundleError, anew, parse, to_json
 from explorer.datasets import DATASETS, Dataset
 from explorer.families import FAMILIES, FamilyBundle, is_family
+from explorer.language import later
 from explorer.models import ModelConfig
 from explorer.roster import ROSTER, Entry
 from explorer.training import Recipe
@@ -171,13 +172,13 @@ def wrong_card(config: Mapping[str, Any]) -> str:
     """Say what a bundle claims to be that it is not, in words that follow the name of the file; empty if nothing."""
     words, can = config.get("card", {}), config.get("can")
     if not isinstance(words, dict) or not all(isinstance(words.get(key, ""), str) for key in ("title", "summary")):
-        return "has a card whose title and summary are not words"
+        return later("has a card whose title and summary are not words")
     reported, place = words.get("reported", {}), words.get("place", LAST)
     if type(place) is not int or not isinstance(reported, dict) or not all(map(_is_figure, reported.values())):
-        return "has a card without a whole number as its place, or with reported figures that are no numbers"
+        return later("has a card without a whole number as its place, or with reported figures that are no numbers")
     found = json.loads(to_json(abilities(config["architecture"], config["recipe"])))
     if can is not None and can != found:
-        return "says that it can do what does not follow from its architecture and recipe"
+        return later("says that it can do what does not follow from its architecture and recipe")
     return ""
 
 
@@ -205,27 +206,33 @@ def read_dataset(root: Path, name: str) -> DataCard:
         if not path.is_file():
             if name in DATASETS:
                 return DataCard.of(DATASETS[name])
-            raise ValueError("is missing")
+            raise ValueError(later("is missing"))
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or values.pop("range", None) != [0.0, 1.0]:
-            raise ValueError("does not describe images with values from 0 to 1")
+            raise ValueError(later("does not describe images with values from 0 to 1"))
         return _checked(parse(DataCard, values | {"name": name}))
     except (OSError, RecursionError, TypeError, ValueError) as error:
-        reason = str(error) if str(error).startswith(("is ", "does ", "names ")) else f"cannot be used ({error})"
-        raise BundleError(f"{path} {reason}. Make it anew with: {anew(name)}") from error
+        reason = (
+            str(error)
+            if str(error).startswith(("is ", "does ", "names "))
+            else later("cannot be used ({error})", error=error)
+        )
+        raise BundleError(
+            later("{path} {reason}. Make it anew with: {command}", path=path, reason=reason, command=anew(name))
+        ) from error
 
 
 def _checked(card: DataCard) -> DataCard:
     words = (card.title, card.licence, card.reader, *card.classes, *card.attributes)
     if not isinstance(card.shareable, bool) or not all(isinstance(word, str) and len(word) < 300 for word in words):
-        raise ValueError("names title, licence, classes or attributes that are not words")
+        raise ValueError(later("names title, licence, classes or attributes that are not words"))
     if not 1 <= len(card.classes) <= MOST_CLASSES:
-        raise ValueError(f"names {len(card.classes):,} classes")
+        raise ValueError(later("names {n:,} classes", n=len(card.classes)))
     sizes = card.image_shape
     if len(sizes) != 3 or not all(type(n) is int for n in sizes) or sizes[0] not in (1, 3):
-        raise ValueError("names an image shape that is not three whole numbers, of one or three colours")
+        raise ValueError(later("names an image shape that is not three whole numbers, of one or three colours"))
     if not all(1 <= n <= LARGEST_SIDE for n in sizes[1:]):
-        raise ValueError(f"names images of {sizes[1]} × {sizes[2]} pixels")
+        raise ValueError(later("names images of {height} × {width} pixels", height=sizes[1], width=sizes[2]))
     return card
 
 

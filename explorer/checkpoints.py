@@ -42,6 +42,7 @@ import torch
 
 from explorer import storage
 from explorer.datasets import DATASETS, SPLIT_SEED, Dataset, ImageSet
+from explorer.language import later
 from explorer.models import (
     AutoencoderConfig,
     ClassifierConfig,
@@ -206,9 +207,11 @@ class Stored:
         try:
             yield
         except KeyError as error:
-            raise self._broken("config.json", "fit", f"does not belong here: it lacks or misnames {error}") from error
+            raise self._broken(
+                "config.json", "fit", later("does not belong here: it lacks or misnames {error}", error=error)
+            ) from error
         except (AttributeError, TypeError, ValueError) as error:
-            raise self._broken("config.json", "fit", f"does not belong here: {error}") from error
+            raise self._broken("config.json", "fit", later("does not belong here: {error}", error=error)) from error
 
     def check_test_images(self, test: ImageSet) -> None:
         """Refuse to measure on other test images than there were when this was fitted: it may have learned them.
@@ -218,7 +221,7 @@ class Stored:
         """
         stored = self.config()["data"].get("digests", {}).get("test")
         if stored and stored != test.digest:
-            reason = "was fitted when the test images were others, so it may have learned some of these"
+            reason = later("was fitted when the test images were others, so it may have learned some of these")
             raise self._broken("config.json", "fit", reason)
 
     def _built(self, architecture: ModelConfig, weights: Mapping[str, torch.Tensor]) -> Model:
@@ -227,19 +230,21 @@ class Stored:
             with torch.device("meta"):  # shapes alone: a config may ask for more than there is memory
                 model = architecture.build()
         except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-            raise self._broken("config.json", "fit", f"describes no model that can be built: {error}") from error
+            raise self._broken(
+                "config.json", "fit", later("describes no model that can be built: {error}", error=error)
+            ) from error
         dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
         weights = {name: tensor.to(dtypes.get(name, tensor.dtype)) for name, tensor in weights.items()}
         try:
             model.load_state_dict(weights, strict=True, assign=True)
         except RuntimeError as error:
-            reason = f"does not fit config.json: {textwrap.shorten(str(error), 300)}"
+            reason = later("does not fit config.json: {reason}", reason=textwrap.shorten(str(error), 300))
             raise self._broken(self.weights_file, "fit", reason) from error
         return model.eval().requires_grad_(False)
 
     def _check_weights(self, name: str, stage: str, digest: str | None) -> None:
         if digest != self.weights_digest():
-            raise self._broken(name, stage, "belongs to other weights")
+            raise self._broken(name, stage, later("belongs to other weights"))
 
     def _at(self, name: str) -> Path:
         return (self.place or self.folder) / name
@@ -247,14 +252,14 @@ class Stored:
     def _path(self, name: str, stage: str) -> Path:
         path = self._at(name)
         if not path.is_file():
-            raise self._broken(name, stage, "is missing")
+            raise self._broken(name, stage, later("is missing"))
         return path
 
     def _text(self, name: str, stage: str) -> str:
         try:
             return self._path(name, stage).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise self._broken(name, stage, f"cannot be read ({error})") from error
+            raise self._broken(name, stage, later("cannot be read ({error})", error=error)) from error
 
     def _json(self, name: str, stage: str) -> dict[str, Any]:
         try:
@@ -267,7 +272,7 @@ class Stored:
         try:
             return safetensors.torch.load(path.read_bytes())  # mapped, Windows could not replace it while it is used
         except (safetensors.SafetensorError, OSError) as error:
-            raise self._broken(name, stage, f"is truncated or not safetensors ({error})") from error
+            raise self._broken(name, stage, later("is truncated or not safetensors ({error})", error=error)) from error
 
     def _own_tensors(self, name: str, stage: str) -> dict[str, torch.Tensor]:
         """Read tensors that were made with the weights that are here now."""
@@ -278,7 +283,14 @@ class Stored:
 
     def _broken(self, name: str, stage: str, reason: str) -> BundleError:
         reason = reason if len(reason) <= MOST_WORDS else f"{reason[:MOST_WORDS]}…"
-        return BundleError(f"{self.folder / name} {reason}. Make it anew with: {self.command(stage)}")
+        return BundleError(
+            later(
+                "{path} {reason}. Make it anew with: {command}",
+                path=self.folder / name,
+                reason=reason,
+                command=self.command(stage),
+            )
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,7 +348,7 @@ class Bundle(Stored):
             values["architecture"] = parse(KINDS[values["kind"]], values["architecture"])
             values["recipe"] = None if values["recipe"] is None else parse(Recipe, values["recipe"])
             if (shape := tuple(values["data"]["image_shape"])) != values["architecture"].image_shape:
-                raise ValueError(f"its data have the shape {shape}, its architecture another")
+                raise ValueError(later("its data have the shape {shape}, its architecture another", shape=shape))
         return values
 
     @whole
@@ -371,12 +383,12 @@ class Bundle(Stored):
                 name: [float(row[name]) for row in rows] for name in (rows[0] if rows else table.fieldnames or ())
             }
         except (csv.Error, TypeError, ValueError) as error:
-            reason = "is damaged: not every row holds a number for each column"
+            reason = later("is damaged: not every row holds a number for each column")
             raise self._broken("history.csv", "fit", reason) from error
         if not text.endswith("\n") or len(rows) != n_epochs:
-            raise self._broken("history.csv", "fit", f"is damaged: it does not hold {n_epochs} whole epochs")
+            raise self._broken("history.csv", "fit", later("is damaged: it does not hold {n} whole epochs", n=n_epochs))
         if missing := [name for name in ("epoch", "train_loss", "validation_loss") if name not in columns]:
-            raise self._broken("history.csv", "fit", f"is damaged: it lacks {', '.join(missing)}")
+            raise self._broken("history.csv", "fit", later("is damaged: it lacks {names}", names=", ".join(missing)))
         return columns
 
     @whole
@@ -401,7 +413,7 @@ class Bundle(Stored):
         figures = self._json("metrics.json", "metrics")
         required = required_figures(self.config()["architecture"])
         if missing := [name for name in required if name not in figures]:
-            raise self._broken("metrics.json", "metrics", f"lacks {', '.join(missing)}")
+            raise self._broken("metrics.json", "metrics", later("lacks {names}", names=", ".join(missing)))
         self._check_weights("metrics.json", "metrics", figures.get("weights"))
         return figures
 
@@ -411,7 +423,7 @@ class Bundle(Stored):
         tensors = self._own_tensors("codes.safetensors", "projections")
         required = required_codes(self.config()["architecture"])
         if missing := [name for name in required if name not in tensors]:
-            raise self._broken("codes.safetensors", "projections", f"lacks {', '.join(missing)}")
+            raise self._broken("codes.safetensors", "projections", later("lacks {names}", names=", ".join(missing)))
         return tensors
 
     @whole
@@ -613,9 +625,16 @@ def read_gallery_images(root: Path, dataset: str) -> torch.Tensor:
     try:
         images = safetensors.torch.load(path.read_bytes())["images"]
         if images.dtype != torch.uint8 or images.ndim != 4:
-            raise ValueError("holds no images")
+            raise ValueError(later("holds no images"))
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise BundleError(f"{path} cannot be used ({error}). Make it anew with: {anew(dataset)}") from error
+        raise BundleError(
+            later(
+                "{path} cannot be used ({error}). Make it anew with: {command}",
+                path=path,
+                error=error,
+                command=anew(dataset),
+            )
+        ) from error
     return images
 
 
@@ -640,16 +659,18 @@ def read_gallery(root: Path, dataset: str) -> GalleryIndex:
     path = root / dataset / "gallery.json"
     try:
         if not path.is_file():
-            raise ValueError("is missing")
+            raise ValueError(later("is missing"))
         values = _parsed(path.read_text(encoding="utf-8"))
         indices, labels, names = (values.get(key, []) for key in ("indices", "labels", "names"))
         if not (_are(indices, _is_place) and _are(labels, _is_place) and _are(names, _is_name)):
-            raise ValueError("is damaged: indices and labels are whole numbers from 0, names those of files")
+            raise ValueError(later("is damaged: indices and labels are whole numbers from 0, names those of files"))
         if not indices or len(labels) != len(indices) or len(names) not in (0, len(indices)):
-            raise ValueError("is damaged: indices, labels and names differ in length")
+            raise ValueError(later("is damaged: indices, labels and names differ in length"))
     except (OSError, ValueError) as error:
-        reason = str(error) if type(error) is ValueError else f"cannot be read ({error})"
-        raise BundleError(f"{path} {reason}. Make it anew with: {anew(dataset)}") from error
+        reason = str(error) if type(error) is ValueError else later("cannot be read ({error})", error=error)
+        raise BundleError(
+            later("{path} {reason}. Make it anew with: {command}", path=path, reason=reason, command=anew(dataset))
+        ) from error
     return GalleryIndex(torch.tensor(indices), torch.tensor(labels), tuple(names))
 
 
@@ -658,9 +679,9 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"is truncated or not JSON ({error})") from error
+        raise ValueError(later("is truncated or not JSON ({error})", error=error)) from error
     if not isinstance(values, dict):
-        raise ValueError("holds no JSON object")
+        raise ValueError(later("holds no JSON object"))
     return values
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from explorer import celeba, mnist, shapes
+from explorer.language import choices, later
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -79,9 +80,16 @@ class ImageSet:
         try:
             places = celeba.match(names, self.names)
         except celeba.Unclear as error:
-            raise DataError(f"Which image is meant? {error}.") from error
+            raise DataError(later("Which image is meant? {error}.", error=error)) from error
         if missing := [name for name, place in zip(names, places, strict=True) if place < 0]:
-            raise DataError(f"{len(missing):,} of {len(names):,} images are not there, {missing[0]} among them.")
+            raise DataError(
+                later(
+                    "{n:,} of {all:,} images are not there, {name} among them.",
+                    n=len(missing),
+                    all=len(names),
+                    name=missing[0],
+                )
+            )
         return torch.from_numpy(places)
 
 
@@ -156,7 +164,9 @@ def _mnist_like(name: str, folder: str, title: str, classes: tuple[str, ...], li
         try:
             images, labels = mnist.read(data_dir / folder / "raw", part, len(classes))
         except mnist.FileError as error:
-            raise DataError(f"{error} Mend it with: python train.py --download --dataset {name}") from error
+            raise DataError(
+                later("{error} Mend it with: python train.py --download --dataset {name}", error=error, name=name)
+            ) from error
         data = ImageSet(images.unsqueeze(1), labels.long(), classes)  # (N, 1, H, W)
         return data if split == "test" else hold_out(data, split, 5000)
 
@@ -165,8 +175,14 @@ def _mnist_like(name: str, folder: str, title: str, classes: tuple[str, ...], li
             mnist.fetch(mnist.SOURCES[folder], data_dir / folder / "raw")
         except (mnist.FileError, OSError) as error:
             raise DataError(
-                f"{title} could not be downloaded to {data_dir}: {error}. Check the network and that "
-                f"the folder can be written, or copy the four files of {folder}/raw there by hand, packed (.gz) or not."
+                later(
+                    "{title} could not be downloaded to {data_dir}: {error}. Check the network and that the folder can "
+                    "be written, or copy the four files of {folder}/raw there by hand, packed (.gz) or not.",
+                    title=title,
+                    data_dir=data_dir,
+                    error=error,
+                    folder=folder,
+                )
             ) from error
 
     return Dataset(
@@ -204,9 +220,15 @@ def _read_faces(data_dir: Path, split: Split) -> ImageSet:
     if not len(index):
         counts = ", ".join(f"{(faces.partition == part).sum():,} to {name}" for part, name in enumerate(SPLITS))
         raise DataError(
-            f"no image in {data_dir / celeba.FOLDER} belongs to the {split} part; of {len(faces.names):,} belong "
-            f"{counts}. Add images, or correct the table list_eval_partition, until each part has some: without a "
-            "table about one image in ten is of the validation part, and one of the test part."
+            later(
+                "no image in {folder} belongs to the {split} part; of {n:,} belong {counts}. Add images, or correct "
+                "the table list_eval_partition, until each part has some: without a table about one image in ten is "
+                "of the validation part, and one of the test part.",
+                folder=data_dir / celeba.FOLDER,
+                split=split,
+                n=len(faces.names),
+                counts=counts,
+            )
         )
     return ImageSet(
         torch.from_numpy(faces.images[_rows(index)]),
@@ -231,30 +253,28 @@ def _pick_faces(data_dir: Path, names: Sequence[str]) -> torch.Tensor:
         raise DataError(str(error)) from error
 
 
-_CLOTHES = (
-    "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+_CLOTHES = choices("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _DIGITS = tuple("0123456789")
-_FACES = ("Face",)
+_FACES = (later("Face"),)
 _KANA = ("お o", "き ki", "す su", "つ tsu", "な na", "は ha", "ま ma", "や ya", "れ re", "を wo")
 
 DATASETS: dict[str, Dataset] = {
     d.name: d
     for d in (
-        _mnist_like("fashion-mnist", "FashionMNIST", "Fashion-MNIST", _CLOTHES, "MIT (Zalando Research)", 31),
+        _mnist_like("fashion-mnist", "FashionMNIST", "Fashion-MNIST", _CLOTHES, later("MIT (Zalando Research)"), 31),
         Dataset(
-            "digits", "Digits (scikit-learn)", _DIGITS, (1, 28, 28),
-            "CC BY 4.0 (UCI, Alpaydin & Kaynak)", _read_digits, shareable=True,
+            "digits", later("Digits (scikit-learn)"), _DIGITS, (1, 28, 28),
+            later("CC BY 4.0 (UCI, Alpaydin & Kaynak)"), _read_digits, shareable=True,
         ),
-        _mnist_like("mnist", "MNIST", "MNIST", _DIGITS, "CC BY-SA 3.0 (LeCun & Cortes)", 12),
-        _mnist_like("kmnist", "KMNIST", "Kuzushiji-MNIST", _KANA, "CC BY-SA 4.0 (CODH)", 21),
+        _mnist_like("mnist", "MNIST", "MNIST", _DIGITS, later("CC BY-SA 3.0 (LeCun & Cortes)"), 12),
+        _mnist_like("kmnist", "KMNIST", "Kuzushiji-MNIST", _KANA, later("CC BY-SA 4.0 (CODH)"), 21),
         Dataset(
-            "shapes", "Shapes (drawn here)", shapes.SHAPES, (1, shapes.SIDE, shapes.SIDE),
-            "CC0 (drawn by this program)", _draw_shapes, shareable=True, factors=tuple(shapes.FACTORS),
+            "shapes", later("Shapes (drawn here)"), shapes.SHAPES, (1, shapes.SIDE, shapes.SIDE),
+            later("CC0 (drawn by this program)"), _draw_shapes, shareable=True, factors=tuple(shapes.FACTORS),
         ),
         Dataset(
-            "celeba", "CelebA faces", _FACES, (3, celeba.SIDE, celeba.SIDE),
-            "non-commercial research only (MMLAB, The Chinese University of Hong Kong)", _read_faces,
+            "celeba", later("CelebA faces"), _FACES, (3, celeba.SIDE, celeba.SIDE),
+            later("non-commercial research only (MMLAB, The Chinese University of Hong Kong)"), _read_faces,
             pick=_pick_faces, attributes=celeba.ATTRIBUTES, gallery_size=2000, folder=celeba.FOLDER,
         ),
     )

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
+from explorer.language import later
 from explorer.signatures import READABLE, refusal
 
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
@@ -29,7 +30,8 @@ MOST_SIDE = 65_535  # of JPEG; what is longer and within the pixels is but a few
 KEPT_PIXELS = 4_000_000  # a quarter of a phone's photo: cut out, its eyes still fill what a model sees
 BAND_PIXELS = 1_000_000  # are widened at a time
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "HEIF")
-COSTLY = {"WebP": 2, "AVIF": 2, "16-bit colours": 2}  # of which a pixel takes twice the memory while it is decoded
+DEEP = later("16-bit colours")
+COSTLY = {"WebP": 2, "AVIF": 2, DEEP: 2}  # of which a pixel takes twice the memory while it is decoded
 MOST_PROFILE = 4 * 1024 * 1024  # of bytes; those of printers have 2
 DEPTHS = (1, 2, 4, 8, 10, 12, 14, 16)  # bits that sensors and tools count in
 ORIENTATION, PHOTOMETRIC, BITS, SAMPLE_FORMAT, PLANAR = 274, 262, 258, 339, 284  # tags of TIFF and EXIF
@@ -44,7 +46,9 @@ LOW_BYTES = {
     f"{mode};16{end}": f"{mode};16{other}" for mode in ("RGB", "RGBX", "RGBA") for end, other in OTHER_END.items()
 }
 LOW_BYTES["LA;16B"] = "RGBA"  # both bytes of both: what decodes the low bytes of what Pillow reads the high ones of
-TOO_LARGE = "The picture has more megapixels than any program should open at once. Save a smaller copy and use that."
+TOO_LARGE = later(
+    "The picture has more megapixels than any program should open at once. Save a smaller copy and use that."
+)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -82,8 +86,11 @@ def read_picture(
             size = file.seek(0, io.SEEK_END)
             if most_bytes is not None and size > most_bytes:
                 raise ImageError(
-                    f"The file has {size / 2**20:.1f} MB; the limit is {most_bytes / 2**20:.0f} MB. "
-                    "Save a smaller copy and use that."
+                    later(
+                        "The file has {size:.1f} MB; the limit is {most:.0f} MB. Save a smaller copy and use that.",
+                        size=size / 2**20,
+                        most=most_bytes / 2**20,
+                    )
                 )
             try:
                 return _decoded(file, most_pixels)
@@ -105,7 +112,7 @@ def read_picture(
         raise ImageError(TOO_LARGE) from error
     except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
         if isinstance(error, OSError) and error.errno:
-            raise ImageError(f"The file cannot be opened: {error.strerror}.") from error
+            raise ImageError(later("The file cannot be opened: {reason}.", reason=error.strerror)) from error
         raise ImageError(refusal(head, formats())) from error
 
 
@@ -162,23 +169,35 @@ def _check_size(size: tuple[int, int], most_pixels: int | None, kind: str = "") 
     pixels = size[0] * size[1]
     if max(size) > MOST_SIDE:
         raise ImageError(
-            f"The picture has {size[0]:,} × {size[1]:,} pixels; a side may have {MOST_SIDE:,}. "
-            "Save a smaller copy and use that."
+            later(
+                "The picture has {width:,} × {height:,} pixels; a side may have {most:,}. Save a smaller copy and use "
+                "that.",
+                width=size[0],
+                height=size[1],
+                most=MOST_SIDE,
+            )
         )
     if most_pixels and pixels > most_pixels / COSTLY.get(kind, 1):
         raise ImageError(
-            f"The picture has {pixels / 1e6:,.1f} megapixels; the limit is {most_pixels / COSTLY.get(kind, 1) / 1e6:g}"
-            f"{f' for {kind}' if kind in COSTLY else ''}. Save a smaller copy and use that."
+            later(
+                "The picture has {size:,.1f} megapixels; the limit is {most:g}{kind}. Save a smaller copy and use "
+                "that.",
+                size=pixels / 1e6,
+                most=most_pixels / COSTLY.get(kind, 1) / 1e6,
+                kind=later(" for {kind}", kind=kind) if kind in COSTLY else "",
+            )
         )
 
 
 def _check_tiff(tags: Mapping[int, Any], most_pixels: int | None) -> None:
     """Refuse a camera's raw file, whose first picture is but a thumbnail, and tiles that would fill the memory."""
     if 50706 in tags or (tags.get(254) == 1 and 330 in tags):  # DNGVersion; a thumbnail with SubIFDs
-        raise ImageError("This is a camera's raw file. Develop it, save it as PNG or JPEG and use that.")
+        raise ImageError(later("This is a camera's raw file. Develop it, save it as PNG or JPEG and use that."))
     tile = tags.get(322, 0), tags.get(323, 0)
     if most_pixels and tile[0] * tile[1] > most_pixels:
-        raise ImageError("This TIFF file is damaged: its tiles are larger than any picture. Save it anew as PNG.")
+        raise ImageError(
+            later("This TIFF file is damaged: its tiles are larger than any picture. Save it anew as PNG.")
+        )
 
 
 def _factor(size: tuple[int, int]) -> int:
@@ -220,7 +239,7 @@ def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
             source = ImageCms.createProfile("LAB") if mode == "LAB" else ImageCms.getOpenProfile(io.BytesIO(profile))
             picture = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     if picture.mode == "LAB":  # the profile was refused
-        raise ImageError("The colours of this picture cannot be read. Save it as PNG or JPEG and use that.")
+        raise ImageError(later("The colours of this picture cannot be read. Save it as PNG or JPEG and use that."))
     wanted = "L" if mode == "L" else "RGB"
     return picture if picture.mode == wanted else picture.convert(wanted)
 
@@ -293,7 +312,7 @@ def _numbers(picture: Image.Image, file: BinaryIO, tile: list, most_pixels: int 
         return None
     if max(high for _, high in picture.getextrema()[:3]) >= 2 ** (DEPTHS[-2] - 8):
         return None  # the high bytes, which are what Pillow gives, are enough
-    _check_size(picture.size, most_pixels, "16-bit colours")
+    _check_size(picture.size, most_pixels, DEEP)
     with Image.open(file, formats=(picture.format,)) as low:
         low.tile = [step._replace(args=_with_rawmode(step.args, LOW_BYTES[rawmode])) for step in low.tile]
         low.load()
@@ -405,7 +424,7 @@ class _Extent:
             )  # fmt: skip
             kind = values.dtype
         if lowest > highest:
-            raise ImageError("No pixel of this picture is a finite number. Save it anew and use that.")
+            raise ImageError(later("No pixel of this picture is a finite number. Save it anew and use that."))
         usual = 1.0 if kind.kind == "f" else 2.0 ** _depth(opaque) - 1
         return cls(kind, lowest, highest, max(usual, 1.0), n_wrong, is_widened)
 
@@ -413,7 +432,7 @@ class _Extent:
         """Choose which number is black and which is white, and say it where it is but a guess."""
         notes = []
         if self.n_wrong:
-            notes.append(f"{self.n_wrong:,} pixels are no finite numbers and are shown black.")
+            notes.append(later("{n:,} pixels are no finite numbers and are shown black.", n=self.n_wrong))
         if said is not None and said[0] <= self.lowest <= self.highest <= said[1]:
             return *said, notes
         if self.kind.kind == "f" and self.lowest >= 0 and (self.highest <= 1 or 127 < self.highest <= 255):
@@ -424,13 +443,22 @@ class _Extent:
             depth = _depth(self.highest)
             if depth < 16:
                 notes.append(
-                    f"The numbers in this file end at {self.highest:,.0f}, so they were taken for {depth} bits: "
-                    f"{2**depth - 1:,} is shown white."
+                    later(
+                        "The numbers in this file end at {highest:,.0f}, so they were taken for {depth} bits: "
+                        "{white:,} is shown white.",
+                        highest=self.highest,
+                        depth=depth,
+                        white=2**depth - 1,
+                    )
                 )
             return 0.0, 2.0**depth - 1, notes
         notes.append(
-            f"The numbers in this file go from {self.lowest:,.4g} to {self.highest:,.4g}: the lowest is shown black"
-            f"{' and the highest white' if self.lowest < self.highest else ''}."
+            later(
+                "The numbers in this file go from {lowest:,.4g} to {highest:,.4g}: the lowest is shown black{end}.",
+                lowest=self.lowest,
+                highest=self.highest,
+                end=later(" and the highest white") if self.lowest < self.highest else "",
+            )
         )
         return self.lowest, self.highest, notes
 
@@ -462,8 +490,10 @@ def _uncompressed_tiff(file: BinaryIO, most_pixels: int | None) -> _Numbers | No
             _check_size(size, most_pixels)
             if page.compression != 1 or page.photometric not in (0, 1, 2) or page.dtype.kind not in "uif":
                 raise ImageError(
-                    "This TIFF file is compressed in a way, or holds colours, that cannot be read here. Save it "
-                    "uncompressed, or as PNG, and use that."
+                    later(
+                        "This TIFF file is compressed in a way, or holds colours, that cannot be read here. Save it "
+                        "uncompressed, or as PNG, and use that."
+                    )
                 )
             if page.nbytes > file.seek(0, io.SEEK_END) or page.imagedepth > 1:
                 return None

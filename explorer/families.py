@@ -27,6 +27,7 @@ from explorer import checkpoints, storage
 from explorer.checkpoints import FORMAT, KINDS, BundleError, Stored, parse, to_json, to_safetensors, whole
 from explorer.datasets import DATASETS, Dataset, ImageSet
 from explorer.images import to_float
+from explorer.language import later
 from explorer.models import AutoencoderConfig, ConditionalConfig, Model, ModelConfig
 from explorer.roster import ROSTER, choose_models, models_for
 from explorer.training import Epoch, Recipe, State
@@ -138,23 +139,27 @@ FAMILIES: dict[str, Family] = {
     for family in (
         Family(
             "length-family",
-            "Length of the code",
-            "The same autoencoder with codes of 1 to 256 numbers, plain and variational.",
+            later("Length of the code"),
+            later("The same autoencoder with codes of 1 to 256 numbers, plain and variational."),
             "length",
             _lengths("ae", _SMALL) + _lengths("vae", dataclasses.replace(_SMALL, variational=True)),
         ),
         Family(
             "beta-family",
             "β",
-            "The same variational autoencoder under nine weights of its KL term, with codes of 2 and of 10 numbers.",
+            later(
+                "The same variational autoencoder under nine weights of its KL term, with codes of 2 and of 10 numbers."
+            ),
             "beta",
             _betas(2) + _betas(10),
         ),
         Family(
             "time-family",
-            "Time",
-            "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3, 5, 8 and "
-            "13.",
+            later("Time"),
+            later(
+                "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3, 5, 8 and "
+                "13."
+            ),
             "epoch",
             (
                 Fit(
@@ -175,8 +180,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "class-vae",
-            "Class × style",
-            "A variational autoencoder that is told the class, so that its 8 numbers are left for the style.",
+            later("Class × style"),
+            later("A variational autoencoder that is told the class, so that its 8 numbers are left for the style."),
             "class",
             (
                 Fit(
@@ -189,8 +194,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "shapes-family",
-            "β on shapes",
-            "β-VAE and β-TCVAE with 10 numbers, on images whose factors are known.",
+            later("β on shapes"),
+            later("β-VAE and β-TCVAE with 10 numbers, on images whose factors are known."),
             "beta",
             _shapes("vae", SHAPE_BETAS, "kl") + _shapes("tcvae", SHAPE_BETAS[1:-1], "total correlation"),
             home="shapes",

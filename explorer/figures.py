@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from explorer.language import decimal_marks, number, say
 from explorer.palette import BLUE, DASHES, GREEN, GREY, ORANGE, RED, class_colour, class_shape, readable_on
 
 FONT = 16
@@ -27,6 +28,7 @@ def _finish(figure: go.Figure, height: int, margin: dict[str, int] | None = None
         font={"size": FONT},
         legend={"font": {"size": FONT}, "itemsizing": "constant", "orientation": "h", "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"font": {"size": FONT}},
+        separators="".join(decimal_marks()),
         **layout,
     )
     figure.update_xaxes(title_font_size=FONT, tickfont_size=FONT - 2)
@@ -50,7 +52,7 @@ def latent_map(
     figure = go.Figure()
     flat = points.shape[1] == 2
     if scores is None:
-        groups = [(name, np.flatnonzero(labels == k), _marker(k)) for k, name in enumerate(classes)]
+        groups = [(say(name), np.flatnonzero(labels == k), _marker(k)) for k, name in enumerate(classes)]
     else:
         groups = [(score_name, np.arange(len(points)), _score_marker(scores, score_name))]
     for name, here, look in groups:
@@ -113,15 +115,16 @@ def psnr_curves(
             annotation_text=trained_label, annotation_position="top left", annotation_font_size=FONT - 2,
         )  # fmt: skip
     for k, (name, values) in enumerate(curves.items()):
-        said = ["exact" if v >= EXACT else f"{v:.1f} dB" for v in values]
+        said = [say("exact") if v >= EXACT else say("{v:.1f} dB", v=v) for v in values]
         figure.add_scatter(
             x=list(levels), y=np.minimum(values, HIGHEST_PSNR), name=name, mode="lines+markers",
             line={"color": class_colour(k), "width": 3}, marker={"size": 9, **_marker(k)}, customdata=said,
-            hovertemplate=f"{name}: %{{customdata}} at %{{x}}<extra></extra>",
+            hovertemplate=f"{name}: %{{customdata}}, %{{x}}<extra></extra>",
         )  # fmt: skip
     is_cut = any(max(values) > HIGHEST_PSNR for values in curves.values())
     figure.update_xaxes(title=unit)
-    figure.update_yaxes(title=f"mean PSNR (dB{f', cut off at {HIGHEST_PSNR}' if is_cut else ''})")
+    cut = say("mean PSNR (dB, cut off at {highest})", highest=HIGHEST_PSNR)
+    figure.update_yaxes(title=cut if is_cut else say("mean PSNR (dB)"))
     return _finish(figure, 460, hovermode="closest")
 
 
@@ -130,11 +133,17 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
 
     Colour is the square root of a cell's share of its row, so that rare mistakes show beside the diagonal.
     """
-    n = len(classes)
+    n, classes = len(classes), [say(name) for name in classes]
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     true, predicted = np.divmod(np.arange(n * n), n)
     hover = [
-        f"{classes[t]} taken for {classes[p]}: {matrix[t, p]} images, {100 * share[t, p]:.1f} % of the row"
+        say(
+            "{true} taken for {predicted}: {n} images, {share:.1f} % of the row",
+            true=classes[t],
+            predicted=classes[p],
+            n=matrix[t, p],
+            share=100 * share[t, p],
+        )
         for t, p in zip(true, predicted, strict=True)
     ]
     figure = go.Figure(
@@ -146,13 +155,13 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], percent: bool) -> go.F
     texts = [readable_on("#" + "".join(f"{round(255 * level):02x}" for level in cell)) for cell in cells]
     figure.add_scatter(
         x=predicted, y=true, mode="markers+text",
-        text=np.char.mod("%.1f", 100 * share).ravel() if percent else matrix.astype(str).ravel(),
+        text=[number(s, ".1f") for s in 100 * share.ravel()] if percent else matrix.astype(str).ravel(),
         textfont={"size": FONT, "color": texts},
         hovertext=hover, hoverinfo="text", marker={"symbol": "square", "size": 2, "opacity": 0},
     )  # fmt: skip
     ticks = {"tickvals": list(range(n)), "ticktext": list(classes), "showgrid": False, "zeroline": False}
-    figure.update_xaxes(title="predicted", range=[-0.5, n - 0.5], side="top", **ticks)
-    figure.update_yaxes(title="true", range=[n - 0.5, -0.5], **ticks)
+    figure.update_xaxes(title=say("predicted"), range=[-0.5, n - 0.5], side="top", **ticks)
+    figure.update_yaxes(title=say("true"), range=[n - 0.5, -0.5], **ticks)
     return _finish(figure, 520, dragmode=False, hovermode="closest", hoverdistance=-1)
 
 
@@ -160,14 +169,14 @@ def calibration(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray)
     """Draw accuracy over confidence in bins `(B,)`, with the diagonal of a perfectly calibrated model."""
     figure = go.Figure()
     full = count > 0
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="perfect", line={"dash": "dash", "color": GREY})
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name=say("perfect"), line={"dash": "dash", "color": GREY})
     figure.add_scatter(
-        x=confidence[full], y=accuracy[full], mode="lines+markers", name="model",
+        x=confidence[full], y=accuracy[full], mode="lines+markers", name=say("model"),
         line={"color": BLUE, "width": 3}, marker={"size": 11}, customdata=count[full],
-        hovertemplate="sure by %{x:.2f}, right in %{y:.2f} of %{customdata} images<extra></extra>",
+        hovertemplate=say("sure by %{x:.2f}, right in %{y:.2f} of %{customdata} images") + "<extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(title="confidence", range=[0, 1.02])
-    figure.update_yaxes(title="accuracy", range=[0, 1.02])
+    figure.update_xaxes(title=say("confidence"), range=[0, 1.02])
+    figure.update_yaxes(title=say("accuracy"), range=[0, 1.02])
     return _finish(figure, 420)
 
 
@@ -185,13 +194,15 @@ def curves(
         owner = name.split(" · ")[0]
         look, is_first = _marker(owners.index(owner)), owner not in {line.legendgroup for line in figure.data}
         dash = "dash" if name.endswith("validation") else "solid"
+        shown = " · ".join(say(part) for part in name.split(" · "))
         figure.add_scatter(
-            x=list(epochs), y=list(values), name=owner, legendgroup=owner, showlegend=is_first, mode="lines+markers",
+            x=list(epochs), y=list(values), name=say(owner), legendgroup=owner, showlegend=is_first,
+            mode="lines+markers",
             line={"color": look["color"], "width": 3, "dash": dash},
             marker={"size": 10, "maxdisplayed": MOST_MARKERS, **look},
-            hovertemplate=f"{name}, {over} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",
+            hovertemplate=f"{shown}, {say(over)} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title=over)
+    figure.update_xaxes(title=say(over))
     figure.update_yaxes(title=unit, type="log" if log else "linear")
     return _finish(figure, 480)
 
@@ -209,19 +220,19 @@ def prior_histogram(draws: np.ndarray, means: np.ndarray, name: str) -> go.Figur
     normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     hover = {"hovertemplate": "%{x:.1f}: %{y:.3f}<extra>%{fullData.name}</extra>"}
     figure = go.Figure()
-    figure.add_bar(x=centres, y=density, name="codes drawn, μ + σε", marker={"color": BLUE}, **hover)
+    figure.add_bar(x=centres, y=density, name=say("codes drawn, μ + σε"), marker={"color": BLUE}, **hover)
     steps = {"color": ORANGE, "width": 3, "shape": "hvh"}
-    figure.add_scatter(x=centres, y=of_means, name="means μ alone", mode="lines", line=steps, **hover)
+    figure.add_scatter(x=centres, y=of_means, name=say("means μ alone"), mode="lines", line=steps, **hover)
     figure.add_scatter(
         x=z,
         y=normal,
-        name="prior N(0, 1)",
+        name=say("prior N(0, 1)"),
         mode="lines",
         line={"color": RED, "width": 3, "dash": "dash"},
         **hover,
     )
     figure.update_xaxes(title=name)
-    figure.update_yaxes(title="density", range=[0, 1.2 * max(density.max(), normal.max())])
+    figure.update_yaxes(title=say("density"), range=[0, 1.2 * max(density.max(), normal.max())])
     return _finish(figure, 420, bargap=0)
 
 
@@ -233,13 +244,13 @@ def quantiles(theory: np.ndarray, observed: Mapping[str, np.ndarray], expected: 
     figure = go.Figure()
     ends = [float(theory[0]), float(theory[-1])]
     figure.add_scatter(
-        x=ends, y=ends, mode="lines", name="as expected", line={"dash": "dash", "color": RED, "width": 3}
+        x=ends, y=ends, mode="lines", name=say("as expected"), line={"dash": "dash", "color": RED, "width": 3}
     )
     for k, (name, values) in enumerate(observed.items()):
         figure.add_scatter(
             x=theory, y=values, mode="lines", name=name,
             line={"color": class_colour(k), "width": 3 if k else 6, "dash": DASHES[k % len(DASHES)]},
-            hovertemplate=f"{name}: %{{y:.2f}} where %{{x:.2f}} is expected<extra></extra>",
+            hovertemplate=f"{name}: {say('%{y:.2f} where %{x:.2f} is expected')}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=expected)
     figure.update_yaxes(title=found)
@@ -250,16 +261,16 @@ def kl_bars(kl: np.ndarray, active: np.ndarray) -> go.Figure:
     """Draw the KL divergence (nats) of every latent number `(D,)`, largest first; those not `active` `(D,)` hatched."""
     order = np.argsort(-kl, kind="stable")
     figure = go.Figure()
-    for name, colour, pattern, chosen in (("active", BLUE, "", active), ("collapsed", GREY, "/", ~active)):
+    for name, colour, pattern, chosen in ((say("active"), BLUE, "", active), (say("collapsed"), GREY, "/", ~active)):
         here = np.flatnonzero(chosen[order])
         figure.add_bar(
             x=here + 1, y=kl[order][here], name=f"{name} ({len(here)})",
             marker={"color": colour, "line": {"width": 0}, "pattern": {"shape": pattern}},
             customdata=order[here] + 1,
-            hovertemplate=f"latent number %{{customdata}}: %{{y:.3f}} nats, {name}<extra></extra>",
+            hovertemplate=f"{say('latent number %{customdata}: %{y:.3f} nats')}, {name}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title="latent numbers, most informative first", dtick=1 if len(kl) <= 16 else None)
-    figure.update_yaxes(title="KL (nats)")
+    figure.update_xaxes(title=say("latent numbers, most informative first"), dtick=1 if len(kl) <= 16 else None)
+    figure.update_yaxes(title=say("KL (nats)"))
     return _finish(figure, 420, bargap=0.1, showlegend=True)
 
 
@@ -269,13 +280,13 @@ def bounds(draws: Sequence[int], values: Sequence[float], errors: Sequence[float
     figure.add_scatter(
         x=list(draws), y=np.round(values, 1), mode="lines+markers", line={"color": BLUE, "width": 3},
         marker={"size": 10}, error_y={"array": np.nan_to_num(np.round(errors, 1)), "thickness": 2, "width": 8},
-        customdata=[f"{error:.2f}" for error in errors],
+        customdata=[number(error, ".2f") for error in errors],
         hovertemplate="K = %{x:,}: %{y:,.2f} ± %{customdata} nats<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(
-        title="draws K in one bound", type="log", tickvals=list(draws), ticktext=[f"{k:,}" for k in draws]
+        title=say("draws K in one bound"), type="log", tickvals=list(draws), ticktext=[number(k, ",") for k in draws]
     )
-    figure.update_yaxes(title="−L<sub>K</sub>(x), nats", tickformat=",")
+    figure.update_yaxes(title=say("−L<sub>K</sub>(x), nats"), tickformat=",")
     return _finish(figure, 330, showlegend=False)
 
 
@@ -292,8 +303,8 @@ def accuracies(curves: Mapping[str, np.ndarray]) -> go.Figure:
         figure.add_scatter(
             x=labels, y=mean, name=name, legendgroup=name, mode="lines+markers", marker={"size": 8},
             line={"color": colour, "width": 3}, customdata=deviation,
-            hovertemplate=f"{name}, %{{x:,}} labels: %{{y:.3f}} ± %{{customdata:.3f}}<extra></extra>",
+            hovertemplate=f"{name}, {say('%{x:,} labels')}: %{{y:.3f}} ± %{{customdata:.3f}}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title="labels", type="log", dtick=1)
-    figure.update_yaxes(title="accuracy")
+    figure.update_xaxes(title=say("labels"), type="log", dtick=1)
+    figure.update_yaxes(title=say("accuracy"))
     return _finish(figure, 400)

@@ -23,12 +23,13 @@ from explorer import flows, metrics, realism, sampling
 from explorer.datasets import ImageSet
 from explorer.flows import Flow
 from explorer.images import to_float
+from explorer.language import later
 from explorer.metrics import BATCH
 from explorer.models import Autoencoder, Model
 from explorer.sampling import SOURCES
 
-FLOW = "flow"
-RUNGS = (*SOURCES, FLOW, "reconstructions")
+FLOW = later("flow")
+RUNGS = (*SOURCES, FLOW, later("reconstructions"))
 FIGURES = ("diversity", "nearest", "precision", "recall")
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from explorer.language import later
+
 
 def lerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """Go from `a` to `b` `(D,)` on the straight line, at fractions `t` `(S,)` -> `(S, D)`; ends are exact."""
@@ -91,7 +93,7 @@ class Plane:
         """
         basis = torch.stack([b - a, c - a])
         if torch.linalg.matrix_rank(basis, rtol=1e-5) < 2:
-            raise ValueError("the three codes lie on one line; choose three different images")
+            raise ValueError(later("the three codes lie on one line; choose three different images"))
         return cls(a, basis)
 
     @classmethod

@@ -51,6 +51,7 @@ import torch.nn.functional as F
 
 from explorer.blocks import Dropout, Residual
 from explorer.graph import Concat, Foreign, Log, Permute, Scale, Sum
+from explorer.language import later
 
 LANES = 4
 LONGEST_SIDE = 4096  # of an image, in pixels: what resizes it is a matrix on the way to its description
@@ -110,7 +111,7 @@ class _Stack:
         for module in modules:
             known = next(kind for kind in type(module).__mro__ if kind in _describe.registry)
             if known is object or type(module).forward is not known.forward:
-                raise Unsupported(f"a layer of type {type(module).__name__} cannot be described")
+                raise Unsupported(later("a layer of type {kind} cannot be described", kind=type(module).__name__))
             _describe.dispatch(known)(module, self)
 
     def add(self, op: str, **values: Any) -> None:
@@ -127,7 +128,11 @@ class _Stack:
         """Go on with an image channels last, for this module."""
         self.require(module, rank=3)
         if max(self.shape[1:]) > LONGEST_SIDE:
-            raise Unsupported(f"a layer of type {type(module).__name__} is given an image of {self.shape}")
+            raise Unsupported(
+                later(
+                    "a layer of type {kind} is given an image of {shape}", kind=type(module).__name__, shape=self.shape
+                )
+            )
         if not self.channels_last:
             self.add("to_channels_last", shape=list(self.shape))
         self.channels_last = True
@@ -135,13 +140,21 @@ class _Stack:
     def require(self, module: nn.Module, rank: int | None = None, channels: int | None = None) -> None:
         """Refuse a module for so many axes or channels where there are others: torch may take an image for a batch."""
         if rank not in (None, len(self.shape)) or channels not in (None, *self.shape[:1]):
-            raise Unsupported(f"a layer of type {type(module).__name__} cannot be described for the shape {self.shape}")
+            raise Unsupported(
+                later(
+                    "a layer of type {kind} cannot be described for the shape {shape}",
+                    kind=type(module).__name__,
+                    shape=self.shape,
+                )
+            )
 
     def shape_after(self, module: nn.Module) -> tuple[int, ...]:
         """Say which shape a module makes of this one."""
         y = module(torch.zeros(1, *self.shape))
         if not isinstance(y, torch.Tensor) or len(y) != 1:
-            raise Unsupported(f"a layer of type {type(module).__name__} gives more than one tensor for an image")
+            raise Unsupported(
+                later("a layer of type {kind} gives more than one tensor for an image", kind=type(module).__name__)
+            )
         return tuple(y.shape[1:])
 
     def store(self, weight: torch.Tensor, bias: torch.Tensor) -> dict[str, int]:
@@ -183,7 +196,14 @@ class _Stack:
         parts = [self.branch(modules) for modules in branches]
         for part in parts[1:]:
             if part.shape != parts[0].shape:
-                raise Unsupported(f"a layer of type {type(module).__name__} adds {part.shape} to {parts[0].shape}")
+                raise Unsupported(
+                    later(
+                        "a layer of type {kind} adds {shape} to {other}",
+                        kind=type(module).__name__,
+                        shape=part.shape,
+                        other=parts[0].shape,
+                    )
+                )
             part.make_channels_last(module) if parts[0].channels_last else part.make_flat()
         if len(parts) > 1:
             self.add("sum", branches=[part.layers for part in parts], relu=False)
@@ -209,7 +229,7 @@ def _(module: nn.Identity | nn.Dropout | nn.Dropout2d | Dropout, stack: _Stack) 
 
 @_describe.register
 def _(module: Foreign, stack: _Stack) -> None:
-    raise Unsupported("it has operators that are not among our layers, and onnxruntime computes it")
+    raise Unsupported(later("it has operators that are not among our layers, and onnxruntime computes it"))
 
 
 @_describe.register
@@ -223,7 +243,9 @@ def _(module: nn.Linear, stack: _Stack) -> None:
 @_describe.register
 def _(module: nn.Conv2d | nn.ConvTranspose2d, stack: _Stack) -> None:
     if module.padding_mode != "zeros":
-        raise Unsupported(f"a convolution with padding other than zeros cannot be described: {module}")
+        raise Unsupported(
+            later("a convolution with padding other than zeros cannot be described: {module}", module=str(module))
+        )
     stack.make_channels_last(module)
     before, stack.shape = stack.shape, stack.shape_after(module)
     kernel, dilation, padding = module.kernel_size, module.dilation, module.padding
@@ -253,7 +275,9 @@ def _(module: Scale, stack: _Stack) -> None:
 def _scale_by_statistics(module: nn.Module, stack: _Stack) -> None:
     """Describe a batch norm, or an instance norm that tracks running statistics, in evaluation mode."""
     if module.running_mean is None:
-        raise Unsupported(f"a layer of type {type(module).__name__} without statistics depends on the batch")
+        raise Unsupported(
+            later("a layer of type {kind} without statistics depends on the batch", kind=type(module).__name__)
+        )
     stack.require(module, channels=module.num_features)
     scale = (module.running_var + module.eps).rsqrt()
     shift = -module.running_mean * scale
@@ -362,7 +386,7 @@ def _(module: nn.ZeroPad2d, stack: _Stack) -> None:
 @_describe.register
 def _(module: nn.Upsample, stack: _Stack) -> None:
     if module.mode not in ("nearest", "nearest-exact", "bilinear"):
-        raise Unsupported(f"a layer of type Upsample cannot be described in the mode {module.mode}")
+        raise Unsupported(later("a layer of type Upsample cannot be described in the mode {mode}", mode=module.mode))
     stack.make_channels_last(module)
     mode = "linear" if module.mode == "bilinear" else module.mode
     how = {"mode": mode, "align_corners": module.align_corners, "recompute_scale_factor": module.recompute_scale_factor}
@@ -380,7 +404,7 @@ def _(module: nn.AdaptiveAvgPool2d, stack: _Stack) -> None:
 @_describe.register
 def _(module: nn.AvgPool2d, stack: _Stack) -> None:
     if module.divisor_override is not None:
-        raise Unsupported("a layer of type AvgPool2d cannot be described with a divisor_override")
+        raise Unsupported(later("a layer of type AvgPool2d cannot be described with a divisor_override"))
     stack.make_channels_last(module)
     sides = zip(_pair(module.kernel_size), _pair(module.stride), _pair(module.padding), strict=True)
     how = (module.ceil_mode, module.count_include_pad)
@@ -433,7 +457,9 @@ def _(module: Sum, stack: _Stack) -> None:
 def _(module: Concat, stack: _Stack) -> None:
     parts = [stack.branch(modules) for modules in module.branches]
     if len({part.shape[1:] for part in parts}) != 1:
-        raise Unsupported(f"a layer of type Concat joins the shapes {', '.join(str(part.shape) for part in parts)}")
+        raise Unsupported(
+            later("a layer of type Concat joins the shapes {shape}", shape=", ".join(str(part.shape) for part in parts))
+        )
     for part in parts:
         part.make_flat()
     stack.add("concat", branches=[part.layers for part in parts])

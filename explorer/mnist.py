@@ -28,6 +28,7 @@ import torch
 from tqdm import tqdm
 
 from explorer import storage
+from explorer.language import later
 
 SHAPE = (28, 28)
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -95,15 +96,32 @@ def read(folder: Path, part: str, n_classes: int) -> tuple[torch.Tensor, torch.T
     images, labels = _array(folder, images_name), _array(folder, labels_name)
     if images.shape[1:] != SHAPE:
         height, width = images.shape[1:]
-        raise FileError(f"{folder / images_name} holds images of {height}×{width} pixels, not 28×28. Delete it.")
+        raise FileError(
+            later(
+                "{path} holds images of {height}×{width} pixels, not 28×28. Delete it.",
+                path=folder / images_name,
+                height=height,
+                width=width,
+            )
+        )
     if len(images) != len(labels):
         raise FileError(
-            f"{folder / images_name} holds {len(images):,} images, but {labels_name} {len(labels):,} labels. "
-            "Delete both."
+            later(
+                "{path} holds {n:,} images, but {file} {m:,} labels. Delete both.",
+                path=folder / images_name,
+                n=len(images),
+                file=labels_name,
+                m=len(labels),
+            )
         )
     if labels.max() >= n_classes:
         raise FileError(
-            f"{folder / labels_name} holds the label {labels.max()}, but there are {n_classes} classes. Delete it."
+            later(
+                "{path} holds the label {label}, but there are {n} classes. Delete it.",
+                path=folder / labels_name,
+                label=labels.max(),
+                n=n_classes,
+            )
         )
     return torch.from_numpy(images), torch.from_numpy(labels)
 
@@ -152,10 +170,14 @@ def _array(folder: Path, name: str) -> np.ndarray:
         except FileNotFoundError:
             continue
         except OSError as error:
-            failures.append(FileError(f"{path} cannot be read ({error.strerror})."))
+            failures.append(FileError(later("{path} cannot be read ({reason}).", path=path, reason=error.strerror)))
         except FileError as error:
             failures.append(error)
-    raise failures[0] if failures else FileError(f"{folder / name} is missing, and so is {name}.gz.")
+    raise (
+        failures[0]
+        if failures
+        else FileError(later("{path} is missing, and so is {file}.gz.", path=folder / name, file=name))
+    )
 
 
 def _parse(path: Path, n_dimensions: int) -> np.ndarray:
@@ -164,14 +186,21 @@ def _parse(path: Path, n_dimensions: int) -> np.ndarray:
         if content.startswith(PACKED):
             content = gzip.decompress(content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileError(f"{path} is truncated or damaged: {error}.") from error
+        raise FileError(later("{path} is truncated or damaged: {error}.", path=path, error=error)) from error
     if content[:4] != bytes((0, 0, UNSIGNED_BYTES, n_dimensions)):
-        raise FileError(f"{path} is not an IDX file of bytes in {n_dimensions} dimensions.")
+        raise FileError(later("{path} is not an IDX file of bytes in {n} dimensions.", path=path, n=n_dimensions))
     start = 4 + 4 * n_dimensions
     sizes = struct.unpack(f">{n_dimensions}I", content[4:start]) if len(content) >= start else (0,)
     expected = start + math.prod(sizes)
     if len(content) != expected or expected == start:
-        raise FileError(f"{path} is truncated or damaged: {len(content):,} bytes instead of {expected:,}.")
+        raise FileError(
+            later(
+                "{path} is truncated or damaged: {n:,} bytes instead of {expected:,}.",
+                path=path,
+                n=len(content),
+                expected=expected,
+            )
+        )
     return np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy()
 
 
@@ -189,7 +218,7 @@ def _download(source: Source, name: str, folder: Path) -> None:
                 reason = error.reason if type(error) is urllib.error.URLError else error
                 failures.append(f"{mirror} ({reason})")
         else:
-            raise FileError(f"no mirror has {whole.name}: {', '.join(failures)}")
+            raise FileError(later("no mirror has {name}: {failures}", name=whole.name, failures=", ".join(failures)))
         storage.replace_file(whole, content)
     finally:
         part.unlink(missing_ok=True)
@@ -209,10 +238,14 @@ def _transfer(url: str, path: Path, md5: str) -> bytes:
         while chunk := reply.read1(1 << 16):
             bar.update(file.write(chunk))
             if file.tell() > LARGEST:
-                raise OSError(f"more than {LARGEST:,} bytes came")
+                raise OSError(later("more than {n:,} bytes came", n=LARGEST))
             if time.monotonic() - start > TIMEOUT + file.tell() / SLOWEST:
-                raise TimeoutError(f"only {file.tell():,} bytes came in {time.monotonic() - start:.0f} s")
+                raise TimeoutError(
+                    later("only {n:,} bytes came in {seconds:.0f} s", n=file.tell(), seconds=time.monotonic() - start)
+                )
     content = path.read_bytes()
     if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
-        raise OSError(f"{len(content):,} bytes came whose MD5 sum is {found}, not {md5}")
+        raise OSError(
+            later("{n:,} bytes came whose MD5 sum is {found}, not {md5}", n=len(content), found=found, md5=md5)
+        )
     return content

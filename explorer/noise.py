@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from explorer.language import later
+
 
 def gaussian(x: torch.Tensor, level: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Add independent normal noise; `level` is its standard deviation in pixel units."""
@@ -59,10 +61,10 @@ class Noise:
 
 
 NOISES: dict[str, Noise] = {
-    "gaussian": Noise("Gaussian", gaussian, "standard deviation σ", 1.0),
-    "salt-and-pepper": Noise("Salt and pepper", salt_and_pepper, "fraction of pixels", 0.8),
-    "speckle": Noise("Speckle", speckle, "relative standard deviation", 1.5),
-    "masking-block": Noise("Masking block", masking_block, "fraction of the area", 0.6),
+    "gaussian": Noise(later("Gaussian"), gaussian, later("standard deviation σ"), 1.0),
+    "salt-and-pepper": Noise(later("Salt and pepper"), salt_and_pepper, later("fraction of pixels"), 0.8),
+    "speckle": Noise(later("Speckle"), speckle, later("relative standard deviation"), 1.5),
+    "masking-block": Noise(later("Masking block"), masking_block, later("fraction of the area"), 0.6),
 }
 
 

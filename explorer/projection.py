@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from explorer.language import later
+
 PERPLEXITY = 30
 N_NEIGHBORS = 15
 HIGHEST = 100  # perplexity or neighbours that are offered
@@ -40,11 +42,14 @@ def obstacle(method: str, codes: np.ndarray, n_components: int = 2) -> str:
     """Say why "PCA", "t-SNE" or "UMAP" makes no map of codes `(M, D)` in so many dimensions; empty where it does."""
     fewest = {"PCA": n_components if n_components > 2 else 1, "t-SNE": 4, "UMAP": 3}[method]
     if len(codes) < fewest:
-        return f"{method} needs at least {fewest} images, and there {'is' if len(codes) == 1 else 'are'} {len(codes)}"
+        return later("{method} needs at least {fewest} images, not {n}", method=method, fewest=fewest, n=len(codes))
     if method == "PCA" and n_components > max(2, codes.shape[1]):
-        return f"{method} finds no {n_components} directions among {codes.shape[1]} numbers"
+        return later(
+            "{method} finds no {n} directions among {numbers} numbers",
+            method=method, n=n_components, numbers=codes.shape[1],
+        )  # fmt: skip
     if method == "t-SNE" and np.ptp(codes, axis=0).max() < LEAST_SPREAD:
-        return f"{method} needs codes that differ, and all are the same"
+        return later("{method} needs codes that differ, and all are the same", method=method)
     return ""
 
 
@@ -80,9 +85,15 @@ def tsne(codes: np.ndarray, perplexity: float = PERPLEXITY, seed: int = 0) -> np
     from threadpoolctl import threadpool_limits
 
     if not 1 <= perplexity < len(codes):
-        raise ValueError(f"a perplexity of {perplexity:g} is not from 1 to below the number of codes, {len(codes)}")
+        raise ValueError(
+            later(
+                "a perplexity of {perplexity:g} is not from 1 to below the number of codes, {n}",
+                perplexity=perplexity,
+                n=len(codes),
+            )
+        )
     if np.ptp(codes, axis=0).max() < LEAST_SPREAD:  # scikit-learn's start would be 0 / 0, and its tree would crash
-        raise ValueError("the codes are all the same")
+        raise ValueError(later("the codes are all the same"))
     if codes.shape[1] == 1:  # the start has two numbers; a second one of 0 changes no distance
         codes = np.pad(codes, ((0, 0), (0, 1)))
     with _one_at_a_time, threadpool_limits(1):
@@ -110,12 +121,15 @@ def _import_umap() -> type:
         from umap import UMAP
     except ImportError as error:
         raise ProjectionUnavailable(
-            f"UMAP needs umap-learn ({error}); install it with: pip install umap-learn"
+            later("UMAP needs umap-learn ({error}); install it with: pip install umap-learn", error=error)
         ) from error
     except (RuntimeError, OSError) as error:  # neither its own folder nor the home folder can be written
         raise ProjectionUnavailable(
-            f"UMAP cannot keep what it compiles ({error}); set the variable NUMBA_CACHE_DIR to a folder that can be "
-            "written"
+            later(
+                "UMAP cannot keep what it compiles ({error}); set the variable NUMBA_CACHE_DIR to a folder that can be "
+                "written",
+                error=error,
+            )
         ) from error
     return UMAP
 

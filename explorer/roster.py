@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from explorer.datasets import DATASETS, Dataset
+from explorer.language import later
 from explorer.models import AutoencoderConfig, ClassifierConfig, ModelConfig
 from explorer.training import Recipe
 
@@ -48,7 +49,7 @@ ROSTER: dict[str, Entry] = {
     for entry in (
         Entry(
             "fc-ae",
-            "Dense AE",
+            later("Dense AE"),
             "784–256–64–256–784 with ReLU: every pixel talks to every other, 64 numbers in between.",
             AutoencoderConfig(hidden=(256,), code=64),
             Recipe(epochs=120, learning_rate=3e-3),
@@ -56,7 +57,7 @@ ROSTER: dict[str, Entry] = {
         ),
         Entry(
             "conv-ae",
-            "Convolutional AE",
+            later("Convolutional AE"),
             "Three strided convolutions, 1→16→32→64. Its code of 1,024 numbers is longer than the image.",
             _CONV,
             Recipe(epochs=80, learning_rate=5e-3),
@@ -64,21 +65,21 @@ ROSTER: dict[str, Entry] = {
         ),
         Entry(
             "conv-ae-128",
-            "Convolutional AE, 128 numbers",
+            later("Convolutional AE, 128 numbers"),
             "A fourth convolution narrows the code to 32×2×2 = 128 numbers: a real bottleneck.",
             AutoencoderConfig(channels=(16, 32, 64, 32), strides=(2, 2, 2, 2)),
             Recipe(epochs=60, learning_rate=5e-3),
         ),
         Entry(
             "conv-dae",
-            "Denoising AE",
+            later("Denoising AE"),
             "conv-ae, shown noisy images and asked for the clean ones (Vincent et al. 2008).",
             _CONV,
             Recipe(epochs=40, learning_rate=5e-3, noise="gaussian", noise_levels=(0.0, 0.7)),
         ),
         Entry(
             "conv-vae",
-            "Variational AE, 2 numbers",
+            later("Variational AE, 2 numbers"),
             "A code of two numbers that is a distribution, pulled towards a standard normal prior.",
             AutoencoderConfig(channels=(32, 64, 64), strides=(1, 2, 2), code=2, variational=True),
             # noise on its input keeps the encoder from learning the training images by heart (`losses.negative_elbo`)
@@ -86,7 +87,7 @@ ROSTER: dict[str, Entry] = {
         ),
         Entry(
             "ffnn",
-            "Classifier",
+            later("Classifier"),
             "784–512–256–128–10 with batch norm and dropout 0.2: what is in the picture?",
             ClassifierConfig(),
             Recipe(
@@ -102,7 +103,7 @@ ROSTER: dict[str, Entry] = {
         ),
         Entry(
             "face-vae",
-            "Face VAE",
+            later("Face VAE"),
             "Three strided convolutions, 3→32→64→128, and a code of 128 numbers that is a distribution.",
             _FACE,
             Recipe(epochs=22, batch_size=64, learning_rate=2e-3, flip=True),
@@ -110,7 +111,7 @@ ROSTER: dict[str, Entry] = {
         ),
         Entry(
             "face-resvae",
-            "Residual face VAE",
+            later("Residual face VAE"),
             "The same budget of parameters and multiply-adds, with batch norm and bottleneck blocks (He et al. 2016).",
             replace(_FACE, channels=(32, 56, 120), residual=(0, 1, 1)),
             # a step takes 1.54 times as long as one of face-vae: 14 epochs take no longer than its 22
@@ -137,17 +138,27 @@ def for_images(dataset: Dataset, n_train: int) -> dict[str, Entry]:
     )  # fmt: skip
     cleaning = replace(recipe, noise="gaussian", noise_levels=(0.0, 0.7 if shape[0] == 1 else 0.4))
     entries = [
-        Entry("ae", "Autoencoder", f"{coder.code} numbers for each image.", coder, recipe),
-        Entry("vae", "Variational AE", "Its code is a distribution, near a normal.", replace(coder, **prior), recipe),
+        Entry("ae", later("Autoencoder"), f"{coder.code} numbers for each image.", coder, recipe),
         Entry(
-            "vae-2d", "Variational AE, 2 numbers", "A code that is a plane.", replace(coder, code=2, **prior), recipe
+            "vae",
+            later("Variational AE"),
+            "Its code is a distribution, near a normal.",
+            replace(coder, **prior),
+            recipe,
         ),
-        Entry("denoiser", "Denoising AE", "Shown noisy images and asked for the clean ones.", coder, cleaning),
+        Entry(
+            "vae-2d",
+            later("Variational AE, 2 numbers"),
+            "A code that is a plane.",
+            replace(coder, code=2, **prior),
+            recipe,
+        ),
+        Entry("denoiser", later("Denoising AE"), "Shown noisy images and asked for the clean ones.", coder, cleaning),
     ]
     if len(dataset.classes) > 1:
         judge = ClassifierConfig(shape, n_classes=len(dataset.classes))
         training = replace(recipe, learning_rate=4e-3, weight_decay=0.05, label_smoothing=0.1, shift=2)
-        entries.append(Entry("classifier", "Classifier", "What is in the picture?", judge, training))
+        entries.append(Entry("classifier", later("Classifier"), "What is in the picture?", judge, training))
     return {entry.name: replace(entry, home=home) for entry in entries}
 
 

@@ -15,8 +15,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from explorer.language import choices
+
 ACTIVE_VARIANCE = 0.01  # below, a latent number tells images apart no more (Burda et al. 2016)
-SOURCES = ("prior", "one Gaussian", "mixture")
+SOURCES = choices("prior", "one Gaussian", "mixture")
 PRINCIPAL = 64  # directions in which components have a full covariance; the others are independent normals
 RIDGE = 0.1  # most that is added to covariances, in mean variances; without it 1,000 codes fit 10 components by heart
 DRAWS_PER_IMAGE = 5

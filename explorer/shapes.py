@@ -10,8 +10,16 @@ import functools
 import numpy as np
 import torch
 
-FACTORS = {"shape": 3, "scale": 6, "rotation": 40, "x": 32, "y": 32}  # how many values each has; the shapes are kinds
-SHAPES = ("Square", "Ellipse", "Heart")
+from explorer.language import choices, later
+
+FACTORS = {
+    later("shape"): 3,
+    later("scale"): 6,
+    later("rotation"): 40,
+    "x": 32,
+    "y": 32,
+}  # how many values each has; the shapes are kinds
+SHAPES = choices("Square", "Ellipse", "Heart")
 SIZES = {"test": 10_000, "validation": 2_000, "train": 30_000}
 SIDE = 64
 REACH = 16  # pixels from the middle of a shape that it may cover

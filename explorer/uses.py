@@ -22,14 +22,15 @@ import torch
 from explorer import anomalies, elbo, metrics, probes, training
 from explorer.checkpoints import Bundle
 from explorer.datasets import Dataset, ImageSet, gallery_indices
+from explorer.language import later
 from explorer.models import Autoencoder, Model
 
 PROBE_TEST = 2000  # test images that a probe is judged on: of accuracies of 0.9 the standard error is 0.007
 COMPONENTS = 64  # of the principal components that probes are compared with
 LEFT_OUT_EPOCHS = 3
 BOUND_IMAGES = 100
-OTHERS = "the others"
-BASELINES = {"pixels": "raw pixels", "pca": f"PCA, {COMPONENTS} numbers"}
+OTHERS = later("the others")
+BASELINES = {"pixels": later("raw pixels"), "pca": later("PCA, {n} numbers", n=COMPONENTS)}
 
 _pixel_curves: dict[str, dict[str, torch.Tensor]] = {}  # of one data set, by the digest of its training images
 

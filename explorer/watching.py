@@ -31,6 +31,7 @@ from explorer import latent, storage
 from explorer.checkpoints import parse, to_json, to_safetensors
 from explorer.datasets import ImageSet
 from explorer.images import to_float, to_uint8
+from explorer.language import say
 from explorer.models import Autoencoder, Model
 from explorer.training import Epoch
 
@@ -225,10 +226,12 @@ def _bytes(x: torch.Tensor) -> torch.Tensor:
 
 
 def duration(seconds: float) -> str:
-    """Write a time for people: seconds, minutes or hours."""
+    """Write a time for people in the current language: seconds, minutes or hours."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return say("{seconds:.0f} s", seconds=seconds)
+    if seconds < 5400:
+        return say("{minutes:.0f} min", minutes=seconds / 60)
+    return say("{hours:.1f} h", hours=seconds / 3600)
 
 
 def runs(root: Path) -> list[Path]:

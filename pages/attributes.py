@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
+from explorer.language import choices, later, listed, say
 from explorer.sampling import Prior
 from explorer.ui import address, components, editing, live, loading, screen, taking, widgets
 from explorer.ui.editing import Edit, Face
@@ -22,22 +23,22 @@ PAGE = Page(
     needs="a list of what is in each image",
 )  # fmt: skip
 
-SOURCES = ("gallery", "upload", "sample")
-CAPTION = (
+SOURCES = choices("gallery", "upload", "sample")
+CAPTION = later(
     "One step moves the attribute's own score by one standard deviation of that score among the labelled faces; "
     "orthogonalised, by what is left. The meter reads every score by logistic regression, whichever method moves the "
     "code. Scores are linear, so the bars are exact for them; the marks show what of it arrives in the picture."
 )
-BIAS = (
-    "**What the meter is about.** A direction is no cause. {labels}Orthogonalising takes a score out of a direction, "
+BIAS = later(
+    "**What the meter is about.** A direction is no cause. {labels} Orthogonalising takes a score out of a direction, "
     "not the bias out of the data: what no label names stays in. Nothing here is fit for judging a person."
 )
-OF_FACES = (
+OF_FACES = later(
     "Labels were given by people to photographs of celebrities, and what goes together there (make-up with women, "
     "glasses with age) goes together in the direction. *Attractive* is the opinion of those who labelled, *Male* what "
-    "they took for a person's sex. "
+    "they took for a person's sex."
 )
-OF_OTHERS = "What goes together in the labelled images goes together in the direction. "
+OF_OTHERS = later("What goes together in the labelled images goes together in the direction.")
 
 
 @fragment
@@ -46,10 +47,13 @@ def editor(view: View, model: str, source: str, method: str) -> None:
     try:
         found = editing.fitted(view.bundle(model), view.dataset.attributes)
     except ValueError as error:
-        st.error(f"The labelled codes of {view.shown.title(model)} cannot be used: {error}.")
+        st.error(
+            say("The labelled codes of {title} cannot be used: {error}.", title=view.shown.title(model), error=error)
+        )
         found = {}
     if not found:
-        st.info(f"There are no labelled codes for {view.shown.title(model)}. {how_to_label(view, model)}")
+        missing = say("There are no labelled codes for {title}.", title=view.shown.title(model))
+        st.info(f"{missing} {how_to_label(view, model)}")
         finish(CAPTION, f"# {how_to_label(view, model)}")
         return
     with screen.control():
@@ -58,10 +62,11 @@ def editor(view: View, model: str, source: str, method: str) -> None:
     with screen.picture():
         moves = show_editor(view, model, face, edit) if face else {}
     if face:
-        own = source == "upload"
+        own = source == SOURCES[1]
         taking.button(view, "attributes", model, face=face, edit=edit, moves=moves, own=own)
-    st.markdown(BIAS.format(labels=OF_FACES if view.dataset.has_faces else OF_OTHERS))
-    st.caption(as_text(f"The images of {view.dataset.title}: {view.dataset.licence}."))
+    st.markdown(say(BIAS, labels=OF_FACES if view.dataset.has_faces else OF_OTHERS))
+    about = {"title": say(view.dataset.title), "licence": say(view.dataset.licence)}
+    st.caption(as_text(say("Images of {title}: {licence}", **about) + "."))
     show_table(found)
     if face:
         finish(CAPTION, editing.python_for(view, model, face, edit, moves))
@@ -69,22 +74,27 @@ def editor(view: View, model: str, source: str, method: str) -> None:
 
 def how_to_label(view: View, model: str) -> str:
     """Say what makes labelled codes."""
-    table = (
-        "list_attr_celeba.txt` beside the folder of images" if view.dataset.has_faces else "attributes.csv` among them"
-    )
-    return f"Put `{table}, then run `{view.bundle(model).command('projections')}`."
+    command = view.bundle(model).command("projections")
+    if view.dataset.has_faces:
+        return say("Put `list_attr_celeba.txt` beside the folder of images, then run `{command}`.", command=command)
+    return say("Put `attributes.csv` among them, then run `{command}`.", command=command)
 
 
 def show_table(found: dict[str, Directions]) -> None:
     """List every direction with its labels and accuracy, and why some are hidden."""
     rows = editing.table(found)
-    with st.expander(f"The {len(rows)} directions, and which are hidden", icon=":material/table:"):
-        columns = {f"{method} (%)": st.column_config.NumberColumn(format="%.1f") for method in METHODS}
+    with st.expander(say("The {n} directions, and which are hidden", n=len(rows)), icon=":material/table:"):
+        columns = {f"{say(method)} (%)": st.column_config.NumberColumn(format="%.1f") for method in METHODS}
         st.dataframe(rows, hide_index=True, height=420, column_config=columns)
         st.caption(
-            f"Right answers in %{where_judged(next(iter(found.values())))}; both classes weigh the same, so that 50 is "
-            f"chance. Hidden is what has fewer than {FEWEST_LABELS} labels of a class, or is not better than chance by "
-            f"each method (Fisher's exact test, one-sided, level {LEVEL} over all directions together)."
+            say(
+                "Right answers in %, {judged}; both classes weigh the same, so that 50 is chance. Hidden is what has "
+                "fewer than {fewest} labels of a class, or is not better than chance by each method (Fisher's exact "
+                "test, one-sided, level {level} over all directions together).",
+                judged=where_judged(next(iter(found.values()))),
+                fewest=FEWEST_LABELS,
+                level=LEVEL,
+            )
         )
 
 
@@ -92,7 +102,11 @@ def where_judged(directions: Directions) -> str:
     """Say which faces right answers were counted on, first those that are new to the encoder."""
     counted = {editing.judged_on(directions, k) for k in np.flatnonzero(np.isfinite(directions.accuracy))}
     parts = sorted(counted, key=editing.NEW.__ne__)
-    return f" on {' or, where too few of these are labelled, on '.join(parts)}" if parts else ""
+    if len(parts) < 2:
+        return say("on {faces}", faces=parts[0]) if parts else say("on none")
+    return say(
+        "on {faces} or, where too few of these are labelled, on {others}", faces=parts[0], others=listed(parts[1:])
+    )
 
 
 def pick_edit(found: dict[str, Directions], method: str) -> Edit:
@@ -100,10 +114,10 @@ def pick_edit(found: dict[str, Directions], method: str) -> Edit:
     usable = editing.offered(found)
     default = editing.first(usable)
     names = {"options": usable, "format_func": editing.label, **BOUND}
-    chosen = st.multiselect("Attributes to move", default=default, key="attributes", max_selections=6, **names)
+    chosen = st.multiselect(say("Attributes to move"), default=default, key="attributes", max_selections=6, **names)
     against = st.multiselect(
-        "Hold still (orthogonalise)", key="against", placeholder="nothing", **names,
-        help="Take out of each direction what moves these scores. Its own score then moves less, too.",
+        say("Hold still (orthogonalise)"), key="against", placeholder=say("nothing"), **names,
+        help=say("Take out of each direction what moves these scores. Its own score then moves less, too."),
     )  # fmt: skip
     return Edit(found, method, tuple(chosen), tuple(against))
 
@@ -111,11 +125,12 @@ def pick_edit(found: dict[str, Directions], method: str) -> Edit:
 def pick_face(view: View, model: str, source: str) -> Face | None:
     """Choose a face of the gallery, of one's own, or drawn from the prior; None while there is none."""
     bundle = view.bundle(model)
-    if source == "sample":
-        length, seed = loading.model(bundle).code_length, int(st.number_input("Seed", 0, 9999, 0, key="seed", **BOUND))
+    if source == SOURCES[2]:
+        length = loading.model(bundle).code_length
+        seed = int(st.number_input(say("Seed"), 0, 9999, 0, key="seed", **BOUND))
         python = f"sampling.Prior({length}).sample(1, seed={seed})[0].numpy()"
         return Face(Prior(length).sample(1, seed=seed)[0].numpy(), python)
-    if source == "gallery":
+    if source == SOURCES[0]:
         i = widgets.pick_images(view.gallery, 1)[0]
         return Face(loading.codes(bundle)["codes"][i], f'stored["codes"][{i}]', view.gallery.images[i])
     picture = widgets.own_picture(view)
@@ -134,7 +149,7 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
     moves = editing.read_moves(texts, edit.chosen)
     editing.keep_moves(moves)
     if reason := live.unsupported(bundle):
-        st.info(f"This model is decoded on the server, when a slider is let go: {reason}.")
+        st.info(say("This model is decoded on the server, when a slider is let go: {reason}.", reason=reason))
         return editing.server_editor(view, model, face, edit, moves)
     data = editing.face_data(view, model, face, edit, moves)
     data["weights"] = live.weights(bundle)
@@ -147,6 +162,7 @@ view = begin(PAGE)
 with screen.settings(), screen.more():
     model = widgets.pick_model(view)
     sources = SOURCES if loading.model(view.bundle(model)).config.variational else SOURCES[:2]
-    source = st.segmented_control("Face", sources, default=sources[0], required=True, key="face", **BOUND)
-    method = st.segmented_control("Direction by", METHODS, default=METHODS[0], required=True, key="method", **BOUND)
+    usual = {"required": True, "format_func": say, **BOUND}
+    source = st.segmented_control(say("Face"), sources, default=sources[0], key="face", **usual)
+    method = st.segmented_control(say("Direction by"), METHODS, default=METHODS[0], key="method", **usual)
 editor(view, model, source, method)

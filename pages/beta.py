@@ -5,6 +5,7 @@ import streamlit as st
 import torch
 
 from explorer.images import grid, png
+from explorer.language import choices, later, say
 from explorer.latent import plane
 from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import BETA_CHARTS, CELLS, N_SAMPLES, STEPS, BetaShown
@@ -25,18 +26,18 @@ PAGE = Page(
 )  # fmt: skip
 
 KEY = "beta-dial"
-PLANES = ("the prior", "where codes lie")
-CAPTION = (
+PLANES = choices("the prior", "where codes lie")
+CAPTION = later(
     "Each β is a model of its own, fitted by the same recipe from the same seed. Rate is the KL to the prior, "
     "distortion −log p(x|z), in nats an image on the {n:,} test images; β = 1 is the ELBO, and the curve is what β "
-    "trades (Alemi et al. 2018). "
+    "trades (Alemi et al. 2018)."
 )
-OF_PLANE = (
+OF_PLANE = later(
     "Rings are one and two standard deviations: grey of the prior, red of the Gaussian "
     "fitted to all codes with their spread. A longer code is shown along the two numbers with the largest KL, all "
     "others at 0."
 )
-OF_FACTORS = (
+OF_FACTORS = later(
     "Every row walks along one number from the code of an image, from −2.1 to 2.1, all others as they are; beside it "
     "stands the factor that this number tells most of, with the share of its entropy. These images are drawn by five "
     "factors, so it can be measured how well a code parts them: by the mutual information gap (MIG; Chen et al. 2018), "
@@ -51,16 +52,17 @@ def controls(family: OpenedFamily) -> BetaShown:
     title, series = dialling.series(family)
     first = {"default": next(iter(series)), "required": True}
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        said = {"required": True, "format_func": say, **BOUND}
         if dialling.knows_factors(family):
             loss = st.segmented_control(title, list(series), **first, key="loss", **BOUND)
             charts = list(BETA_CHARTS)
-            chart = st.segmented_control("Chart", charts, default=charts[0], required=True, key="chart", **BOUND)
+            chart = st.segmented_control(say("Chart"), charts, default=charts[0], key="chart", **said)
             last = dialling.n_codes(family) - 1
-            base = st.number_input("Walk from image", 0, last, 0, key="base", width=160, **BOUND)
+            base = st.number_input(say("Walk from image"), 0, last, 0, key="base", width=160, **BOUND)
             return BetaShown(series[loss], chart=chart, base=base)
         code = st.segmented_control(title, list(series), **first, key="code", **BOUND)
-        shown = st.segmented_control("The plane shows", PLANES, default=PLANES[0], required=True, key="over", **BOUND)
-        with_codes = st.toggle("Codes on the plane", value=True, key="codes", **BOUND)
+        shown = st.segmented_control(say("The plane shows"), PLANES, default=PLANES[0], key="over", **said)
+        with_codes = st.toggle(say("Codes on the plane"), value=True, key="codes", **BOUND)
     return BetaShown(series[code], shown == PLANES[0], with_codes)
 
 
@@ -77,11 +79,14 @@ def bench(view: View) -> None:
     show_legend(view.gallery.classes if shown.with_codes and not walking else ())
     name = shown.members[at]
     st.download_button(
-        "PNG of walks and samples" if walking else "PNG of plane and samples",
+        say("PNG of walks and samples") if walking else say("PNG of plane and samples"),
         lambda: picture(view, family, name, shown), f"{name}.png", "image/png", on_click="ignore",
     )  # fmt: skip
-    caption = CAPTION.format(n=family.config()["data"]["splits"]["test"]) + (OF_FACTORS if walking else OF_PLANE)
-    finish(caption, walks_python(family, name, shown) if walking else plane_python(family, name, shown))
+    caption = say(CAPTION, n=family.config()["data"]["splits"]["test"])
+    finish(
+        f"{caption} {say(OF_FACTORS if walking else OF_PLANE)}",
+        walks_python(family, name, shown) if walking else plane_python(family, name, shown),
+    )
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ import streamlit as st
 import torch
 
 from explorer.images import grid, png
+from explorer.language import later, say
 from explorer.ui import components, dialling, screen
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.opening import OpenedFamily
@@ -22,14 +23,14 @@ PAGE = Page(
 
 KEY = "style-pad"
 N_SOURCES = 4
-CAPTION = (
+CAPTION = later(
     "The encoder sees the image and its class, the decoder gets style and class (Sohn et al. 2015), so that the style "
     "need not say what the class says. First row: the style of the first image, with the two numbers that carry most "
     "moved by hand. Rows below: the styles of four images, each worn by every class. How much of it: a factor on all "
     "numbers of the style; at 0 every class is at the middle of the prior."
 )
-RECOGNISED = (
-    " Under each class: the share of 1,000 images with styles drawn from the prior that the classifier takes for that "
+RECOGNISED = later(
+    "Under each class: the share of 1,000 images with styles drawn from the prior that the classifier takes for that "
     "class, {generated:.1f} % over all; of the real test images it gets {test:.1f} % right, and of those that this "
     "model rebuilds, {rebuilt:.1f} %: told the class, it paints the class more plainly than the photograph."
 )
@@ -38,8 +39,10 @@ RECOGNISED = (
 def controls(view: View) -> None:
     """Choose which images lend their styles."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Styles are taken from four {view.gallery.noun}; the pad begins with that of the first.")
-        st.number_input("Other images", 0, 999, 0, key="shuffle", width=160, **BOUND)
+        st.markdown(
+            say("Styles are taken from four {noun}; the pad begins with that of the first.", noun=view.gallery.noun)
+        )
+        st.number_input(say("Other images"), 0, 999, 0, key="shuffle", width=160, **BOUND)
 
 
 @fragment
@@ -53,11 +56,16 @@ def bench(view: View) -> None:
     with top:
         components.dial("style", dialling.style_data(view, family, picks, before), key=KEY)
     st.download_button(
-        "PNG of the rows", lambda: picture(view, family, picks, style), "styles.png", "image/png", on_click="ignore"
+        say("PNG of the rows"),
+        lambda: picture(view, family, picks, style),
+        "styles.png",
+        "image/png",
+        on_click="ignore",
     )
     shares = family.figures().get("recognised", {})
     percent = {name: 100 * shares[name] for name in ("generated", "test", "rebuilt")} if shares else {}
-    finish(CAPTION + (RECOGNISED.format(**percent) if shares else ""), python_for(view, family, picks, style))
+    recognised = f" {say(RECOGNISED, **percent)}" if shares else ""
+    finish(say(CAPTION) + recognised, python_for(view, family, picks, style))
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 
 from explorer import figures, metrics
+from explorer.language import choices, later, listed, number, say, say_many
 from explorer.ui import address, following, loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment, usable
 from explorer.ui.pictures import Strip, show_strips
@@ -25,8 +26,9 @@ PAGE = Page(
 )  # fmt: skip
 
 SHOWN = 10
+CELLS = choices("counts", "row percent")
 CELL = ("cell_true", "cell_predicted")
-MATRIX = "Confusion matrix: true classes in rows, what they are taken for in columns, and in each cell how many"
+MATRIX = later("Confusion matrix: true classes in rows, what they are taken for in columns, and in each cell how many")
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,24 @@ class Judged:
 def pictures_of(view: View, index: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Say how many images there are, and get the first of them that can be shown, with their numbers."""
     x, found = following.pictures_of(view, index)
-    missing = "" if len(found) == len(index) else f", {len(index) - len(found)} of them only in the original data"
-    st.markdown(f"**{what}**: {len(index)} images{missing}" + (f", {SHOWN} shown" if len(found) > SHOWN else ""))
+    parts = [say_many("**{what}**: {n} image", "**{what}**: {n} images", len(index), what=what)]
+    if missing := len(index) - len(found):
+        parts.append(say("{n} of them only in the original data", n=missing))
+    if len(found) > SHOWN:
+        parts.append(say("{n} shown", n=SHOWN))
+    st.markdown(listed(parts))
     return x[:SHOWN], found[:SHOWN]
 
 
 def show_surest(view: View, judged: Judged) -> None:
     """Draw the mistakes that the classifier is surest of, with the two most probable classes under each."""
     wrong = (judged.predicted != judged.labels).nonzero().flatten()
-    x, index = pictures_of(view, judged.surest(wrong), "Wrong and sure")
-    classes, captions = view.gallery.classes, []
+    x, index = pictures_of(view, judged.surest(wrong), say("Wrong and sure"))
+    classes, captions = view.gallery.class_names, []
     for i in index:
         top = zip(*(v.tolist() for v in judged.probabilities[i].topk(2)), strict=True)
         guesses = "\n".join(f"{classes[k]} {100 * p:.0f} %" for p, k in top)
-        captions.append(f"true: {classes[judged.labels[i]]}\n{guesses}")
+        captions.append(say("true: {name}", name=classes[judged.labels[i]]) + f"\n{guesses}")
     if len(index):
         show_strips([Strip("", x, captions)])
 
@@ -89,7 +95,11 @@ def matrix_and_cell(view: View, judged: Judged, matrix: np.ndarray, percent: boo
         true, predicted = pick_cell(classes, matrix)
     inside = ((judged.labels == true) & (judged.predicted == predicted)).nonzero().flatten()
     with right, screen.beside():
-        x, index = pictures_of(view, judged.surest(inside), f"{classes[true]} taken for {classes[predicted]}")
+        x, index = pictures_of(
+            view,
+            judged.surest(inside),
+            say("{true} taken for {predicted}", true=say(classes[true]), predicted=say(classes[predicted])),
+        )
         if not len(index):
             return ""
         chosen = following.pick(x, index, f"{true}-{predicted}")
@@ -112,8 +122,8 @@ def pick_cell(classes: Sequence[str], matrix: np.ndarray) -> tuple[int, int]:
     for key, k in zip(CELL, cell, strict=True):
         st.session_state[key] = classes[k]
     moved = lambda: write_cell(*(classes.index(st.session_state[key]) for key in CELL))  # noqa: E731
-    for key, label in zip(CELL, ("True class", "Taken for"), strict=True):
-        st.selectbox(label, classes, key=key, on_change=moved)
+    for key, label in zip(CELL, (say("True class"), say("Taken for")), strict=True):
+        st.selectbox(label, classes, format_func=say, key=key, on_change=moved)
     return cell
 
 
@@ -131,15 +141,18 @@ def scores(judged: Judged, matrix: torch.Tensor, classes: tuple[str, ...]) -> No
     """Draw the figures of each class, and how right the classifier is where it is sure."""
     left, right = st.columns(2)
     with left:
-        st.subheader("Per class")
-        table = pd.DataFrame(metrics.precision_recall_f1(matrix).numpy(), classes, ["precision", "recall", "F1"])
-        st.dataframe(table.style.format("{:.3f}"), height="content")
+        st.subheader(say("Per class"))
+        names, columns = [say(name) for name in classes], [say("precision"), say("recall"), "F1"]
+        table = pd.DataFrame(metrics.precision_recall_f1(matrix).numpy(), names, columns)
+        st.dataframe(table.style.format(lambda value: number(value, ".3f")), height="content")
     with right:
-        st.subheader("Does it know when it guesses?")
+        st.subheader(say("Does it know when it guesses?"))
         bins = metrics.calibration(judged.probabilities, judged.labels)
         chart = figures.calibration(*(bins[k].numpy() for k in ("confidence", "accuracy", "count")))
-        screen.chart(chart, "calibration", "How often it is right, over how sure it is")
-        st.markdown(f"Expected calibration error: {bins['error']:.3f}. Above the dashed line it is too modest.")
+        screen.chart(chart, "calibration", say("How often it is right, over how sure it is"))
+        st.markdown(
+            say("Expected calibration error: {error:.3f}. Above the dashed line it is too modest.", error=bins["error"])
+        )
 
 
 @fragment
@@ -149,14 +162,16 @@ def opened(view: View, classifier: str, judged: Judged, percent: bool, model: st
     matrix = metrics.confusion(judged.predicted, judged.labels, len(classes))
     python = matrix_and_cell(view, judged, matrix.numpy(), percent, model, classifier)
     accuracy = (judged.predicted == judged.labels).double().mean().item()
-    st.markdown(f"{len(judged.labels):,} test images, **{100 * accuracy:.2f} %** right.")
+    st.markdown(say("{n:,} test images, **{accuracy:.2f} %** right.", n=len(judged.labels), accuracy=100 * accuracy))
     scores(judged, matrix, classes)
-    st.subheader("Most confident mistakes")
+    st.subheader(say("Most confident mistakes"))
     show_surest(view, judged)
     finish(
-        "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "
-        "Beside it an image of the cell on a model's plane, coloured by what the classifier takes each point for. "
-        "Precision: how often a class it names is right. Recall: how much of a class it finds.",
+        say(
+            "Rows are the true class, columns what the model says; the brighter, the larger the share of the row. "
+            "Beside it an image of the cell on a model's plane, coloured by what the classifier takes each point for. "
+            "Precision: how often a class it names is right. Recall: how much of a class it finds."
+        ),
         f"""
 import torch
 from explorer import figures, latent, metrics
@@ -184,13 +199,13 @@ with screen.settings():
     models = tuple(sorted(view.autoencoders, key=lambda model: not view.card(model).is_native))
     with screen.more():
         if len(view.shown.classifiers) > 1:
-            name = widgets.one_of(view, "Classifier", view.shown.classifiers, "classifier")
+            name = widgets.one_of(view, say("Classifier"), view.shown.classifiers, "classifier")
         cells = st.segmented_control(
-            "Cells", ["counts", "row percent"], default="counts", required=True, key="cells", **BOUND
+            say("Cells"), CELLS, format_func=say, default=CELLS[0], required=True, key="cells", **BOUND
         )  # fmt: skip
-        model = widgets.pick_model(view, models, "Followed on the plane of") if models else ""
+        model = widgets.pick_model(view, models, say("Followed on the plane of")) if models else ""
 if not usable(view, [name]):
     st.stop()
 stored = loading.codes(view.bundle(name))
 judged = Judged(torch.from_numpy(stored["test_logits"]).softmax(1), torch.from_numpy(stored["test_labels"]))
-opened(view, name, judged, cells == "row percent", model)
+opened(view, name, judged, cells == CELLS[1], model)

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from explorer.language import later, say
 from explorer.ui import components, live, planes, screen, taking, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.pad import BRUSH, GROUP, REACH, pad_data
@@ -18,12 +19,12 @@ PAGE = Page(
     needs="a model of shapes that can be drawn",
 )  # fmt: skip
 
-CAPTION = (
+CAPTION = later(
     "Left the pad, which starts with an image of the gallery, beside it the reconstruction, and what the classifier "
     "takes the drawing for."
 )
-PLACE = (
-    " In the plane of the variational autoencoder the ring is where the drawing lands, the ellipse how sure the "
+PLACE = later(
+    "In the plane of the variational autoencoder the ring is where the drawing lands, the ellipse how sure the "
     "encoder is (2 standard deviations)."
 )
 
@@ -33,14 +34,15 @@ def pad(view: View, model: str) -> None:
     """Show the pad with what the model makes of it, and the plane in which it lands."""
     with screen.control():
         start = widgets.pick_images(view.gallery, 1)[0]
-        erase = st.toggle("Erase", key="erase")
+        erase = st.toggle(say("Erase"), key="erase")
         with screen.more():
-            brush = st.slider("Brush: radius in pixels", 0.5, 4.0, BRUSH, 0.1, key="brush", **BOUND)
-            soft = st.toggle("Soft edge", value=True, key="soft", **BOUND)
+            brush = st.slider(say("Brush: radius in pixels"), 0.5, 4.0, BRUSH, 0.1, key="brush", **BOUND)
+            soft = st.toggle(say("Soft edge"), value=True, key="soft", **BOUND)
     bundle = view.bundle(model)
     if reason := live.unsupported(bundle):
-        st.info(f"This model cannot run in the browser, so it cannot follow a drawing: {reason}.")
-        finish("Choose another model to draw for.", python_for(view, model, start))
+        told = say("This model cannot run in the browser, so it cannot follow a drawing: {reason}.", reason=reason)
+        st.info(told)
+        finish(say("Choose another model to draw for."), python_for(view, model, start))
         return
     with screen.picture():
         left, right = st.columns([3, 2])
@@ -52,7 +54,7 @@ def pad(view: View, model: str) -> None:
         if view.native:
             live.live_plane(view, view.native.model, *planes.native(12, REACH), ["codes"], "draw-plane", group=GROUP)
     taking.button(view, "draw", model, start=start, brush=brush, soft=soft)
-    finish(CAPTION + PLACE * (view.native is not None), python_for(view, model, start))
+    finish(f"{say(CAPTION)} {say(PLACE) if view.native else ''}", python_for(view, model, start))
 
 
 def python_for(view: View, model: str, start: int) -> str:

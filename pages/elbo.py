@@ -7,6 +7,7 @@ import torch
 
 from explorer import elbo, figures
 from explorer.elbo import BOUNDS
+from explorer.language import choices, later, say
 from explorer.ui import address, components, ledger, live, loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.ledger import Priced
@@ -25,13 +26,13 @@ PAGE = Page(
     needs="a variational model",
 )  # fmt: skip
 
-CAPTION = (
+CAPTION = later(
     "The sum is the negative ELBO of a q around z, as wide as the encoder makes it: a mean over {draws} draws. Grey "
     "pixels of a Bernoulli decoder, and any of a Gaussian one, have a price even if perfect; the map shows what is "
     "paid on top. Bits are nats / log 2; where p(x|z) is a density, 8 bits a number are added for its 256 steps. "
     "Numbers of equations are those of Kingma & Welling 2014, and of Burda et al. 2016 where it says so."
 )
-LAYERS = ("sheet", "codes", "density", "posterior")
+LAYERS = choices("sheet", "codes", "density", "posterior")
 
 
 @fragment
@@ -57,7 +58,7 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
             components.ledger(ledger.ledger_data(view, model, priced, code, best and best[0]), key=key)
     below(bundle, priced, best, config.sigma)
     finish(
-        CAPTION.format(draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
+        say(CAPTION, draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
         f"""
 from explorer import elbo, figures
 from explorer.checkpoints import Bundle, root_folder
@@ -78,18 +79,29 @@ def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigm
     """Show the bounds over their draws, the equations with their numbers, and what a calibrated sigma is worth."""
     if best:
         st.markdown(
-            f"**A calibrated σ.** With σ = {best[0]:.4f} in place of {sigma:g} the same weights would cost "
-            f"{best[1]:,.0f} nats less for each test image (Rybkin et al. 2021): σ² is then the mean squared error."
+            say(
+                "**A calibrated σ.** With σ = {best:.4f} in place of {sigma:g} the same weights would cost "
+                "{nats:,.0f} nats less for each test image (Rybkin et al. 2021): σ² is then the mean squared error.",
+                best=best[0],
+                sigma=sigma,
+                nats=best[1],
+            )
         )
-    st.subheader("How far is it to the likelihood?")
+    st.subheader(say("How far is it to the likelihood?"))
     left, right = st.columns([5, 7])
     values, errors = zip(*priced.bounds, strict=True)
     with left:
-        screen.chart(figures.bounds(BOUNDS, values, errors), "bounds", "Bounds on −log p(x) over the draws in each")
+        screen.chart(
+            figures.bounds(BOUNDS, values, errors), "bounds", say("Bounds on −log p(x) over the draws in each")
+        )
     carried = elbo.effective(priced.draws.log_weights(priced.sigma))
     left.markdown(
-        f"The weight lies on {carried:,.1f} of {BOUNDS[-1]:,} draws. Where these are few, the last bounds are still on "
-        "their way, and their error bars are too short."
+        say(
+            "The weight lies on {few:,.1f} of {all:,} draws. Where these are few, the last bounds are still on their "
+            "way, and their error bars are too short.",
+            few=carried,
+            all=BOUNDS[-1],
+        )
     )
     left.markdown(as_text(ledger.over_test_images(bundle)))
     right.latex(ledger.equations(priced))
@@ -98,6 +110,9 @@ def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigm
 view = begin(PAGE)
 with screen.settings():
     model = widgets.pick_model(view, tuple(name for name in view.autoencoders if view.card(name).variational))
-    layers = st.pills("Layers", LAYERS, selection_mode="multi", default=["sheet", "posterior"], key="layers", **BOUND)
+    layers = st.pills(
+        say("Layers"), LAYERS, format_func=say, selection_mode="multi", default=["sheet", "posterior"], key="layers",
+        **BOUND,
+    )  # fmt: skip
     i = widgets.pick_images(view.gallery, 1)[0]
 sum_of(view, model, i, layers)

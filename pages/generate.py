@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from explorer.language import decimal_marks, later, say
 from explorer.ui import address, components, generating, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.generating import Row, Settings
@@ -16,7 +17,7 @@ PAGE = Page(
     ),
 )  # fmt: skip
 
-CAPTION = (
+CAPTION = later(
     "All rows have the same seed. |z| is the median norm of the drawn codes, and of the gallery images' own. A "
     "variational model was trained so that draws from its prior decode to images; a plain one was not, and only a "
     "density fitted to its codes afterwards (ex-post density estimation, Ghosh et al. 2020) finds where they lie."
@@ -31,10 +32,12 @@ def pick_rows(view: View) -> tuple[list[str], list[str]]:
     models = widgets.pick_models(view, key="makers", default=first)
     offered = generating.sources_of(view, models)
     sources = st.segmented_control(
-        "Codes from", offered, selection_mode="multi", default=["prior", offered[-1]], key="sources", **BOUND,
-        help="The prior is the standard normal N(0, 1). One Gaussian and the mixture are fitted to the codes of the "
-        "gallery, for a variational model with the spread of its posteriors. The flow, a second stage, was fitted to "
-        "the codes of the training images.",
+        say("Codes from"), offered, format_func=say, selection_mode="multi", default=["prior", offered[-1]],
+        key="sources", **BOUND, help=say(
+            "The prior is the standard normal N(0, 1). One Gaussian and the mixture are fitted to the codes of the "
+            "gallery, for a variational model with the spread of its posteriors. The flow, a second stage, was fitted "
+            "to the codes of the training images."
+        ),
     )  # fmt: skip
     return models, [source for source in offered if source in sources]
 
@@ -42,17 +45,19 @@ def pick_rows(view: View) -> tuple[list[str], list[str]]:
 def pick_settings() -> Settings:
     """Choose how codes are drawn."""
     temperature = st.slider(
-        "Temperature", 0.0, 2.0, 1.0, 0.05, key="temperature", **BOUND,
-        help="Factor on every standard deviation: 0 gives the means, over 1 is more daring than the data.",
+        say("Temperature"), 0.0, 2.0, 1.0, 0.05, key="temperature", **BOUND,
+        help=say("Factor on every standard deviation: 0 gives the means, over 1 is more daring than the data."),
     )  # fmt: skip
     with screen.more():
         truncation = st.slider(
-            "Truncation", 0.5, 5.0, 5.0, 0.25, key="truncation", **BOUND,
-            help="Numbers further from the mean than this many standard deviations are drawn anew; at 5 hardly any is.",
+            say("Truncation"), 0.5, 5.0, 5.0, 0.25, key="truncation", **BOUND,
+            help=say(
+                "Numbers further from the mean than this many standard deviations are drawn anew; at 5 hardly any is."
+            ),
         )  # fmt: skip
-        n = st.slider("Samples each", 8, 48, 8, 8, key="samples", **BOUND)
-        mixed = st.slider("Components of the mixture", 1, 30, 10, key="components", **BOUND)
-        seed = int(st.number_input("Seed", 0, 9999, 0, key="seed", **BOUND))
+        n = st.slider(say("Samples each"), 8, 48, 8, 8, key="samples", **BOUND)
+        mixed = st.slider(say("Components of the mixture"), 1, 30, 10, key="components", **BOUND)
+        seed = int(st.number_input(say("Seed"), 0, 9999, 0, key="seed", **BOUND))
     return Settings(n, temperature, truncation, mixed, seed)
 
 
@@ -69,13 +74,15 @@ def read_chosen(rows: list[Row]) -> tuple[Row, int] | None:
 
 def neighbours(view: View, row: Row, i: int) -> None:
     """Show the gallery images nearest to one sample."""
-    st.subheader(f"Nearest to sample {i + 1} of {row.title}, {row.source}")
+    st.subheader(say("Nearest to sample {i} of {title}, {source}", i=i + 1, title=row.title, source=say(row.source)))
     show_strips(generating.nearest_strips(view, row, i))
     st.markdown(
-        "**Did it memorise?** In pixels: root mean squared difference; by code: distance. A smooth picture is near to "
-        "every other, so look before you believe the number. The gallery is test images, which no model was trained "
-        "on: what was learned by heart from training images does not show here. But densities *are* fitted to the "
-        "gallery's codes, and a mixture of many components can give some of them back."
+        say(
+            "**Did it memorise?** In pixels: root mean squared difference; by code: distance. A smooth picture is "
+            "near to every other, so look before you believe the number. The gallery is test images, which no model "
+            "was trained on: what was learned by heart from training images does not show here. But densities *are* "
+            "fitted to the gallery's codes, and a mixture of many components can give some of them back."
+        )
     )
 
 
@@ -95,15 +102,18 @@ def bench(view: View, models: list[str], sources: list[str]) -> None:
         components.sample_rows(generating.rows_data(rows, chosen), key="sheet")
     left, right, text = st.columns([1, 1, 3], vertical_alignment="center")
     left.download_button(
-        "PNG of the sheet", lambda: generating.picture(rows), "samples.png", "image/png", on_click="ignore"
+        say("PNG of the sheet"), lambda: generating.picture(rows), "samples.png", "image/png", on_click="ignore"
     )
     right.download_button(
-        "Codes (safetensors)", lambda: generating.codes_file(rows, settings), "samples.safetensors", on_click="ignore"
+        say("Codes (safetensors)"),
+        lambda: generating.codes_file(rows, settings),
+        "samples.safetensors",
+        on_click="ignore",
     )
     if chosen:
         neighbours(view, *chosen)
     else:
-        text.markdown(f"Click a sample to see the {view.gallery.noun} nearest to it.")
+        text.markdown(say("Click a sample to see the {noun} nearest to it.", noun=view.gallery.noun))
     finish(CAPTION, python_for(view, models, sources, settings))
 
 
@@ -135,18 +145,22 @@ def show_figures(view: View) -> None:
     table, n = generating.measured(view)
     if table.empty:
         return
-    st.subheader("The sampling ladder: how realistic, how diverse, learned by heart?")
-    st.dataframe(table.style.format(precision=3, na_rep="–"), hide_index=True)
+    st.subheader(say("The sampling ladder: how realistic, how diverse, learned by heart?"))
+    decimal, thousands = decimal_marks()
+    st.dataframe(table.style.format(precision=3, na_rep="–", decimal=decimal, thousands=thousands), hide_index=True)
     st.caption(
-        f"Of {n:,} samples, and of as many real images: training images for SWD, else test images. Each rung is a "
-        "better guess of where codes lie, fitted to those of the training images (the rows above: of the gallery); the "
-        "last is the codes of test images themselves, the best that this decoder can give. SWD: sliced Wasserstein "
-        f"distance to {n:,} test images at each scale of a Laplacian pyramid (Karras et al. 2018), times 1,000; the "
-        "scale that is furthest above real images is where the samples are wrong, the finest means blur. MS-SSIM of "
-        "pairs: lower is more diverse. Nearest training image: median root mean squared difference of pixels; blurred "
-        "pictures are nearer to everything. Precision: the share of samples whose code lies among those of test "
-        "images; recall: the other way round (Kynkäänniemi et al. 2019, three neighbours, in the model's own codes, "
-        "which do not see blur)."
+        say(
+            "Of {n:,} samples, and of as many real images: training images for SWD, else test images. Each rung is a "
+            "better guess of where codes lie, fitted to those of the training images (the rows above: of the "
+            "gallery); the last is the codes of test images themselves, the best that this decoder can give. SWD: "
+            "sliced Wasserstein distance to {n:,} test images at each scale of a Laplacian pyramid (Karras et al. "
+            "2018), times 1,000; the scale that is furthest above real images is where the samples are wrong, the "
+            "finest means blur. MS-SSIM of pairs: lower is more diverse. Nearest training image: median root mean "
+            "squared difference of pixels; blurred pictures are nearer to everything. Precision: the share of samples "
+            "whose code lies among those of test images; recall: the other way round (Kynkäänniemi et al. 2019, three "
+            "neighbours, in the model's own codes, which do not see blur).",
+            n=n,
+        )
     )
 
 
@@ -156,5 +170,5 @@ with screen.settings():
 if sources:
     bench(view, models, sources)
 else:
-    st.info("Choose where codes come from.")
+    st.info(say("Choose where codes come from."))
 show_figures(view)

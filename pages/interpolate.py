@@ -1,6 +1,7 @@
 """Interpolate: what lies between two images?"""
 
 from functools import partial
+from html import escape
 
 import numpy as np
 import streamlit as st
@@ -8,6 +9,7 @@ import torch
 
 from explorer import latent
 from explorer.images import gif, grid, png
+from explorer.language import choices, number, say
 from explorer.ui import loading, screen, taking, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.pictures import Strip, data_uri, show_strips
@@ -21,7 +23,7 @@ PAGE = Page(
     ),
 )  # fmt: skip
 
-TABS = ("Between two", "Between four")
+TABS = choices("Between two", "Between four")
 STILL, FRAME = 128, 224  # pixels of one image, at most, in a PNG and in an animation
 SETUP = """\
 from explorer.checkpoints import Bundle, root_folder
@@ -39,11 +41,12 @@ def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
     t = torch.linspace(0, 1, n)
     fade = latent.lerp(*torch.from_numpy(ends).flatten(1), t).view(n, *ends.shape[1:]).numpy()
     codes = loading.encode(bundle, ends)
-    strips = [Strip("Pixel fade", fade, [f"{v:.2f}" for v in t.tolist()], "pixels mixed; t under each")]
-    for name, walk in (("Linear", latent.lerp), ("Spherical", latent.slerp)):
+    strips = [Strip(say("Pixel fade"), fade, [number(v, ".2f") for v in t.tolist()], say("pixels mixed; t under each"))]
+    for name, walk in ((say("Linear"), latent.lerp), (say("Spherical"), latent.slerp)):
         z = walk(codes[0], codes[1], t)
-        norms = [f"{v:.2f}" for v in z.norm(dim=1).tolist()]
-        strips.append(Strip(name, loading.decode(bundle, z), norms, "decoded; |z|, the norm of the code, under each"))
+        norms = [number(v, ".2f") for v in z.norm(dim=1).tolist()]
+        note = say("decoded; |z|, the norm of the code, under each")
+        strips.append(Strip(name, loading.decode(bundle, z), norms, note))
     return strips
 
 
@@ -53,27 +56,30 @@ def downloads(strips: list[Strip]) -> None:
     n = len(strips[0].images)
     together = grid(np.concatenate([s.images for s in strips]), n, gap=2)
     still = partial(png, together, STILL // strips[0].images.shape[-1])
-    columns[0].download_button("PNG of the strips", still, "interpolation.png", "image/png", on_click="ignore")
-    for column, strip in zip(columns[1:], strips, strict=True):
-        name = strip.label.lower().replace(" ", "-")
+    columns[0].download_button(say("PNG of the strips"), still, "interpolation.png", "image/png", on_click="ignore")
+    for column, strip, name in zip(columns[1:], strips, ("pixel-fade", "linear", "spherical"), strict=True):
         animation = partial(gif, strip.images, FRAME // strip.images.shape[-1])  # made when it is asked for
-        column.download_button(f"GIF: {strip.label.lower()}", animation, f"{name}.gif", "image/gif", on_click="ignore")
+        column.download_button(
+            say("GIF: {walk}", walk=strip.label.lower()), animation, f"{name}.gif", "image/gif", on_click="ignore"
+        )
 
 
 @fragment
 def two(view: View, model: str, picks: list[int]) -> None:
     """Draw the number of steps and the strips it moves."""
     with screen.control():
-        n = st.slider("Steps", 3, 16, 9, key="steps", **BOUND)
+        n = st.slider(say("Steps"), 3, 16, 9, key="steps", **BOUND)
     strips = walks(view, model, picks, n)
     with screen.picture():
         show_strips(strips)
     downloads(strips)
     taking.button(view, "interpolate", model, picks=picks, n=n)
     finish(
-        "Of the two decoded walks, left and right are reconstructions of the two images, and what is between was never "
-        "in the data. In a high-dimensional normal almost all codes have nearly the same norm; the straight line cuts "
-        "through the empty middle, the arc does not.",
+        say(
+            "Of the two decoded walks, left and right are reconstructions of the two images, and what is between was "
+            "never in the data. In a high-dimensional normal almost all codes have nearly the same norm; the straight "
+            "line cuts through the empty middle, the arc does not."
+        ),
         f"""
 import torch
 from explorer import latent
@@ -91,17 +97,18 @@ to_pil(grid(torch.cat([fade, *walks]).numpy(), columns=len(t)), scale=4).save("i
 def four(view: View, model: str, picks: list[int]) -> None:
     """Draw the bilinear sheet between four images."""
     with screen.control():
-        n = st.slider("Images per side", 3, 16, 9, key="side", **BOUND)
+        n = st.slider(say("Images per side"), 3, 16, 9, key="side", **BOUND)
     codes = loading.encode(view.bundle(model), view.gallery.images[picks])
     x = loading.decode(view.bundle(model), latent.bilinear(codes, n).flatten(0, 1))
     picture = png(grid(x, n, gap=1), STILL // x.shape[-1])
     with screen.picture():
-        st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=2))}" alt="{n} by {n} images between four">')
-    st.markdown("A top left, B top right, C bottom left, D bottom right.")
-    st.download_button("PNG of the sheet", picture, "sheet.png", "image/png", on_click="ignore")
+        alt = escape(say("{n} by {n} images between four", n=n))
+        st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=2))}" alt="{alt}">')
+    st.markdown(say("A top left, B top right, C bottom left, D bottom right."))
+    st.download_button(say("PNG of the sheet"), picture, "sheet.png", "image/png", on_click="ignore")
     taking.button(view, "interpolate", model, picks=picks, n=n)
     finish(
-        "The corners are reconstructions of the four images; every row and every column is a straight walk.",
+        say("The corners are reconstructions of the four images; every row and every column is a straight walk."),
         f"""
 from explorer import latent
 {SETUP.format(dataset=view.dataset.name, model=model, images=view.gallery.python(picks))}
@@ -112,7 +119,7 @@ to_pil(grid(sheet.numpy(), columns={n}, gap=1), scale=4).save("sheet.png")
 
 
 view = begin(PAGE)
-tabs = st.tabs(TABS, key="between", bind="query-params", on_change="rerun")
+tabs = screen.tabs(TABS, "between")
 for tab, draw, n_ends in zip(tabs, (two, four), (2, 4), strict=True):
     if tab.open:
         with tab:

@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from explorer import figures, projection
+from explorer.language import number, say
 from explorer.projection import ProjectionUnavailable
 from explorer.ui import chosen, loading, mapping, prior, screen, widgets
 from explorer.ui.colouring import Colour, pick_colour
@@ -36,11 +37,14 @@ def figures_beside(view: View, model: str, points: np.ndarray) -> None:
         return
     k = min(10, len(points) - 1)
     st.markdown(
-        "| classes | code | picture |\n|---|---|---|\n"
-        f"| silhouette | {code['silhouette']:.2f} | {picture['silhouette']:.2f} |\n"
-        f"| {k}-NN accuracy | {code['knn_accuracy']:.0%} | {picture['knn_accuracy']:.0%} |\n",
-        help=f"Silhouette: −1 to 1, 1 for tight, separate classes. {k}-NN accuracy: how often the most frequent class "
-        f"among an image's {k} nearest neighbours is its own.",
+        f"| {say('classes')} | {say('code')} | {say('picture')} |\n|---|---|---|\n"
+        f"| {say('silhouette')} | {number(code['silhouette'], '.2f')} | {number(picture['silhouette'], '.2f')} |\n"
+        f"| {say('{k}-NN accuracy', k=k)} | {code['knn_accuracy']:.0%} | {picture['knn_accuracy']:.0%} |\n",
+        help=say(
+            "Silhouette: −1 to 1, 1 for tight, separate classes. {k}-NN accuracy: how often the most "
+            "frequent class among an image's {k} nearest neighbours is its own.",
+            k=k,
+        ),
     )
 
 
@@ -57,7 +61,8 @@ def chart(view: View, points: np.ndarray, axis_name: str, colour: Colour, before
         left, right = st.columns([7, 3])
     with left:
         screen.chart(
-            figure, "map", f"Map of the codes of {len(gallery)} {gallery.noun}, a mark for each", is_picture=True,
+            figure, "map", say("Map of the codes of {n} {noun}, a mark for each", n=len(gallery), noun=gallery.noun),
+            is_picture=True,
             on_select=partial(chosen.keep, "map") if flat else "ignore", selection_mode=("points", "lasso", "box"),
             config={"scrollZoom": True, "displayModeBar": True, "displaylogo": False},
         )  # fmt: skip
@@ -70,16 +75,17 @@ def chart(view: View, points: np.ndarray, axis_name: str, colour: Colour, before
 def show_chosen(gallery: Gallery, flat: bool) -> None:
     """Draw the images of the chosen points; one may also be chosen by its number, without a pointer."""
     st.number_input(
-        "Image by number", 1, len(gallery), None, key="by_number", placeholder=f"1 to {len(gallery)}",
+        say("Image by number"), 1, len(gallery), None, key="by_number", placeholder=say("1 to {n}", n=len(gallery)),
         on_change=partial(chosen.keep_number, "by_number"),
     )  # fmt: skip
     now = chosen.read(len(gallery))
     if not now:
-        hint = "Click a point, or draw a lasso or box around some," if flat else "In two dimensions, click points"
-        st.markdown(f"{hint} to see their images here.")
+        hint = say("Click a point, or draw a lasso or box around some, to see their images here.")
+        st.markdown(hint if flat else say("In two dimensions, click points to see their images here."))
         return
-    shown = f", the first {SHOWN} shown" if len(now) > SHOWN else ""
-    st.markdown(f"**{len(now)} chosen**{shown}. {'Double-click the map to let go of them.' if flat else ''}")
+    shown = say("**{n} chosen**, the first {shown} shown.", n=len(now), shown=SHOWN)
+    told = shown if len(now) > SHOWN else say("**{n} chosen**.", n=len(now))
+    st.markdown(f"{told} {say('Double-click the map to let go of them.')}" if flat else told)
     for start in range(0, min(len(now), SHOWN), IN_A_ROW):
         part = now[start : min(start + IN_A_ROW, SHOWN)]
         show_strips([Strip("", gallery.images[part], [gallery.label(i) for i in part])])
@@ -94,7 +100,7 @@ def show_map(view: View, model: str, method: str, dimensions: int, seldom: Delta
             points, how = None, str(error)
         colour = pick_colour(view, model)
     if points is None:
-        st.error(how)
+        st.error(say(how))
         return
     before = chosen.read(len(view.gallery))
     chart(view, points, mapping.axis_name(method), colour, before)
@@ -102,8 +108,11 @@ def show_map(view: View, model: str, method: str, dimensions: int, seldom: Delta
     if view.gallery.has_classes:
         figures_beside(view, model, points)
     finish(
-        f"Each point is one gallery image, {colour.caption}. Distances between far groups mean little in t-SNE and "
-        "UMAP; in PCA they are projections of true ones.",
+        say(
+            "Each point is one gallery image, {coloured}. Distances between far groups mean little in t-SNE and UMAP; "
+            "in PCA they are projections of true ones.",
+            coloured=colour.caption,
+        ),
         f"""
 from explorer import figures, projection
 from explorer.cards import read_dataset
@@ -125,11 +134,13 @@ figures.latent_map(points, labels, classes, axis_name, scores, title, chosen).wr
 def pick_method(view: View, model: str, methods: list[str]) -> tuple[str, int]:
     """Choose the method, and in how many dimensions where it offers two and three."""
     first = "UMAP" if "UMAP" in methods else methods[0]
-    method = st.segmented_control("Method", methods, default=first, required=True, key="method", **BOUND)
+    method = st.segmented_control(
+        say("Method"), methods, format_func=say, default=first, required=True, key="method", **BOUND
+    )
     codes = loading.codes(view.bundle(model))["codes"]
     if method not in ("PCA", "UMAP") or projection.obstacle(method, codes, 3):
         return method, 2
-    return method, st.segmented_control("Dimensions", [2, 3], default=2, required=True, key="dimensions", **BOUND)
+    return method, st.segmented_control(say("Dimensions"), [2, 3], default=2, required=True, key="dimensions", **BOUND)
 
 
 view = begin(PAGE)
@@ -143,6 +154,6 @@ with screen.control():
 if found:
     show_map(view, model, *found, seldom)
 if reasons:
-    st.info(f"Not offered: {'; '.join(reasons)}.")
+    st.info(say("Not offered: {reasons}.", reasons="; ".join(map(say, reasons))))
 if "log_var" in stored:
     prior.section(view, model)

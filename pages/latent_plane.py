@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 import torch
 
+from explorer.language import choices, later, say
 from explorer.ui import live, loading, planes, screen, taking, widgets
 from explorer.ui.frame import BOUND, PAGES, Page, View, begin, finish, fragment, point_elsewhere, usable
 from explorer.ui.pictures import Strip, show_legend, show_strips
@@ -21,15 +22,18 @@ PAGE = Page(
     control=".front",
 )  # fmt: skip
 
+SPACINGS = choices("linear", "quantiles")
 LAYERS = {
-    "sheet": "decoded images",
-    "codes": "where gallery images lie, by class",
-    "density": "how many of them",
-    "prior": "one, two and three standard deviations",
-    "posterior": "two standard deviations of one image",
+    "sheet": later("decoded images"),
+    "codes": later("where gallery images lie, by class"),
+    "density": later("how many of them"),
+    "prior": later("one, two and three standard deviations"),
+    "posterior": later("two standard deviations of one image"),
 }
 OF_TWO_NUMBERS = replace(
-    PAGES["latent_plane"], fits=lambda there: there.native is not None, needs="a variational model of two numbers"
+    PAGES["latent_plane"],
+    fits=lambda there: there.native is not None,
+    needs=later("a variational model of two numbers"),
 )
 IMPORTS = """
 import torch
@@ -37,16 +41,17 @@ from explorer import latent
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import grid, to_pil
 """
-CAPTION = (
-    "The picture beside the plane is what the decoder makes of the point under the pointer{guess}. "
-    "Click to pin a point, drag it, nudge it with the arrow keys; Delete lets it go."
+CAPTION, GUESSED = choices(
+    "The picture beside the plane is what the decoder makes of the point under the pointer.",
+    "The picture beside the plane is what the decoder makes of the point under the pointer, with what the classifier "
+    "takes it for.",
 )
-GUESS = ", with what the classifier takes it for"
-ALONG = (
+PINS = later("Click to pin a point, drag it, nudge it with the arrow keys; Delete lets it go.")
+ALONG = later(
     "The image in the middle is the reconstruction; to both sides one thing changes and everything else is kept. "
     "A direction that changes one thing you can name is what people call disentangled."
 )
-HOLES = (
+HOLES = later(
     "Both planes are in standard deviations and share the pointer. Where no code lives, the plain autoencoder "
     "was never asked to make anything; the variational one was asked for something plausible all around the middle."
 )
@@ -55,8 +60,8 @@ HOLES = (
 def pick_layers(offered: tuple[str, ...], default: str, key: str) -> list[str]:
     """Choose what lies on the plane."""
     return st.pills(
-        "Layers", offered, selection_mode="multi", default=[default], key=key, **BOUND,
-        help=" ".join(f"{name}: {LAYERS[name]}." for name in offered),
+        say("Layers"), offered, format_func=say, selection_mode="multi", default=[default], key=key, **BOUND,
+        help=" ".join(f"{say(name)}: {say(LAYERS[name])}." for name in offered),
     )  # fmt: skip
 
 
@@ -68,7 +73,7 @@ def legend(view: View, layers: list[str]) -> None:
 
 def caption(view: View) -> str:
     """Say how to read a plane."""
-    return CAPTION.format(guess=GUESS if view.classifier else "")
+    return f"{say(GUESSED if view.classifier else CAPTION)} {say(PINS)}"
 
 
 @fragment
@@ -78,15 +83,15 @@ def native_plane(view: View) -> None:
     stored = loading.codes(view.native)
     with screen.control():
         layers = pick_layers(tuple(LAYERS), "sheet", "layers")
-        reach = st.slider("Range: ± standard deviations", 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
+        reach = st.slider(say("Range: ± standard deviations"), 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
         if "posterior" in layers:
             i = widgets.pick_images(view.gallery, 1)[0]
             ellipse = [*stored["codes"][i].tolist(), *(2 * torch.from_numpy(stored["log_var"][i] / 2).exp()).tolist()]
         with screen.more():
-            density = st.slider("Images per side", 6, 30, 10, key="density", **BOUND)
+            density = st.slider(say("Images per side"), 6, 30, 10, key="density", **BOUND)
             spacing = st.segmented_control(
-                "Spacing", ["linear", "quantiles"], default="linear", required=True, key="spacing", **BOUND,
-                help="quantiles: equal shares of the prior between neighbours",
+                say("Spacing"), SPACINGS, format_func=say, default=SPACINGS[0], required=True, key="spacing",
+                **BOUND, help=say("quantiles: equal shares of the prior between neighbours"),
             )  # fmt: skip
     laid = planes.native(density, reach, spacing)
     with screen.picture():
@@ -102,7 +107,9 @@ def any_plane(view: View) -> None:
     """Show a plane through the longer code of any model: along its principal directions or through three images."""
     with screen.settings():
         model = widgets.pick_model(view)
-        through = st.segmented_control("Plane", THROUGH, default=THROUGH[0], required=True, key="through", **BOUND)
+        through = st.segmented_control(
+            say("Plane"), THROUGH, format_func=say, default=THROUGH[0], required=True, key="through", **BOUND
+        )  # fmt: skip
         picks = None if through == THROUGH[0] else widgets.pick_images(view.gallery, 3)
     if picks is None:
         laid, python = planes.principal(view, model), "latent.Plane.principal(codes)"
@@ -110,12 +117,12 @@ def any_plane(view: View) -> None:
         try:
             laid, python = planes.through(view, model, picks), f"latent.Plane.through(*codes[{picks}])"
         except ValueError as error:
-            st.info(str(error))
+            st.info(say(str(error)))
             return
     live_any(view, model, laid, python)
     if picks is not None:
         images = view.gallery.images[picks]
-        show_strips([Strip("The three images", images, ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
+        show_strips([Strip(say("The three images"), images, ["A: (0, 0)", "B: (1, 0)", "C: (0, 1)"])])
 
 
 @fragment
@@ -138,10 +145,11 @@ def traversal(view: View) -> None:
     with screen.control():
         model = widgets.pick_model(view)
         kind = st.segmented_control(
-            "Direction", DIRECTIONS, default=DIRECTIONS[0], required=True, key="direction", **BOUND
+            say("Direction"), DIRECTIONS, format_func=say, default=DIRECTIONS[0], required=True, key="direction",
+            **BOUND,
         )  # fmt: skip
         most = planes.n_directions(view, model, kind)
-        number = int(st.number_input("Which", 1, most, 1, key="which", width=140, **BOUND)) - 1
+        number = int(st.number_input(say("Which"), 1, most, 1, key="which", width=140, **BOUND)) - 1
         i = widgets.pick_images(view.gallery, 1)[0]
     if kind == DIRECTIONS[0]:
         python = f"latent.principal_directions(codes, {number + 1})[{number}]"
@@ -161,7 +169,7 @@ def hole_test(view: View) -> None:
     native = view.native.model
     plain = [name for name in view.autoencoders if name != native]
     with screen.control():
-        name = widgets.one_of(view, "Plain autoencoder", plain, "plain")
+        name = widgets.one_of(view, say("Plain autoencoder"), plain, "plain")
         layers = pick_layers(OF_ANY_CODE, "density", "layers-holes")
     if name not in usable(view, [name]):
         return
@@ -170,7 +178,7 @@ def hole_test(view: View) -> None:
         columns = st.columns(2)
     for column, model in zip(columns, laid, strict=True):
         with column:
-            st.markdown(f"**{as_text(view.card(model).title)}**")
+            st.markdown(f"**{as_text(view.shown.title(model))}**")
             live.live_plane(view, model, *laid[model], layers, f"hole-{model}", group="hole")
     legend(view, layers)
     taking.button(view, "latent_plane", name, laid=laid, layers=layers, group="hole")
@@ -198,9 +206,7 @@ to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("{file}.png")
 view = begin(PAGE)
 native = view.shown.native
 usual = TABS[0] if native else TABS[1]
-if (before := st.session_state.get("plane")) in TABS:
-    st.session_state["plane"] = before  # the browser stays on its tab when the usual one is another
-tabs = st.tabs(TABS, default=usual, key="plane", on_change="rerun", **BOUND)
+tabs = screen.tabs(TABS, "plane", usual)
 for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test), strict=True):
     if tab.open:
         with tab:

@@ -7,6 +7,7 @@ import torch
 from explorer.dials import quantise
 from explorer.families import PCA
 from explorer.images import grid, png
+from explorer.language import later, say
 from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import CHARTS, IN_USE, OVER_BITS, OVER_NUMBERS, Turned
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
@@ -25,20 +26,20 @@ PAGE = Page(
 )  # fmt: skip
 
 KEY = "length-dial"
-CAPTION = (
+CAPTION = later(
     "All models have the same encoder and decoder but for the layer of the code, and were fitted for {epochs} epochs; "
     "more would take all of them further. Errors are mean squared errors of pixels in [0, 1] on the {n:,} test images; "
     "PCA was fitted to all training images, and its pixels are clipped to [0, 1]. The variational model was fitted to "
     "another loss, the negative ELBO."
 )
-OF_BITS = (
-    " Over bits: each number is rounded to 2ᵇ cells between its 0.5 % and 99.5 % quantiles, without entropy coding, on "
+OF_BITS = later(
+    "Over bits: each number is rounded to 2ᵇ cells between its 0.5 % and 99.5 % quantiles, without entropy coding, on "
     "the gallery images. JPEG and WebP pay for headers and tables in each file, which 100 images to a file share; the "
     "models pay nothing here for a decoder, of which who receives an image needs a copy, and have learned this kind of "
     "image alone. So the curves say what is possible for it, not which format to use."
 )
-OF_USE = (
-    " A number carries what its KL to the prior says. By the usual measure (Burda et al. 2016) it is active where its "
+OF_USE = later(
+    "A number carries what its KL to the prior says. By the usual measure (Burda et al. 2016) it is active where its "
     "mean varies by more than 0.01 over the test images; after a short fitting the means of long codes still tremble "
     "that much, and carry nothing."
 )
@@ -47,8 +48,10 @@ OF_USE = (
 def controls() -> str:
     """Choose the chart and other images."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chart = st.segmented_control("Chart", list(CHARTS), default=OVER_NUMBERS, required=True, key="chart", **BOUND)
-        st.number_input("Other images", 0, 999, 0, key="shuffle", width=160, **BOUND)
+        chart = st.segmented_control(
+            say("Chart"), list(CHARTS), format_func=say, default=OVER_NUMBERS, required=True, key="chart", **BOUND
+        )
+        st.number_input(say("Other images"), 0, 999, 0, key="shuffle", width=160, **BOUND)
     return chart
 
 
@@ -64,13 +67,13 @@ def bench(view: View) -> None:
         before = Turned(dialling.first(KEY, "length", at.length), dialling.first(KEY, "bits", at.bits))
         components.dial("length", dialling.length_data(view, family, picks, chart, before), key=KEY)
     st.download_button(
-        "PNG of the images", lambda: picture(view, family, picks, at), f"length-{at.length}.png", "image/png",
+        say("PNG of the images"), lambda: picture(view, family, picks, at), f"length-{at.length}.png", "image/png",
         on_click="ignore",
     )  # fmt: skip
     config = family.config()
     n, epochs = config["data"]["splits"]["test"], config["fits"][0].recipe.epochs
     more = {OVER_BITS: OF_BITS, IN_USE: OF_USE}.get(chart, "")
-    finish(CAPTION.format(n=n, epochs=epochs) + more, python_for(view, family, picks, at))
+    finish(f"{say(CAPTION, n=n, epochs=epochs)} {say(more)}", python_for(view, family, picks, at))
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from explorer.language import later, offered, say
 from explorer.lessons import exercises
 from explorer.lessons.exercises import DATASET
 from explorer.lessons.material import Wrong
@@ -19,8 +20,7 @@ PAGE = Page(
     ),
 )  # fmt: skip
 
-LANGUAGES = {"en": "English", "id": "Bahasa Indonesia"}
-CAPTION = (
+CAPTION = later(
     "A lesson is a text file with steps to predict, to see and to explain, whose figures are held to the models. In a "
     "room phones vote without names, and votes are gone a day after the room was closed."
 )
@@ -29,45 +29,48 @@ CAPTION = (
 def pick_lesson() -> Lesson:
     """Choose a lesson."""
     found = stepping.lessons()
-    name = lambda lesson: f"{lesson.title} ({LANGUAGES.get(lesson.language, lesson.language)})"  # noqa: E731
-    return found[st.selectbox("Lesson", list(found), format_func=lambda key: name(found[key]), key="lesson")]
+    name = lambda lesson: f"{lesson.title} ({offered().get(lesson.language, lesson.language)})"  # noqa: E731
+    return found[st.selectbox(say("Lesson"), list(found), format_func=lambda key: name(found[key]), key="lesson")]
 
 
 def ways(lesson: Lesson) -> None:
     """Offer to take a lesson by oneself, to open a room, or to join one."""
-    st.markdown(f"{len(lesson.steps)} steps, about {lesson.minutes} minutes.")
+    st.markdown(say("{n} steps, about {minutes} minutes.", n=len(lesson.steps), minutes=lesson.minutes))
     left, middle, right = st.columns(3, gap="large", border=True)
     with left:
-        st.markdown("**By yourself.** At your own pace; your answers stand in the address.")
-        if st.button("Begin", type="primary"):
+        st.markdown(say("**By yourself.** At your own pace; your answers stand in the address."))
+        if st.button(say("Begin"), type="primary"):
             alone.start(lesson)
     with middle:
-        st.markdown("**In class.** You lead, and phones vote.")
-        if st.button("Open a room"):
+        st.markdown(say("**In class.** You lead, and phones vote."))
+        if st.button(say("Open a room")):
             classroom.open_room(lesson)
-        if st.button("Lead a room by its key", type="tertiary"):
+        if st.button(say("Lead a room by its key"), type="tertiary"):
             st.query_params["lead"] = "-"
             st.rerun()
     with right:
-        st.markdown("**In a room** that is open.")
+        st.markdown(say("**In a room** that is open."))
         classroom.code_form()
 
 
 def worksheets(language: str) -> None:
     """Offer the worksheet of a seed, to print and as a notebook."""
-    st.subheader("Worksheet")
+    st.subheader(say("Worksheet"))
     if not (view := stepping.view_if_here(DATASET)):
         return
     there = stepping.material_of(view)
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
-    label = "Your seed: a number of your own, such as that of your card"
+    label = say("Your seed: a number of your own, such as that of your card")
     seed = int(left.number_input(label, 0, 10**9, 1, key="seed", **BOUND))
     for column, name, make in ((middle, "md", exercises.worksheet), (right, "ipynb", exercises.notebook)):
-        label = {"md": "Worksheet (Markdown)", "ipynb": "Notebook (Jupyter)"}[name]
+        label = {"md": say("Worksheet (Markdown)"), "ipynb": say("Notebook (Jupyter)")}[name]
         content = lambda make=make: make(there, seed, language)  # noqa: E731
         column.download_button(label, content, f"worksheet-{seed}.{name}", on_click="ignore", width="stretch")
     st.markdown(
-        "Twelve exercises with numbers of your own. `python -m explorer.lessons grade FILE` marks what you filled in."
+        say(
+            "Twelve exercises with numbers of your own. `python -m explorer.lessons grade FILE` marks what you filled "
+            "in."
+        )
     )
 
 

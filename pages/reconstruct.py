@@ -5,6 +5,7 @@ import streamlit as st
 import torch
 
 from explorer.images import error_map
+from explorer.language import choices, say
 from explorer.metrics import mse_per_image, psnr, ssim_per_image
 from explorer.ui import loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, usable
@@ -20,7 +21,7 @@ PAGE = Page(
 )  # fmt: skip
 
 FEW = 2  # models: their figures have room under the images
-WAYS = ("by class", "at random", "best", "worst", "your own")
+WAYS = BY_CLASS, AT_RANDOM, BEST, _, OWN = choices("by class", "at random", "best", "worst", "your own")
 FROM_GALLERY = """from explorer.datasets import DATASETS
 from explorer.images import as_rgb, error_map, grid, to_float, to_pil
 
@@ -37,20 +38,20 @@ ERRORS = """\
 
 def choose(view: View, way: str, n: int) -> np.ndarray | None:
     """Choose `n` gallery images by number, or None for a picture of one's own."""
-    if way == "your own":
+    if way == OWN:
         return None
     gallery = view.gallery
-    if way == "by class":
-        name = st.selectbox("Class", gallery.classes, key="class", **BOUND)
+    if way == BY_CLASS:
+        name = st.selectbox(say("Class"), gallery.classes, format_func=say, key="class", **BOUND)
         return np.flatnonzero(gallery.labels == gallery.classes.index(name))[:n]
-    if way == "at random":
-        seed = st.number_input("Seed", 0, 9999, 0, key="seed", width=160, **BOUND)
+    if way == AT_RANDOM:
+        seed = st.number_input(say("Seed"), 0, 9999, 0, key="seed", width=160, **BOUND)
         return np.random.default_rng(seed).choice(len(gallery), min(n, len(gallery)), replace=False)
-    judge = widgets.one_of(view, "Judged by the error of", view.autoencoders, "judge")
+    judge = widgets.one_of(view, say("Judged by the error of"), view.autoencoders, "judge")
     if not usable(view, [judge]):
         st.stop()
     order = loading.gallery_errors(view.bundle(judge), gallery).argsort()
-    return order[:n] if way == "best" else order[::-1][:n]
+    return order[:n] if way == BEST else order[::-1][:n]
 
 
 def comparison(view: View, models: list[str], x: np.ndarray, title: str, captions: list[str], errors: bool) -> None:
@@ -63,26 +64,26 @@ def comparison(view: View, models: list[str], x: np.ndarray, title: str, caption
         mse = mse_per_image(original, rebuilt)
         table = torch.stack([mse, psnr(mse), ssim_per_image(original, rebuilt)], dim=1)
         length = loading.model(view.bundle(name)).code_length
-        note = f"{length:,} numbers · mean {table[:, 1].mean():.1f} dB"
-        strips.append(Strip(view.card(name).title, x_hat, [figures_of(*row) for row in table.tolist()], note))
+        note = say("{n:,} numbers · mean {psnr:.1f} dB", n=length, psnr=table[:, 1].mean().item())
+        strips.append(Strip(view.shown.title(name), x_hat, [figures_of(*row) for row in table.tolist()], note))
         if errors:
-            strips.append(Strip("", error_map(x, x_hat), note="Error: orange too bright, blue too dark"))
+            strips.append(Strip("", error_map(x, x_hat), note=say("Error: orange too bright, blue too dark")))
     show_strips(strips)
 
 
 view = begin(PAGE)
 with screen.control():
     ways = WAYS if view.gallery.has_classes else WAYS[1:]
-    way = st.segmented_control("Images", ways, default=ways[0], required=True, key="way", **BOUND)
+    way = st.segmented_control(say("Images"), ways, format_func=say, default=ways[0], required=True, key="way", **BOUND)
     choice = st.container(width="stretch")
     models = widgets.pick_models(view)
     with screen.more():
-        n = st.slider("Images", 2, 12, 8, key="n", **BOUND)
-        errors = st.toggle("Error maps", key="errors", **BOUND)
+        n = st.slider(say("Images"), 2, 12, 8, key="n", **BOUND)
+        errors = st.toggle(say("Error maps"), key="errors", **BOUND)
 with choice:
     index = choose(view, way, n)
 if index is None:
-    x, title, captions = widgets.own_picture(view), "Original", ["as the models see it"]
+    x, title, captions = widgets.own_picture(view), say("Original"), [say("as the models see it")]
     python = UPLOADED.format(widgets.own_python(view))
 else:
     x, title, captions = view.gallery.images[index], view.gallery.title, [view.gallery.label(i) for i in index]
@@ -91,8 +92,10 @@ if x is not None:
     with screen.picture():
         comparison(view, models, x, title, captions, errors)
 finish(
-    "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher "
-    "is better, +3 dB halves the squared error); SSIM counts structure and is 1 for a perfect copy.",
+    say(
+        "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher "
+        "is better, +3 dB halves the squared error); SSIM counts structure and is 1 for a perfect copy."
+    ),
     f"""
 import numpy as np
 import torch

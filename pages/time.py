@@ -4,6 +4,7 @@ import streamlit as st
 import torch
 
 from explorer.images import grid, png
+from explorer.language import later, say
 from explorer.latent import plane
 from explorer.ui import components, dialling, screen
 from explorer.ui.dialling import PRIOR_REACH, TIME_CELLS
@@ -24,7 +25,7 @@ PAGE = Page(
 )  # fmt: skip
 
 KEY = "time-dial"
-CAPTION = (
+CAPTION = later(
     "Each position is the model as it was after that epoch, epoch 0 before the first step; while dots glide from one "
     "state to the next they are nowhere real. The first map and the plane show three standard deviations of the prior "
     "to each side. The classifier's {features} features are projected by PCA in each state, turned and sized to be as "
@@ -46,10 +47,10 @@ def bench(view: View) -> None:
     show_legend(view.gallery.classes)
     member = data["states"][epochs.index(epoch)]["network"]
     st.download_button(
-        "PNG of the plane", lambda: picture(family, member), f"{member}.png", "image/png", on_click="ignore"
+        say("PNG of the plane"), lambda: picture(family, member), f"{member}.png", "image/png", on_click="ignore"
     )
     features = [model.code_length for model in family.load().values()]
-    finish(CAPTION.format(features=max(features)), python_for(family, member))
+    finish(say(CAPTION, features=max(features)), python_for(family, member))
 
 
 @torch.inference_mode()

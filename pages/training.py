@@ -3,6 +3,7 @@
 import streamlit as st
 
 from explorer import figures
+from explorer.language import choices, listed, say
 from explorer.ui import curves, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish
 
@@ -16,7 +17,9 @@ PAGE = Page(
 )  # fmt: skip
 
 NEXT_LINE = "\n    "
-SETS = ["train", "validation"]
+SETS = choices("train", "validation")
+SCALES = choices("linear", "log")
+OVER = choices("steps", "minutes")
 
 
 def sharpness(view: View, models: list[str]) -> str:
@@ -27,13 +30,13 @@ def sharpness(view: View, models: list[str]) -> str:
     measured = {name: curve for name in models if (curve := view.bundle(name).test_curve())}
     if not measured:
         return ""
-    st.subheader("Sharpness on the test images, over steps and over time")
+    st.subheader(say("Sharpness on the test images, over steps and over time"))
     titled = {view.shown.title(name): curve for name, curve in measured.items()}
-    for column, over in zip(st.columns(2), ("steps", "minutes"), strict=True):
+    for column, over in zip(st.columns(2), OVER, strict=True):
         lines = {name: (curve[over], curve["psnr"]) for name, curve in titled.items()}
         with column:
-            figure = figures.curves(lines, "test PSNR (dB)", False, over)
-            screen.chart(figure, f"sharpness-{over}", f"PSNR on the test images over {over}")
+            figure = figures.curves(lines, say("test PSNR (dB)"), False, over)
+            screen.chart(figure, f"sharpness-{over}", say("PSNR on the test images over {over}", over=over))
     st.markdown(curves.verdicts(titled))
     return f"""
 titles = {dict(zip(measured, titled, strict=True))}
@@ -46,23 +49,28 @@ for over in ("steps", "minutes"):
 
 view = begin(PAGE)
 with screen.control():
-    scale = st.segmented_control("Scale", ["linear", "log"], default="log", required=True, key="scale", **BOUND)
-    sets = st.segmented_control("Images", SETS, selection_mode="multi", default=SETS, key="sets", **BOUND)
+    said = {"format_func": say, **BOUND}
+    scale = st.segmented_control(say("Scale"), SCALES, default=SCALES[1], required=True, key="scale", **said)
+    sets = st.segmented_control(say("Images"), SETS, selection_mode="multi", default=SETS, key="sets", **said)
     models = widgets.pick_models(view, view.models)
-shown = curves.panels(view, models, sets, scale == "log")
+shown = curves.panels(view, models, sets, scale == SCALES[1])
 for heading in dict.fromkeys(panel.heading for panel in shown):
     is_first = heading == shown[0].heading
     with screen.picture() if is_first else st.container():
         curves.draw(heading, [panel for panel in shown if panel.heading == heading], is_first)
     if heading == curves.DENSITY:
-        st.markdown(curves.BELOW_ZERO)
+        st.markdown(say(curves.BELOW_ZERO))
 if elsewhere := [view.shown.title(name) for name in models if view.card(name).imported]:
-    st.info(f"{', '.join(elsewhere)}: fitted elsewhere and imported, so there are no curves of how.")
+    st.info(say("{names}: fitted elsewhere and imported, so there are no curves of how.", names=listed(elsewhere)))
 python = sharpness(view, models)
 n_validation = view.bundle(models[0]).config()["data"]["splits"]["validation"]
 finish(
-    f"Solid: training images, averaged while the weights still changed; dashed: the {n_validation:,} validation images "
-    f"after each epoch. Models are kept as they were in their best validation epoch.{curves.noisy(view, models)}",
+    say(
+        "Solid: training images, averaged while the weights still changed; dashed: the {n:,} validation images after "
+        "each epoch. Models are kept as they were in their best validation epoch.",
+        n=n_validation,
+    )
+    + f" {curves.noisy(view, models)}",
     f"""
 from explorer import figures
 from explorer.checkpoints import Bundle, root_folder

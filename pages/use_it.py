@@ -3,8 +3,10 @@
 import streamlit as st
 
 from explorer import anomalies, figures, uses
+from explorer.language import choices, later, number, say
 from explorer.ui import address, components, screen, using, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish
+from explorer.ui.naming import named
 from explorer.uses import LEFT_OUT_EPOCHS, PROBE_TEST
 
 PAGE = Page(
@@ -16,19 +18,19 @@ PAGE = Page(
     ),
 )  # fmt: skip
 
-TABS = ("Few labels", "Strangers")
-SHORT = {"error": "error", "elbo": "−ELBO", "distance": "distance"}
-PROBES = {"linear": "linear probe", "knn": "nearest neighbours"}
-OF_LABELS = (
+TABS = choices("Few labels", "Strangers")
+SHORT = {"error": later("error"), "elbo": "−ELBO", "distance": later("distance")}
+PROBES = {"linear": later("linear probe"), "knn": later("nearest neighbours")}
+OF_LABELS = later(
     "Accuracy on {n:,} test images of a classifier fitted to nothing but codes and labels: multinomial logistic "
     "regression, or the majority of five neighbours (of few labels the nearest). The shade is a standard deviation "
     "over five draws of the labels. An autoencoder was fitted without any; a classifier's own code saw them all."
 )
-OF_STRANGERS = (
-    "The area under each ROC curve, 0.5 by chance, of {n} images of each set. Error: of the reconstruction. −ELBO: a "
-    "likelihood should be the best score, and is not: simple images may be likelier than those that a model was fitted "
-    "to (Nalisnick et al. 2019). Distance: from the code to the nearest of 10,000 training images. The class left out "
-    "is scored by the same network fitted without it for {epochs} epochs."
+OF_STRANGERS = later(
+    "The area under each ROC curve, {chance:.1f} by chance, of {n} images of each set. Error: of the reconstruction. "
+    "−ELBO: a likelihood should be the best score, and is not: simple images may be likelier than those that a model "
+    "was fitted to (Nalisnick et al. 2019). Distance: from the code to the nearest of 10,000 training images. The "
+    "class left out is scored by the same network fitted without it for {epochs} epochs."
 )
 
 
@@ -36,22 +38,23 @@ def labels(view: View) -> None:
     """Draw accuracy over the number of labels."""
     with screen.control():
         chosen = st.segmented_control(
-            "Read the class by", list(PROBES), format_func=PROBES.get, default="linear", required=True, key="probe",
-            **BOUND,
+            say("Read the class by"), list(PROBES), format_func=lambda probe: say(PROBES[probe]), default="linear",
+            required=True, key="probe", **BOUND,
         )  # fmt: skip
         models = widgets.pick_models(view, view.models)
     found = using.used(view, models)
     titles = {name: view.shown.title(name) for name in found}
     curves = using.accuracies({titles[name]: of_one for name, of_one in found.items()}, chosen)
     if not curves:
-        one = "These images are of one class: there is nothing to read off. " * (len(view.gallery.classes) < 2)
-        st.info(f"{one}Strangers are told without labels.")
+        one = say("These images are of one class: there is nothing to read off.")
+        told = say("Strangers are told without labels.")
+        st.info(f"{one} {told}" if len(view.gallery.classes) < 2 else told)
     else:
         with screen.picture():
-            name = "Accuracy over the number of labels, a line for each code"
+            name = say("Accuracy over the number of labels, a line for each code")
             screen.chart(figures.accuracies(curves), "accuracies", name, is_picture=True)
     finish(
-        OF_LABELS.format(n=PROBE_TEST),
+        say(OF_LABELS, n=PROBE_TEST),
         f"""
 import numpy as np
 from explorer import figures
@@ -70,7 +73,7 @@ figures.accuracies(curves).write_html("accuracies.html")
 
 def strangers(view: View) -> None:
     """Show a score of usual images and of strangers around a threshold, and how all scores fare."""
-    caption = OF_STRANGERS.format(n=anomalies.NUMBER, epochs=LEFT_OUT_EPOCHS)
+    caption = say(OF_STRANGERS, chance=0.5, n=anomalies.NUMBER, epochs=LEFT_OUT_EPOCHS)
     row = screen.control()
     with row:
         model = widgets.pick_model(view, view.models)
@@ -80,10 +83,12 @@ def strangers(view: View) -> None:
         return
     found = found[model]
     score = row.segmented_control(
-        "Score", uses.scores_of(found), format_func=SHORT.get,
+        say("Score"), uses.scores_of(found), format_func=lambda score: say(SHORT[score]),
         default=uses.scores_of(found)[0], required=True, key="score", **BOUND,
     )  # fmt: skip
-    who = row.selectbox("Strangers", uses.sets_of(found), key="who", **BOUND)
+    with row:
+        sets = uses.sets_of(found)
+        who = named(say("Strangers"), sets, using.called, "who", sets[0])
     whose = f"{model} {score} {who}"
     kept = [value for name, text in address.pairs("at") if name == whose and (value := address.number(text, 1e9))]
     at = kept[0] if kept else using.first_threshold(found, score, who)
@@ -91,9 +96,11 @@ def strangers(view: View) -> None:
         moved = components.threshold(using.threshold_data(view, found, score, who, at), key=f"at {whose}")
     address.keep("at", [f"{whose},{at if moved is None else moved:g}"] if kept or moved is not None else [])
     table = using.areas(found)
-    st.markdown(using.failures(table) or "No score takes strangers for more usual than the images themselves.")
+    st.markdown(using.failures(table) or say("No score takes strangers for more usual than the images themselves."))
     st.dataframe(
-        table.style.format("{:.3f}").map(lambda area: "font-weight: 700; color: #d9485f" if area < 0.5 else "")
+        table.style.format(lambda area: number(area, ".3f")).map(
+            lambda area: "font-weight: 700; color: #d9485f" if area < 0.5 else ""
+        )
     )
     finish(
         caption,
@@ -110,10 +117,7 @@ print(f"AUC {{found.area:.3f}} ± {{found.error:.3f}}")
 
 
 view = begin(PAGE)
-usual = TABS[0] if view.gallery.has_classes else TABS[1]
-if (before := st.session_state.get("use")) in TABS:
-    st.session_state["use"] = before  # the browser stays on its tab when the usual one is another
-first, second = st.tabs(TABS, default=usual, key="use", bind="query-params", on_change="rerun")
+first, second = screen.tabs(TABS, "use", TABS[0] if view.gallery.has_classes else TABS[1])
 if first.open:
     with first:
         labels(view)

@@ -17,7 +17,7 @@ HOSTILE = {
 }  # fmt: skip
 # of each page, bound or read by ourselves
 PARAMETERS = {
-    "overview": "dataset",
+    "overview": "dataset lang",
     "lesson": "seed lesson step phase answer",
     "reconstruct": "models way errors n class seed judge pick",
     "denoise": "noise class n seed level-gaussian noise_seed",

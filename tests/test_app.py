@@ -1,3 +1,4 @@
+import functools
 import io
 import json
 import re
@@ -6,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf.json_format import MessageToDict
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import train
-from explorer import layers, mnist
+from explorer import language, layers, mnist
 from explorer.cards import DataCard, model_card
 from explorer.celeba import ATTRIBUTES
-from explorer.checkpoints import STAGES, Bundle
+from explorer.checkpoints import STAGES, Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.images import read_picture
 from explorer.roster import models_for
-from explorer.ui import widgets
+from explorer.ui import catalog, widgets
 from explorer.ui.catalog import Collection
 from explorer.ui.frame import PAGES
 
@@ -34,6 +36,9 @@ def of_roster(dataset: str) -> Collection:
 
 
 OF_DIGITS, OF_FACES = ([key for key, page in PAGES.items() if page.fits(of_roster(d))] for d in ("digits", "celeba"))
+
+
+COMMITTED = {name: catalog.collection(root_folder(), name) for name in ("fashion-mnist", "celeba")}
 
 
 def open_page(key: str, **params: str) -> AppTest:
@@ -384,14 +389,44 @@ def test_missing_originals_give_labelled_stand_ins(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("dataset", "key"),
-    [(d, k) for d in ("fashion-mnist", "celeba") for k, page in PAGES.items() if page.fits(of_roster(d))],
+    [(name, key) for name, there in COMMITTED.items() for key, page in PAGES.items() if page.fits(there)],
 )
-def test_every_page_has_content_with_nothing_downloaded(tmp_path, monkeypatch, dataset, key):
+def test_every_page_has_content_with_nothing_downloaded_and_no_english_in_indonesian(
+    tmp_path, monkeypatch, dataset, key
+):
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
-    app = open_page(key, dataset=dataset)
+    app = open_page(key, dataset=dataset, lang="id")
     assert not app.exception
     assert not app.error
     assert app.code
+    text = "\n".join(strings(app._tree))
+    assert [phrase for phrase in english("id") if phrase in text] == []
+
+
+def strings(node):
+    """List what a page says anywhere, also to the browser's components, but for its Python and its pictures."""
+    if children := getattr(node, "children", None):
+        for child in children.values():
+            yield from strings(child)
+    if getattr(node, "proto", None) and node.type != "code":
+        parts = [MessageToDict(node.proto)]
+        while parts:
+            part = parts.pop()
+            if isinstance(part, dict):
+                parts += part.values()
+            elif isinstance(part, list):
+                parts += part
+            elif isinstance(part, str) and not part.startswith("$$"):  # the name of a control
+                yield re.sub(r"data:image[^\"]*", "", part)
+
+
+@functools.cache
+def english(code):
+    """List what the catalogue of a language has other words for: of each sentence its longest part without values."""
+    pairs = [(said, text) for said, text in language.read(code).items() if said and isinstance(text, str)]
+    parts = {max(re.split(r"%?\{[^{}]*\}", said), key=len).strip() for said, text in pairs if said != text}
+    kept = " ".join(text for _, text in pairs)
+    return sorted(part for part in parts if " " in part and len(part) > 9 and part not in kept)
 
 
 def test_a_truncated_data_file_is_named_and_stand_ins_are_shown(data_dir, tmp_path, monkeypatch):

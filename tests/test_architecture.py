@@ -22,6 +22,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "devices",
         "graph",
         "images",
+        "language",
         "layers",
         "losses",
         "mnist",

@@ -9,8 +9,10 @@ from PIL import Image
 
 from benchmarks.browser import COMPONENTS, visit, wait_until_finished
 from explorer.checkpoints import root_folder
+from explorer.language import say, speaking
 from explorer.ui import catalog
 from explorer.ui.frame import PAGES
+from tests.conftest import SIZE
 
 STRIPS = ".lx-strip img"
 THERE = {name: catalog.collection(root_folder(), name) for name in ("fashion-mnist", "celeba")}
@@ -219,6 +221,26 @@ def test_a_choice_survives_a_page_switch_both_ways(page, address):
             wait_for_address(page, "model=conv-ae")
 
 
+def test_the_language_is_the_browsers_at_first_or_chosen_in_the_sidebar_and_held_by_the_address(page, address, browser):
+    visit(page, address, "latent_plane", "?layers=codes")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.get_by_test_id("stSidebar").get_by_role("combobox", name="Language").click()
+    page.get_by_role("option", name="Bahasa Indonesia").click()
+    for part in ("lang=id", "layers=kode"):
+        wait_for_address(page, part)
+    page.locator(".live .note", has_text="kode asli terdekat: ").wait_for(timeout=15_000)
+    assert page.evaluate("document.documentElement.lang") == "id"
+    page.locator('[data-testid="stSidebar"] a', has_text="Interpolasi").click()
+    with speaking("id"):
+        wait_until_finished(page, say(PAGES["interpolate"].title))
+    wait_for_address(page, "lang=id")
+    with contextlib.closing(browser.new_context(locale="id-ID", viewport=SIZE)) as context:
+        other = context.new_page()
+        visit(other, address, "latent_plane", "?layers=codes&reach=3.5", "id")
+        wait_for_address(other, "layers=kode")
+        assert "reach=3.5" in other.evaluate("location.search")
+
+
 def test_a_lasso_on_the_map_opens_the_images_in_it(page, address):
     visit(page, address, "latent_map", "?method=PCA")
     x, y = point_at_a_code(page)
@@ -265,7 +287,7 @@ def test_the_walk_is_downloaded_as_an_animation(page, address):
 @pytest.mark.parametrize("key", ["reconstruct", "training", "latent_plane", "interpolate"])
 def test_a_page_follows_when_another_data_set_is_chosen(page, address, key):
     visit(page, address, key, "?dataset=celeba")
-    page.get_by_test_id("stSidebar").get_by_role("combobox").click()
+    page.get_by_test_id("stSidebar").get_by_role("combobox", name="Data set").click()
     page.get_by_role("option", name="Fashion-MNIST", exact=True).click()
     page.get_by_text("Licence of the images: MIT").wait_for(timeout=15_000)
     wait_until_finished(page, PAGES[key].title)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from explorer import latent
+from explorer import language, latent
 from explorer.attributes import METHODS, fit_directions
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
@@ -93,6 +93,15 @@ def test_a_page_forbids_itself_every_request_and_names_no_address_but_the_one_ba
     assert "unsafe-inline" not in policy and "http" not in policy
     assert re.findall(r"https?://[^\s'\"<]+", text) == ["https://example.org/draw?a=1&amp;b=&quot;&gt;&lt;script&gt;"]
     assert PAGES["draw"].title in text and PAGES["draw"].look_for in text and view.dataset.licence in text
+
+
+def test_a_page_is_written_in_another_language(tmp_path):
+    text = write(tmp_path, "draw", "--language", "id").read_text(encoding="utf-8")
+    assert '<html lang="id">' in text and scene_in(text)["language"] == "id"
+    with language.speaking("id"):
+        assert language.say(PAGES["draw"].look_for) in text and PAGES["draw"].look_for not in text
+    words = json.loads(re.search(r"^(?:.*>)?const WORDS = (.*);$", text, re.M)[1])
+    assert words["id"]["Undo"] == "Urungkan"
 
 
 @pytest.mark.parametrize("back", ["", "javascript:alert(1)", "file:///etc/passwd"])

@@ -24,6 +24,7 @@ from explorer.celeba import tables
 from explorer.celeba.cache import decoded, read_images, reasons, square
 from explorer.celeba.folder import FOLDER, FacesError, Unclear, listed, look, match, stem
 from explorer.celeba.tables import ATTRIBUTES, UNKNOWN, Table
+from explorer.language import later
 
 __all__ = [
     "ATTRIBUTES", "FOLDER", "SIDE", "UNKNOWN", "Faces", "FacesError", "Unclear", "find_images", "match", "pick",
@@ -96,13 +97,20 @@ def pick(data_dir: Path, names: Sequence[str], side: int = SIDE) -> np.ndarray:
     try:
         places = match(names, found.names)
     except Unclear as error:
-        raise FacesError(f"Which image of {found.room} is meant? {error}.") from error
+        raise FacesError(later("Which image of {room} is meant? {error}.", room=found.room, error=error)) from error
     wrong = {name: "missing" for name, place in zip(names, places, strict=True) if place < 0}
     there = [found.names[place] for place in places if place >= 0]
     images = list(read_images([found.room / name for name in there], side))
     wrong |= {name: reason for name, (image, reason) in zip(there, images, strict=True) if image is None}
     if wrong:
-        raise FacesError(f"{len(wrong):,} images in {found.room} are missing or damaged: {reasons(wrong)}.")
+        raise FacesError(
+            later(
+                "{n:,} images in {room} are missing or damaged: {reasons}.",
+                n=len(wrong),
+                room=found.room,
+                reasons=reasons(wrong),
+            )
+        )
     return np.stack([image for image, _ in images])
 
 

@@ -25,6 +25,7 @@ from PIL import Image
 
 from explorer.celeba.folder import FacesError, listed
 from explorer.decoding import ImageError, read_picture
+from explorer.language import later
 
 CROP, ALIGNED = 148, (178, 218)  # the usual crop: the face without most of the background
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million, what Pillow takes for a picture rather than a bomb
@@ -69,10 +70,10 @@ def read_images(paths: Sequence[Path], side: int) -> Iterator[tuple[np.ndarray |
     def one(path: Path) -> tuple[np.ndarray | None, str]:
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-                return None, "no file"
+                return None, later("no file")
             return square(read_picture(path, most_bytes=None, most_pixels=MOST_PIXELS), side), ""
         except FileNotFoundError:
-            return None, "a link to nothing" if path.is_symlink() else "missing"
+            return None, later("a link to nothing") if path.is_symlink() else later("missing")
         except OSError as error:
             return None, error.strerror
         except ImageError as error:
@@ -114,7 +115,14 @@ def decoded(room: Path, names: Sequence[str], side: int, watch: Watcher | None =
         found = None
     found = found or _make(room, names, side, pixels, watch)
     if not found.names:
-        raise FacesError(f"none of the {len(names):,} images in {room} can be read: {reasons(found.skipped)}.")
+        raise FacesError(
+            later(
+                "none of the {n:,} images in {room} can be read: {reasons}.",
+                n=len(names),
+                room=room,
+                reasons=reasons(found.skipped),
+            )
+        )
     return found
 
 
@@ -185,7 +193,7 @@ def _make(room: Path, names: Sequence[str], side: int, pixels: Path, watch: Watc
             _write(room, names, side, pixels, watch)
     if found := _known(pixels, side):
         return found
-    raise FacesError(f"{pixels} was changed or removed while it was read. Run the command again.")
+    raise FacesError(later("{pixels} was changed or removed while it was read. Run the command again.", pixels=pixels))
 
 
 @contextmanager
@@ -211,11 +219,20 @@ def _writing(folder: Path, n_bytes: int) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:  # filelock raises the latter where a disk knows no locks
         reason = getattr(error, "strerror", None) or str(error)
         if getattr(error, "errno", None) in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            problem, remedy = f"cannot take the {n_bytes / 1e6:,.0f} MB of decoded faces", "Free some room there"
+            problem, remedy = (
+                later("cannot take the {size:,.0f} MB of decoded faces", size=n_bytes / 1e6),
+                later("Free some room there"),
+            )
         else:
-            problem, remedy = "cannot be written, and decoded faces are kept there", "Mend that"
+            problem, remedy = later("cannot be written, and decoded faces are kept there"), later("Mend that")
         raise FacesError(
-            f"{reason}: {folder} {problem}. {remedy}, or name another folder in EXPLORER_CACHE."
+            later(
+                "{reason}: {folder} {problem}. {remedy}, or name another folder in EXPLORER_CACHE.",
+                reason=reason,
+                folder=folder,
+                problem=problem,
+                remedy=remedy,
+            )
         ) from error
 
 

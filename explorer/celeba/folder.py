@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from explorer.language import later
+
 FOLDER = "celeba"
 IMAGES = "img_align_celeba"
 ROOMS = {FOLDER, "archive", "img", "anno", "eval", IMAGES, f"{IMAGES}_png"}  # where images and tables lie
@@ -98,18 +100,26 @@ def _entries(room: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not room.is_symlink():
             return []
-        raise FacesError(f"{room} cannot be read ({error.strerror}). Mend or remove it.") from error
+        raise FacesError(
+            later("{room} cannot be read ({reason}). Mend or remove it.", room=room, reason=error.strerror)
+        ) from error
 
 
 def _missing(folder: Path, others: Sequence[Path]) -> str:
     images = folder / IMAGES
-    there = f" {others[0]} is there, but is no folder: an archive has to be unpacked." if others else ""
-    return (
-        f"{images} holds no face images.{there} Get img_align_celeba.zip and the list_*.txt files from "
-        "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, or the archive jessicali9530/celeba-dataset from "
-        f"Kaggle, and unpack them so that {images / '000001.jpg'} and "
-        f"{folder / 'list_eval_partition.txt'} exist (list_attr_celeba.txt adds the attributes). "
-        "Any subset of the images will do. CelebA is for non-commercial research only."
+    there = (
+        later(" {name} is there, but is no folder: an archive has to be unpacked.", name=others[0]) if others else ""
+    )
+    return later(
+        "{images} holds no face images.{there} Get img_align_celeba.zip and the list_*.txt files from "
+        "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, or the archive "
+        "jessicali9530/celeba-dataset from Kaggle, and unpack them so that {example} and {table} "
+        "exist (list_attr_celeba.txt adds the attributes). Any subset of the images will do. CelebA "
+        "is for non-commercial research only.",
+        images=images,
+        there=there,
+        example=images / "000001.jpg",
+        table=folder / "list_eval_partition.txt",
     )
 
 
@@ -117,7 +127,9 @@ class Unclear(ValueError):
     """Names that differ in their ending only, so that it is open which belongs to which; `mine` and `theirs`."""
 
     def __init__(self, mine: list[str], theirs: list[str]):
-        super().__init__(f"{listed(mine)} and {listed(theirs)} differ in their ending only")
+        super().__init__(
+            later("{mine} and {theirs} differ in their ending only", mine=listed(mine), theirs=listed(theirs))
+        )
         self.mine, self.theirs = mine, theirs
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from explorer import arguments, storage
+from explorer import arguments, language, storage
 from explorer.attributes import METHODS
 from explorer.checkpoints import BundleError, root_folder
 from explorer.export.contents import PAGES, samples
@@ -34,7 +34,8 @@ def main(given: Sequence[str] | None = None) -> int:
         choices = CHOICES[args.page](view, model, args)
         if args.classifier is not None and args.page in ("latent_plane", "draw"):
             choices["classifier"] = args.classifier
-        content = document(view, PAGES[args.page](view, model, **choices))
+        with language.speaking(args.language):
+            content = document(view, PAGES[args.page](view, model, **choices))
     except Unfit as error:
         parser.error(str(error))
     except (BundleError, Unsupported) as error:
@@ -68,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--classifier", action=argparse.BooleanOptionalAction,
         help="with what the classifier takes pictures for, 1.3 MB more; by default on the page draw alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--language", type=arguments.one_of(language.offered(), "language"), default=language.SOURCE,
+        help=f"of the page: {', '.join(language.offered())}",
     )  # fmt: skip
     return parser
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from explorer.images import grid, to_pil
+from explorer.language import choices, later, say
 from explorer.latent import Plane
 from explorer.ui import editing, generating, live, loading, pad, planes
 from explorer.ui.editing import Edit, Face
@@ -22,19 +23,23 @@ from explorer.ui.planes import Laid
 THUMBNAILS = 60  # to choose from: conv-ae has 245 kB of codes for so many
 SAMPLES = 24  # in place of faces, which may not travel: 20 kB of codes
 COMPONENTS, TEMPERATURE = 10, 0.7  # few of the mixture's samples are no face then
-AROUND_PINS = (
+AROUND_PINS = later(
     "Move over the plane and the picture follows. Click or tap to pin a point, drag it, nudge it with the arrow keys; "
     "Delete lets it go."
 )
 HINTS = {
     "plane": AROUND_PINS,
-    "line": "Move along the strip: the image in the middle is the reconstruction, to both sides one thing changes.",
-    "holes": "Both planes are in standard deviations and share the pointer. The shade says where codes lie.",
-    "draw": "Draw on the pad at the left: beside it is what the model makes of it, in the plane where it lands.",
-    "attributes": "A double click brings a slider back. A direction is no cause: what goes together in the labels goes "
-    "together in it. Nothing here is fit for judging a person.",
-    "between two": "Left and right are reconstructions of the two images; move t to go from one to the other.",
-    "between four": "The corners are reconstructions of the four images; every row and column is a straight walk.",
+    "line": later(
+        "Move along the strip: the image in the middle is the reconstruction, to both sides one thing changes."
+    ),
+    "holes": later("Both planes are in standard deviations and share the pointer. The shade says where codes lie."),
+    "draw": later("Draw on the pad at the left: beside it is what the model makes of it, in the plane where it lands."),
+    "attributes": later(
+        "A double click brings a slider back. A direction is no cause: what goes together in the labels goes "
+        "together in it. Nothing here is fit for judging a person."
+    ),
+    "two": later("Left and right are reconstructions of the two images; move t to go from one to the other."),
+    "four": later("The corners are reconstructions of the four images; every row and column is a straight walk."),
 }
 
 
@@ -63,7 +68,7 @@ def latent_plane(
     parts = []
     for name, plane in laid.items():
         data = live.plane_data(view, name, *plane, layers, **more)
-        title = view.card(name).title if len(laid) > 1 else ""
+        title = say(view.card(name).title) if len(laid) > 1 else ""
         parts.append(_part("plane", data if classifier else data | {"classifier": None}, title))
     is_line, is_single = more.get("flat", False), len(laid) == 1
     switches = [] if is_line else planes.layers_for(view, model, more.get("ellipse"))
@@ -115,14 +120,14 @@ def interpolate(view: View, model: str, *, picks: Sequence[int], n: int = 9) -> 
     else:
         corners = torch.from_numpy(codes[:4])
         where = Plane(corners[2], torch.stack([corners[3] - corners[2], corners[0] - corners[2]]))
-        names = ("from left to right", "from below")
+        names = choices("from left to right", "from below")
         data = live.plane_data(view, model, where, torch.linspace(0, 1, n), names, ["sheet"], points=[])
         part = _part("plane", data | {"classifier": None})
     scene = _scene(
         "interpolate", [part], sheet=sheet, picks=list(range(len(picks))), nCodes=len(codes),
         samples=_samples(view, model),
     )  # fmt: skip
-    return Contents(scene, {model: ("decode",)}, HINTS["between two" if len(picks) == 2 else "between four"], "", codes)
+    return Contents(scene, {model: ("decode",)}, HINTS["two" if len(picks) == 2 else "four"], "", codes)
 
 
 PAGES = {"latent_plane": latent_plane, "draw": draw, "attributes": attributes, "interpolate": interpolate}
@@ -133,6 +138,8 @@ def _part(kind: str, data: Mapping[str, Any], title: str = "") -> dict[str, Any]
 
 
 def _scene(page: str, parts: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    if switches := more.get("switches"):
+        more["switches"] = [[name, say(name)] for name in switches]
     usual = {"switches": [], "sheet": None, "picks": [], "samples": [], "noun": ""}
     return {"page": page, "parts": parts, **usual, **more}
 

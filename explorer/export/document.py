@@ -10,15 +10,16 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from explorer import layers
+from explorer import language, layers
 from explorer.export.contents import Contents
+from explorer.language import say
 from explorer.ui import components
 from explorer.ui.frame import PAGES, View
 from explorer.ui.opening import Opened
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent.parent / ".streamlit" / "config.toml"
-LIBRARIES = ("network", "drawing", "row", "regions")
+LIBRARIES = ("say", "network", "drawing", "row", "regions")
 # Smaller layers than this keep what float16 takes from them: without, conv-vae is up to 1.04 grey levels off at the rim
 # of its plane and conv-ae-128 0.51 on the gallery; with it, fc-ae is the furthest off, by 0.25, for 0.2 MB at most.
 EXACT_BELOW = 40_000
@@ -33,7 +34,10 @@ def document(view: View, contents: Contents, back: str = "") -> bytes:
         Unsupported: a model has layers that do not run in a browser.
     """
     page, kinds = PAGES[contents.scene["page"]], _kinds(contents)
-    scene = contents.scene | {"styles": {kind: components.styles(*LIBRARIES, kind, "parts") for kind in kinds}}
+    scene = contents.scene | {
+        "language": language.current(),
+        "styles": {kind: components.styles(*LIBRARIES, kind, "parts") for kind in kinds},
+    }
     packed = [_packed(_networks(view.bundle(model), names)) for model, names in contents.networks.items()]
     if contents.codes is not None:
         packed.append(_packed(contents.codes.astype("<f4").tobytes(), ' id="codes"'))
@@ -43,8 +47,10 @@ def document(view: View, contents: Contents, back: str = "") -> bytes:
             "default-src 'none'", f"script-src {_hash(script)} 'wasm-unsafe-eval'", f"style-src {_hash(style)}",
             "img-src data:", "base-uri 'none'", "form-action 'none'",
         ]),
-        title=escape(page.title), question=escape(page.question), look_for=escape(page.look_for),
-        hint=escape(contents.hint), origin=_origin(view, contents, back), look=contents.look,
+        language=language.current(), title=escape(say(page.title)), question=escape(say(page.question)),
+        look_for_this=escape(say("Look for this.")), look_for=escape(say(page.look_for)),
+        needs_javascript=escape(say("This page draws with JavaScript, which is switched off.")),
+        hint=escape(say(contents.hint)), origin=_origin(view, contents, back), look=contents.look,
         scene=json.dumps(scene, separators=(",", ":")).replace("<", "\\u003c"),
         packed="\n".join(packed), style=style, script=script,
     )  # fmt: skip
@@ -70,7 +76,8 @@ def _script(kinds: Sequence[str]) -> str:
             f"KINDS.{kind} = (() => {{\n{source.replace(COMPONENT, 'const start = function (component) {')}"
             "\nreturn start;\n})();\n"
         )
-    return f"{libraries}const KINDS = {{}};\n{''.join(parts)}{components.script('offline')}"
+    source = f"{libraries}const KINDS = {{}};\n{''.join(parts)}{components.script('offline')}"
+    return components.said(source, [language.current()])
 
 
 def _networks(bundle: Opened, names: Sequence[str]) -> bytes:
@@ -108,14 +115,18 @@ def _theme() -> str:
 def _origin(view: View, contents: Contents, back: str) -> str:
     """Say what this was made from, whose the images are, and where to go on."""
     dataset, gallery = view.dataset, view.gallery
-    shown = f"Images of {dataset.title}: {dataset.licence}"
+    of = {"title": say(dataset.title), "licence": say(dataset.licence)}
     if not dataset.shareable:
-        shown = f"Fitted on {dataset.title}, of which no image is in this file: {dataset.licence}"
-    elif gallery.stand_in:
-        shown += f"; shown are stand-ins, decoded by {gallery.stand_in} from its codes of them"
+        shown = say("Fitted on {title}, of which no image is in this file: {licence}", **of)
+    else:
+        shown = say("Images of {title}: {licence}", **of)
+        if gallery.stand_in:
+            decoded = say("shown are stand-ins, decoded by {model} from its codes of them", model=gallery.stand_in)
+            shown = f"{shown}; {decoded}"
     app = "Latent-space explorer"
     if back.startswith(("http://", "https://")):
-        app = f'<a href="{escape(back)}" target="_blank" rel="noopener">This view in the {app}</a>'
+        link = escape(say("This view in the Latent-space explorer"))
+        app = f'<a href="{escape(back)}" target="_blank" rel="noopener">{link}</a>'
     return f"{app} · {escape(', '.join(contents.networks))} · {escape(shown)}."
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from explorer.language import restated
+
 MOST = 100  # values of one parameter
 LONGEST = 10_000  # characters of one value; the longest of ours lists half of 2,000 images by number
 NOTHING_CHOSEN = {"models", "makers", "sources", "sets", "attributes", "against", "layers", "layers-any",
@@ -66,14 +68,19 @@ def leave(name: str, values: Sequence[str]) -> None:
 
 
 def understood() -> dict[str, list[str]] | None:
-    """Give the address without what no widget can read, or None where nothing has to go.
+    """Give the address without what no widget can read and in the current language, or None where it is so already.
 
     Streamlit 1.67 shows a traceback for an infinite number, also one of so many digits; and takes an empty value for
     none of a choice of which one is required.
     """
     there = {name: st.query_params.get_all(name) for name in st.query_params}
-    good = {name: [value for value in values if _readable(name, value)] for name, values in there.items()}
+    good = {name: [_said(name, value) for value in values if _readable(name, value)] for name, values in there.items()}
     return None if good == there else {name: values for name, values in good.items() if values}
+
+
+def _said(name: str, value: str) -> str:
+    """Give a value in the words of the current language, unless a control has it already, which restates it itself."""
+    return value if name in st.session_state else restated(value)
 
 
 def _readable(name: str, value: str) -> bool:

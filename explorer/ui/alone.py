@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from explorer.language import later, say
 from explorer.lessons import voting
 from explorer.lessons.reading import Lesson
 from explorer.lessons.rooms import PHASES, ROUNDS
@@ -15,7 +16,7 @@ MARK = "~"  # between the parts of an answer in the address
 SHEET = """<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{title}</title>
 <style>body {{ font: 16px/1.5 sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
 td, th {{ text-align: left; vertical-align: top; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #999; }}
-</style><h1>{title}</h1><table><tr><th></th><th>Predicted</th><th>Seen</th><th>True</th></tr>{rows}</table></html>"""
+</style><h1>{title}</h1><table><tr><th></th>{head}</tr>{rows}</table></html>"""
 
 Answers = dict[tuple[int, str], Any]
 
@@ -39,12 +40,12 @@ def _go(lesson: Lesson, step: int, phase: str) -> None:
 
 def take(lesson: Lesson) -> None:
     """Draw one step of a lesson, or the answers at its end."""
-    bare("Lesson")
+    bare(later("Lesson"))
     number = next(iter(address.wholes("step", len(lesson.steps) + 2)), 1)
     phase = next((text for text in address.texts("phase") if text in PHASES), PHASES[0])
     answers = _answers(lesson)
     page = PAGES["lesson"]
-    st.page_link(page.file, label="All lessons", icon=page.icon)
+    st.page_link(page.file, label=say("All lessons"), icon=page.icon)
     if number > len(lesson.steps):
         _end(lesson, answers)
     else:
@@ -83,7 +84,7 @@ def _step(lesson: Lesson, i: int, phase: str, answers: Answers) -> None:
         _ask(view, lesson, i, "before", answers)
     elif phase == "see":
         stepping.live_page(lesson, step, stepping.TALL)
-        st.markdown(f"### What did you see?\n\n{stepping.plain(step.prediction.question)}")
+        st.markdown(f"### {say('What did you see?')}\n\n{stepping.plain(step.prediction.question)}")
         _ask(view, lesson, i, "after", answers)
     else:
         _explain(view, lesson, i, answers)
@@ -110,26 +111,27 @@ def _explain(view: View, lesson: Lesson, i: int, answers: Answers) -> None:
 def _buttons(lesson: Lesson, i: int, phase: str, answers: Answers) -> None:
     with st.container(horizontal=True):
         before = PHASES.index(phase) - 1
-        if (i or before >= 0) and st.button("Back"):
+        if (i or before >= 0) and st.button(say("Back")):
             _go(lesson, i if before >= 0 else i - 1, PHASES[before])
         which = dict(zip(PHASES, (*ROUNDS, None), strict=True))[phase]
         missing = which is not None and (i, which) not in answers
-        label = {"predict": "Show me", "see": "Explain", "explain": "Go on"}[phase]
-        if st.button(label, type="primary", disabled=missing, help="Answer first." if missing else None):
-            later = PHASES.index(phase) + 1
-            _go(lesson, i if later < len(PHASES) else i + 1, PHASES[later % len(PHASES)])
+        label = {"predict": say("Show me"), "see": say("Explain"), "explain": say("Go on")}[phase]
+        if st.button(label, type="primary", disabled=missing, help=say("Answer first.") if missing else None):
+            after = PHASES.index(phase) + 1
+            _go(lesson, i if after < len(PHASES) else i + 1, PHASES[after % len(PHASES)])
 
 
 def _end(lesson: Lesson, answers: Answers) -> None:
-    st.markdown("## What you predicted, saw, and what is so")
+    st.markdown(f"## {say('What you predicted, saw, and what is so')}")
     rows = []
     for i, step in enumerate(lesson.steps):
         right = stepping.truth_of(lesson, step)
         said = [voting.in_words(step.prediction, answers.get((i, which))) for which in ROUNDS]
         rows.append([f"{i + 1}. {step.title}", *map(stepping.plain, said), voting.in_words(step.prediction, right)])
-    head = ["", "Predicted", "Seen", "True"]
+    head = ["", say("Predicted"), say("Seen"), say("True")]
     lines = [head, ["---"] * 4, *([stepping.as_text(cell) for cell in row] for row in rows)]
     st.markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
     cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    sheet = SHEET.format(language=lesson.language, title=escape(lesson.title), rows=cells)
-    st.download_button("To print (HTML)", sheet, f"{lesson.name}-answers.html", "text/html", on_click="ignore")
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head[1:])
+    sheet = SHEET.format(language=lesson.language, title=escape(lesson.title), head=titles, rows=cells)
+    st.download_button(say("To print (HTML)"), sheet, f"{lesson.name}-answers.html", "text/html", on_click="ignore")

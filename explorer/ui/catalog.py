@@ -10,6 +10,7 @@ from explorer import cards
 from explorer.cards import DATASET_FILE, DataCard, FamilyCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError
 from explorer.families import FamilyBundle
+from explorer.language import say
 from explorer.ui.kept import from_files, stamp
 
 OF_BUNDLE = {kind: lambda bundle: os.fsencode(bundle.folder) for kind in (Bundle, FamilyBundle)}
@@ -82,9 +83,9 @@ class Collection:
         return next((card for card in self.models.values() if card.denoises), None)
 
     def title(self, name: str) -> str:
-        """Give what a person calls a model; with its name behind it where another one is called the same."""
-        title = self.models[name].title
-        alone = sum(card.title == title for card in self.models.values()) == 1
+        """Give what a person calls a model, in the current language, and its name where another is called the same."""
+        title = say(self.models[name].title)
+        alone = sum(say(card.title) == title for card in self.models.values()) == 1
         return title if alone else f"{title} ({name})"
 
     def family(self, dial: str) -> str | None:

@@ -14,6 +14,7 @@ from explorer.cards import DataCard, wrong_card
 from explorer.dials import BITS
 from explorer.disentanglement import SCORES
 from explorer.families import PCA
+from explorer.language import later
 from explorer.models import Autoencoder, Model
 from explorer.noise import NOISES
 
@@ -32,17 +33,23 @@ Shape = tuple[int | str, ...]  # a letter stands for any size, the same everywhe
 def wrong_model(model: Model, images: DataCard) -> str:
     """Say where a model cannot run on the images of its data set."""
     if model.config.image_shape != images.image_shape:
-        return (
-            f"describes a model of images of {model.config.image_shape}, and the data set's have {images.image_shape}"
+        return later(
+            "describes a model of images of {shape}, and the data set's have {expected}",
+            shape=model.config.image_shape,
+            expected=images.image_shape,
         )
     x = torch.zeros(1, *images.image_shape)
     expected = x.shape if isinstance(model, Autoencoder) else (1, len(images.classes))
     with torch.inference_mode():
         y, z = model(x), model.embed(x)
     if y.shape != expected or z.shape != (1, model.code_length):
-        return f"describes a model whose output has the shape {tuple(y.shape)}, not {tuple(expected)}"
+        return later(
+            "describes a model whose output has the shape {shape}, not {expected}",
+            shape=tuple(y.shape),
+            expected=tuple(expected),
+        )
     if not (y.isfinite().all() and z.isfinite().all()):
-        return "describes a model whose output is not finite"
+        return later("describes a model whose output is not finite")
     return ""
 
 
@@ -64,17 +71,19 @@ def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, images: DataCar
     if codes.keys() & {"labelled_codes", "labelled_attributes"}:
         needed |= {"labelled_codes", "labelled_attributes"}
     if missing := sorted(needed - codes.keys()):
-        return f"lacks {', '.join(missing)}"
+        return later("lacks {missing}", missing=", ".join(missing))
     if codes["codes"].shape != (n_gallery, d):
-        return f"holds codes of another gallery: {_size(codes['codes'])} instead of {n_gallery} × {d}"
+        return later(
+            "holds codes of another gallery: {size} instead of {n} × {d}", size=_size(codes["codes"]), n=n_gallery, d=d
+        )
     sizes: dict[str, int] = {}
     for name, shape in shapes.items():
         if name in codes and (wrong := _wrong_tensor(name, codes[name], shape, sizes)):
             return wrong
     if "log_var" in codes and codes["log_var"].max() > LARGEST_LOG_VAR:
-        return f"holds log_var beyond {LARGEST_LOG_VAR:g}"
+        return later("holds log_var beyond {most:g}", most=LARGEST_LOG_VAR)
     if "test_labels" in codes and not codes["test_labels"].float().lt(k).all():
-        return f"holds test_labels that are none of {k} classes"
+        return later("holds test_labels that are none of {k} classes", k=k)
     return ""
 
 
@@ -94,22 +103,22 @@ def wrong_uses(found: Mapping[str, torch.Tensor], images: DataCard, n_gallery: i
         elif what in anomalies.SCORES:
             sets.setdefault(what, set()).add(whose)
         else:
-            return f"holds {name[:40]}, which is unknown"
+            return later("holds {name}, which is unknown", name=name[:40])
         if wrong := _wrong_tensor(name, tensor, shape, sizes):
             return wrong
     wanted = {"labels", *(f"{probe}/{whose}" for probe in probes.PROBES for whose in ("code", *uses.BASELINES))}
     if curves not in (set(), wanted):
-        return "does not hold a curve of each probe"
+        return later("does not hold a curve of each probe")
     scored = sets.get("distance", set())
     if any(whose != scored for whose in sets.values()) or not scored - {uses.OTHERS} > {anomalies.USUAL}:
-        return "does not hold each score of test images and of the same strangers"
+        return later("does not hold each score of test images and of the same strangers")
     left_out = {name for name in scored if name.startswith(anomalies.LEFT_OUT)}
     if bool(left_out) != (uses.OTHERS in scored) or len(left_out) > 1:
-        return "holds scores of a class that was left out, and not of all the others"
+        return later("holds scores of a class that was left out, and not of all the others")
     for name in left_out:
         both = len(found[f"distance/{name}"]) + len(found[f"distance/{uses.OTHERS}"])
         if name.removeprefix(anomalies.LEFT_OUT) not in images.classes or both != n:
-            return "holds scores of a class that was left out, and not of all the others"
+            return later("holds scores of a class that was left out, and not of all the others")
     return ""
 
 
@@ -120,9 +129,9 @@ def wrong_ladder(found: Mapping[str, torch.Tensor], model: Model) -> str:
     shapes |= {f"figures/{rung}": (len(ladder.FIGURES),) for rung in ladder.RUNGS}
     shapes |= {name: tuple(tensor.shape) for name, tensor in found.items() if name.startswith("flow/")}
     if found.keys() != shapes.keys():
-        return f"lacks or does not know {min(found.keys() ^ shapes.keys())[:40]}"
+        return later("lacks or does not know {name}", name=min(found.keys() ^ shapes.keys())[:40])
     if not isinstance(model, Autoencoder) or flow.axes.shape != (model.code_length, model.code_length):
-        return "holds a flow for codes of another length"
+        return later("holds a flow for codes of another length")
     sizes: dict[str, int] = {}
     return next((wrong for name in shapes if (wrong := _wrong_tensor(name, found[name], shapes[name], sizes))), "")
 
@@ -131,19 +140,24 @@ def _wrong_tensor(name: str, tensor: torch.Tensor, shape: Shape, sizes: dict[str
     wanted = [sizes.get(size, size) if isinstance(size, str) else size for size in shape]
     fits = [isinstance(w, str) or w == n for w, n in zip(wanted, tensor.shape, strict=False)]
     if len(wanted) != tensor.ndim or not all(fits):
-        return f"holds {name} of {_size(tensor)} instead of {' × '.join(map(str, wanted))}"
+        return later(
+            "holds {name} of {size} instead of {wanted}",
+            name=name,
+            size=_size(tensor),
+            wanted=" × ".join(map(str, wanted)),
+        )
     sizes.update((size, n) for size, n in zip(shape, tensor.shape, strict=True) if isinstance(size, str))
     whole = name in WHOLE
     if whole == tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        return f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}"
+        return later("holds {name} as {kind}", name=name, kind=str(tensor.dtype).removeprefix("torch."))
     low, high = WHOLE.get(name, (-LARGEST, LARGEST))
     if not (tensor.double().ge(low) & tensor.double().le(high)).all():  # neither is true of what is no number
-        return f"holds {name} that are not finite, or out of all bounds"
-    return "" if tensor.numel() or name.startswith("labelled") else f"holds no {name}"
+        return later("holds {name} that are not finite, or out of all bounds", name=name)
+    return "" if tensor.numel() or name.startswith("labelled") else later("holds no {name}", name=name)
 
 
 def _size(tensor: torch.Tensor) -> str:
-    return " × ".join(map(str, tensor.shape)) or "a single number"
+    return " × ".join(map(str, tensor.shape)) or later("a single number")
 
 
 def wrong_figures(figures: Mapping[str, Any], model: Model) -> str:
@@ -162,13 +176,13 @@ def wrong_figures(figures: Mapping[str, Any], model: Model) -> str:
         for name in ("swd", "swd_floor"):
             sizes = figures.get(name)
             if not isinstance(sizes, dict) or "mean" not in sizes or not all(map(_is_number, sizes.values())):
-                return f"holds {name} without a number for each size and their mean"
+                return later("holds {name} without a number for each size and their mean", name=name)
     for name in scalars:
         if not _is_number(figures.get(name)):
-            return f"holds no number as {name}"
+            return later("holds no number as {name}", name=name)
     for name, values, n in lists:
         if not isinstance(values, list) or not all(map(_is_number, values)) or len(values) != (n or len(values)):
-            return f"holds no {n or ''} numbers as {name}".replace("  ", " ")
+            return _too_few(n, name)
     return ""
 
 
@@ -195,13 +209,13 @@ def wrong_history(history: Mapping[str, Sequence[float]]) -> str:
     """Say which column is missing; a loss may be any number, since a fitting may have diverged and found back."""
     for name in ("epoch", "train_loss", "validation_loss", "seconds"):
         if name not in history:
-            return f"has no column {name}"
+            return later("has no column {name}", name=name)
     for name in history:
         if name.startswith("train_") and (other := f"validation_{name.removeprefix('train_')}") not in history:
-            return f"has no column {other}"
+            return later("has no column {other}", other=other)
     for name in ("epoch", "seconds", "test_psnr"):
         if not all(map(_is_number, history.get(name, ()))):
-            return f"has a row without a number as {name}"
+            return later("has a row without a number as {name}", name=name)
     return ""
 
 
@@ -212,14 +226,14 @@ def wrong_config(config: Mapping[str, Any]) -> str:
     recipe, splits = config["recipe"], _inside(config["data"], "splits")
     for name in ("train", "validation"):
         if not _is_count(_inside(splits, name)):
-            return f"does not say how many images the {name} split has"
+            return later("does not say how many images the {name} split has", name=name)
     if recipe is None:
         return ""
     levels = recipe.noise_levels
     if not (_is_count(recipe.epochs) and _is_count(recipe.batch_size)):
-        return "has a recipe without whole numbers of epochs and of images in a batch"
+        return later("has a recipe without whole numbers of epochs and of images in a batch")
     if not isinstance(levels, tuple) or len(levels) != 2 or not all(map(_is_number, levels)):
-        return "has a recipe whose noise_levels are not two numbers"
+        return later("has a recipe whose noise_levels are not two numbers")
     return ""
 
 
@@ -232,16 +246,16 @@ def wrong_family(config: Mapping[str, Any], images: DataCard) -> str:
     fits, dial = config["fits"], config["family"]["dial"]
     needed = {"length": ("kind", "length"), "beta": ("length", "beta"), "epoch": ("model",), "class": ()}[dial]
     if any(fit.config.image_shape != images.image_shape for fit in fits):
-        return f"describes members for images that are not {images.image_shape}"
+        return later("describes members for images that are not {shape}", shape=images.image_shape)
     if len({name for fit in fits for name in fit.members}) < len(fits):
-        return "names two members alike"
+        return later("names two members alike")
     for fit in fits:
         if missing := [name for name in needed if name not in fit.values]:
-            return f"describes a member without {', '.join(missing)}"
+            return later("describes a member without {missing}", missing=", ".join(missing))
         if not all(map(_is_number, (fit.values[name] for name in needed if name in ("length", "beta")))):
-            return "describes a member whose length or beta is no number"
+            return later("describes a member whose length or beta is no number")
     if dial == "epoch" and not all(fit.keep and fit.keep == fits[0].keep for fit in fits):
-        return "describes fittings of which other epochs are kept"
+        return later("describes fittings of which other epochs are kept")
     return ""
 
 
@@ -250,7 +264,7 @@ def wrong_rows(history: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     for fit in config["fits"]:
         for row in history[fit.name]:
             if not _is_number(row.get("validation_loss")) or not all(map(_is_number, row.values())):
-                return f"has a row of {fit.name} without a number as its loss"
+                return later("has a row of {name} without a number as its loss", name=fit.name)
     return ""
 
 
@@ -265,7 +279,7 @@ def wrong_measures(figures: Mapping[str, Any], config: Mapping[str, Any]) -> str
             kinds = ("mse",) if fit.config.decodes else ("accuracy",)
             kinds += ("reconstruction", "kl", "active") if variational else ()
             if wrong := [kind for kind in kinds if not _is_number(_inside(own, kind))]:
-                return f"holds no number as {wrong[0]} of {name}"
+                return later("holds no number as {figure} of {name}", figure=wrong[0], name=name)
             if variational:
                 lists.append((f"kl_per_number of {name}", _inside(own, "kl_per_number"), fit.config.code))
     if dial == "length":
@@ -279,18 +293,26 @@ def wrong_measures(figures: Mapping[str, Any], config: Mapping[str, Any]) -> str
     if dial == "beta" and "apart" in figures:
         for fit in config["fits"]:
             own, told = _inside(figures["apart"], fit.name), _inside(_inside(figures["apart"], fit.name), "told")
-            lists.append((f"scores of {fit.name}", [_inside(own, name) for name in SCORES], len(SCORES)))
+            lists.append(
+                (later("scores of {name}", name=fit.name), [_inside(own, name) for name in SCORES], len(SCORES))
+            )
             if not isinstance(told, list) or len(told) != fit.config.code:
-                return f"holds no {fit.config.code} rows of what numbers of {fit.name} tell"
-            lists += [(f"what a number of {fit.name} tells", row, len(told[0])) for row in told]
+                return later("holds no {n} rows of what numbers of {name} tell", n=fit.config.code, name=fit.name)
+            lists += [(later("what a number of {name} tells", name=fit.name), row, len(told[0])) for row in told]
     if dial == "class" and figures.get("recognised"):
         lists.append(("recognised by_class", figures["recognised"].get("by_class"), None))
         shares = (figures["recognised"].get(name) for name in ("generated", "rebuilt", "test"))
         lists.append(("recognised", list(shares), 3))
     for name, values, n in lists:
         if not isinstance(values, list) or not all(map(_is_number, values)) or len(values) != (n or len(values) or 1):
-            return f"holds no {n or ''} numbers as {name}".replace("  ", " ")
+            return _too_few(n, name)
     return ""
+
+
+def _too_few(n: int | None, name: str) -> str:
+    return (
+        later("holds no {n} numbers as {name}", n=n, name=name) if n else later("holds no numbers as {name}", name=name)
+    )
 
 
 def _inside_all(values: Any) -> list[tuple[str, Any]]:
@@ -314,7 +336,7 @@ def wrong_family_codes(
     sizes: dict[str, int] = {}
     for name, shape in shapes.items():
         if name not in codes:
-            return f"lacks {name}"
+            return later("lacks {name}", name=name)
         if wrong := _wrong_tensor(name, codes[name], shape, sizes):
             return wrong
     return ""

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from explorer.language import later, say, say_many
 from explorer.lessons.reading import Lesson, Step
 from explorer.lessons.rooms import CODE_LENGTH, PHASES, ROUNDS, NotAllowed, Room
 from explorer.ui import address, rooming, stepping
@@ -14,12 +15,12 @@ from explorer.ui.frame import bare
 from explorer.ui.rooming import all_rooms, browser, reaching
 
 LEADER_SECONDS, PHONE_SECONDS = 0.5, 2.0  # between looks at the room
-NO_ROOM = "There is no room with this code. Codes have six letters and digits; look at the wall again."
-KEY = (
+NO_ROOM = later("There is no room with this code. Codes have six letters and digits; look at the wall again.")
+KEY = later(
     "Write this key down. With it and the code you lead this room from any machine; whoever else has it can, too. "
     "It is shown in this session alone."
 )
-NEXT = {"predict": "Show it", "see": "Explain", "explain": "Next step"}
+NEXT = {"predict": later("Show it"), "see": later("Explain"), "explain": later("Next step")}
 
 
 def asked_for() -> str:
@@ -34,18 +35,20 @@ def led() -> str:
 
 def phone() -> None:
     """Draw the small page of a phone, whole."""
-    bare("Lesson", wide=False)
+    bare(later("Lesson"), wide=False)
     with reaching():
         room = _joined(asked_for())
         if room is None:
-            st.title("Lesson")
-            st.warning(NO_ROOM)
+            st.title(say("Lesson"))
+            st.warning(say(NO_ROOM))
             code_form()
             return
         lesson = stepping.lessons().get(room.lesson)
         if lesson is None or room.step >= len(lesson.steps) or not room.is_open:
-            st.title("Lesson")
-            st.info("This lesson is over. Thank you." if not room.is_open else "This lesson is not here any more.")
+            st.title(say("Lesson"))
+            st.info(
+                say("This lesson is over. Thank you.") if not room.is_open else say("This lesson is not here any more.")
+            )
             return
         me = browser(room.code)
         _step_of_phone(lesson, room, me)
@@ -55,8 +58,8 @@ def phone() -> None:
 def code_form() -> None:
     """Ask for the code of a room."""
     with st.form("code", border=False):
-        code = st.text_input("Code of the room", max_chars=CODE_LENGTH, autocomplete="off")
-        if st.form_submit_button("Join", type="primary") and code.strip():
+        code = st.text_input(say("Code of the room"), max_chars=CODE_LENGTH, autocomplete="off")
+        if st.form_submit_button(say("Join"), type="primary") and code.strip():
             st.query_params["room"] = code.strip().upper()
             st.rerun()
 
@@ -69,7 +72,7 @@ def _joined(code: str) -> Room | None:
     if room is None:
         return None
     if room.is_open and not all_rooms().join(room.code, browser(room.code)):
-        st.info("This room is full.")
+        st.info(say("This room is full."))
         st.stop()
     st.session_state["joined"] = code
     return room
@@ -78,7 +81,9 @@ def _joined(code: str) -> Room | None:
 def _step_of_phone(lesson: Lesson, room: Room, me: str) -> None:
     step = lesson.steps[room.step]
     view = stepping.view_of(stepping.dataset_of(lesson, step))
-    st.caption(f"{stepping.as_text(lesson.title)} · {room.step + 1} of {len(lesson.steps)}")
+    st.caption(
+        say("{title} · {step} of {n}", title=stepping.as_text(lesson.title), step=room.step + 1, n=len(lesson.steps))
+    )
     st.markdown(f"**{stepping.as_text(step.title)}**")
     if room.phase == "explain":
         _explained(lesson, step, room, me, view)
@@ -87,10 +92,10 @@ def _step_of_phone(lesson: Lesson, room: Room, me: str) -> None:
         if which == "before":
             stepping.question(step)
         else:
-            st.markdown("### What did you see?")
+            st.markdown(f"### {say('What did you see?')}")
             st.markdown(stepping.plain(step.prediction.question))
         _ballot(view, step, room, me, which)
-    if room.phase != "predict" and st.toggle("Try it yourself", key=f"try-{room.step}"):
+    if room.phase != "predict" and st.toggle(say("Try it yourself"), key=f"try-{room.step}"):
         stepping.live_page(lesson, step, stepping.TALL_ON_PHONES)
 
 
@@ -106,16 +111,16 @@ def _ballot(view: stepping.View, step: Step, room: Room, me: str, which: str) ->
             now = new
         stepping.answer_field(view, step.prediction, now, key)
         if now is None:
-            st.caption("Nobody sees who voted what.")
+            st.caption(say("Nobody sees who voted what."))
         else:
-            st.success("Your vote counts. You may change it while it is asked.", icon=":material/how_to_vote:")
+            st.success(say("Your vote counts. You may change it while it is asked."), icon=":material/how_to_vote:")
 
 
 def _explained(lesson: Lesson, step: Step, room: Room, me: str, view: stepping.View) -> None:
     own = [all_rooms().own_vote(room.code, room.step, which, me) for which in ROUNDS]
     stepping.own_votes(view, step.prediction, own, f"own-{room.step}")
     stepping.show_text(view, step.reveal)
-    st.markdown(f"**To talk about.** {stepping.plain(step.ask)}")
+    st.markdown(f"**{say('To talk about.')}** {stepping.plain(step.ask)}")
 
 
 @st.fragment(run_every=PHONE_SECONDS)
@@ -138,7 +143,7 @@ def open_room(lesson: Lesson) -> None:
 
 def lead(code: str) -> None:
     """Draw the lecturer's page, whole."""
-    bare("Lesson")
+    bare(later("Lesson"))
     with reaching():
         room = all_rooms().find(code)
         if room is None or not all_rooms().leads(room.code, browser()):
@@ -146,7 +151,12 @@ def lead(code: str) -> None:
             return
         lesson = stepping.lessons().get(room.lesson)
         if lesson is None or room.step >= len(lesson.steps):
-            st.warning(f"The lesson {stepping.as_text(room.lesson)} is not here any more, or is shorter than it was.")
+            st.warning(
+                say(
+                    "The lesson {lesson} is not here any more, or is shorter than it was.",
+                    lesson=stepping.as_text(room.lesson),
+                )
+            )
             return
         if not room.is_open:
             _closed(lesson, room)
@@ -159,24 +169,31 @@ def lead(code: str) -> None:
 
 
 def _key_form(code: str) -> None:
-    st.title("Lesson")
+    st.title(say("Lesson"))
     st.markdown(
-        "Only its lecturer leads a room. From another machine, or after the browser was closed, the key opens it."
+        say("Only its lecturer leads a room. From another machine, or after the browser was closed, the key opens it.")
     )
     with st.form("key", border=False):
-        code = st.text_input("Code of the room", code.strip("-")[:CODE_LENGTH], max_chars=CODE_LENGTH)
-        key = st.text_input("Key", type="password", max_chars=40, autocomplete="off")
-        if st.form_submit_button("Lead the room", type="primary"):
+        code = st.text_input(say("Code of the room"), code.strip("-")[:CODE_LENGTH], max_chars=CODE_LENGTH)
+        key = st.text_input(say("Key"), type="password", max_chars=40, autocomplete="off")
+        if st.form_submit_button(say("Lead the room"), type="primary"):
             if rooming.take_over(code, key):
                 st.query_params["lead"] = code.strip().upper()
                 st.rerun()
-            st.warning("Code and key do not belong together.")
+            st.warning(say("Code and key do not belong together."))
 
 
 def _step_of_leader(lesson: Lesson, room: Room) -> None:
     step = lesson.steps[room.step]
     view = stepping.view_of(stepping.dataset_of(lesson, step))
-    st.caption(f"{stepping.as_text(lesson.title)} · step {room.step + 1} of {len(lesson.steps)}")
+    st.caption(
+        say(
+            "{title} · step {step} of {n}",
+            title=stepping.as_text(lesson.title),
+            step=room.step + 1,
+            n=len(lesson.steps),
+        )
+    )
     st.markdown(f"## {stepping.as_text(step.title)}")
     if room.phase == "predict":
         if room.step == 0:
@@ -198,10 +215,10 @@ def _step_of_leader(lesson: Lesson, room: Room) -> None:
 def _both_rounds(view: stepping.View, step: Step, room: Room) -> None:
     """Show how the votes fell before and after what was seen, side by side."""
     stepping.pictures(view, step.prediction)
-    for column, which, title in zip(st.columns(2), ROUNDS, ("Predicted", "Seen"), strict=True):
+    for column, which, title in zip(st.columns(2), ROUNDS, (say("Predicted"), say("Seen")), strict=True):
         with column:
             found = all_rooms().votes(room.code, room.step, which)
-            title = f"{title}: {len(found)} votes"
+            title = say_many("{title}: {n} vote", "{title}: {n} votes", len(found), title=title)
             stepping.votes(view, step.prediction, found, title, True, f"{which}-{room.step}")
 
 
@@ -212,13 +229,13 @@ def _beside(lesson: Lesson, room: Room) -> None:
     if room.phase == "predict":
         st.html(rooming.qr_picture(where))
         st.html(f'<div class="lx-where">{escape(where)}</div>')
-    shown = st.toggle("Show how the votes fall", key="falling", help="Who sees the majority follows it.")
+    shown = st.toggle(say("Show how the votes fall"), key="falling", help=say("Who sees the majority follows it."))
     _arriving(lesson, room, shown)
     _buttons(lesson, room)
     held = st.session_state.get("key", ("", ""))
     if held[0] == room.code:
-        with st.popover("Key"):
-            st.markdown(KEY)
+        with st.popover(say("Key")):
+            st.markdown(say(KEY))
             st.code(held[1], language=None)
 
 
@@ -230,15 +247,15 @@ def _arriving(lesson: Lesson, room: Room, shown: bool) -> None:
             st.rerun()
         n_phones = all_rooms().n_phones(room.code)
         if room.phase == "explain":
-            st.markdown(f"**{n_phones}** phones")
+            st.markdown(say_many("**{n}** phone", "**{n}** phones", n_phones))
             return
         step, which = lesson.steps[room.step], ROUNDS[PHASES.index(room.phase)]
         found = all_rooms().votes(room.code, room.step, which)
-        st.html(f'<div class="lx-code">{len(found)} of {n_phones}</div>')
-        st.caption("votes are in" if room.phase == "predict" else "have said what they saw")
+        st.html(f'<div class="lx-code">{say("{n} of {all}", n=len(found), all=n_phones)}</div>')
+        st.caption(say("votes are in") if room.phase == "predict" else say("have said what they saw"))
         if shown:
             view = stepping.view_of(stepping.dataset_of(lesson, step))
-            stepping.votes(view, step.prediction, found, "Votes", False, f"falling-{room.step}-{which}")
+            stepping.votes(view, step.prediction, found, say("Votes"), False, f"falling-{room.step}-{which}")
 
 
 def _buttons(lesson: Lesson, room: Room) -> None:
@@ -246,12 +263,12 @@ def _buttons(lesson: Lesson, room: Room) -> None:
     if not last:
         phase = PHASES[(PHASES.index(room.phase) + 1) % len(PHASES)]
         step = room.step + (phase == "predict")
-        _button(NEXT[room.phase], lambda: all_rooms().move(room.code, browser(), step, phase), "primary")
+        _button(say(NEXT[room.phase]), lambda: all_rooms().move(room.code, browser(), step, phase), "primary")
     if room.step or room.phase != "predict":
         phase = PHASES[PHASES.index(room.phase) - 1]
         step = room.step - (room.phase == "predict")
-        _button("Back", functools.partial(all_rooms().move, room.code, browser(), step, phase))
-    _button("Close the room", lambda: all_rooms().close(room.code, browser()), "primary" if last else "tertiary")
+        _button(say("Back"), functools.partial(all_rooms().move, room.code, browser(), step, phase))
+    _button(say("Close the room"), lambda: all_rooms().close(room.code, browser()), "primary" if last else "tertiary")
 
 
 def _button(label: str, act: Callable[[], Any], look: str = "secondary") -> None:
@@ -259,16 +276,22 @@ def _button(label: str, act: Callable[[], Any], look: str = "secondary") -> None
         try:
             act()
         except NotAllowed:  # another machine has taken over, or the room was closed
-            st.toast("This room is led from elsewhere now, or closed.")
+            st.toast(say("This room is led from elsewhere now, or closed."))
         st.rerun()
 
 
 def _closed(lesson: Lesson, room: Room) -> None:
-    st.title("This room is closed")
-    st.markdown("Its votes are gone a day after it was closed.")
+    st.title(say("This room is closed"))
+    st.markdown(say("Its votes are gone a day after it was closed."))
     for number, step in enumerate(lesson.steps[: room.step + 1], 1):
         before, after = (all_rooms().votes(room.code, number - 1, which) for which in ROUNDS)
         st.markdown(
-            f"{number}. {stepping.as_text(step.title)}: {len(before)} predicted, {len(after)} said what they saw"
+            say(
+                "{number}. {title}: {before} predicted, {after} said what they saw",
+                number=number,
+                title=stepping.as_text(step.title),
+                before=len(before),
+                after=len(after),
+            )
         )
-    st.page_link("pages/lesson.py", label="Lessons", icon=":material/school:")
+    st.page_link("pages/lesson.py", label=say("Lessons"), icon=":material/school:")

@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from explorer.attributes import METHODS
+from explorer.language import say
 from explorer.ui import editing, loading
 from explorer.ui.frame import BOUND, View
 
@@ -28,21 +29,24 @@ class Colour:
 def pick_colour(view: View, model: str) -> Colour:
     """Choose the attribute that colours the map; where there are classes or no labelled codes, there is no choice."""
     if view.gallery.has_classes:
-        return Colour("coloured by its class; the model never saw the classes unless it is the classifier")
+        return Colour(say("coloured by its class; the model never saw the classes unless it is the classifier"))
     try:
         found = editing.fitted(view.bundle(model), view.dataset.attributes)
     except ValueError:
         found = {}
     names = editing.offered(found) if found else []
     if not names:
-        return Colour("in one colour, since no attribute is labelled")
+        return Colour(say("in one colour, since no attribute is labelled"))
     first = names.index(FIRST) if FIRST in names else 0
-    name = st.selectbox("Colour by", names, first, format_func=editing.label, key="colour", **BOUND)
+    name = st.selectbox(say("Colour by"), names, first, format_func=editing.label, key="colour", **BOUND)
     k = view.dataset.attributes.index(name)
     scores = found[METHODS[0]].scores(loading.codes(view.bundle(model))["codes"])[:, k]
     return Colour(
-        f"coloured by how far its whole code lies along the attribute *{editing.label(name)}*, from the mean of "
-        "labelled codes without it to the mean of those with it (Larsen et al. 2016), 0 is halfway",
+        say(
+            "coloured by how far its whole code lies along the attribute *{name}*, from the mean of labelled codes "
+            "without it to the mean of those with it (Larsen et al. 2016), 0 is halfway",
+            name=editing.label(name),
+        ),
         f"""\
 from explorer.attributes import fit_directions
 

@@ -8,21 +8,24 @@ import streamlit as st
 
 from explorer import figures
 from explorer.cards import ModelCard
+from explorer.language import choices, later, listed, say
 from explorer.noise import NOISES
 from explorer.ui import screen
 from explorer.ui.frame import View
 
 UNITS = {
-    "loss": "loss", "accuracy": "share that is right", "reconstruction": "reconstruction (nats per image)",
-    "kl": "KL divergence (nats per image)",
-}  # fmt: skip
-HEADINGS = SQUARED, ELBO, DENSITY, CLASSIFIER = (
+    "loss": later("loss"),
+    "accuracy": later("share that is right"),
+    "reconstruction": later("reconstruction (nats per image)"),
+    "kl": later("KL divergence (nats per image)"),
+}
+HEADINGS = SQUARED, ELBO, DENSITY, CLASSIFIER = choices(
     "Squared error per pixel",
     "Negative ELBO and its parts, nats per image",
     "Negative ELBO of a Gaussian likelihood and its parts, nats per image",
     "Classifier: cross-entropy (nats) and accuracy",
 )
-BELOW_ZERO = (
+BELOW_ZERO = later(
     "This likelihood is a density of pixels, and a density may exceed one: the better the model, the further its "
     "nats fall below zero. A scale with values there is linear, since they have no logarithm."
 )
@@ -90,23 +93,25 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
 def draw(heading: str, panels_of_it: Sequence[Panel], is_picture: bool) -> None:
     """Draw the charts of one kind of loss side by side."""
     if not is_picture:
-        st.subheader(heading)
+        st.subheader(say(heading))
     for column, panel in zip(st.columns(len(panels_of_it)), panels_of_it, strict=True):
-        figure, unit = figures.curves(panel.lines, UNITS[panel.part], panel.log), UNITS[panel.part]
+        unit = say(UNITS[panel.part])
+        figure, alt = figures.curves(panel.lines, unit, panel.log), say("{what} over epochs", what=unit)
         with column:
-            screen.chart(figure, f"{heading}-{panel.part}", f"{heading}: {unit} over epochs", is_picture)
+            screen.chart(figure, f"{heading}-{panel.part}", f"{say(heading)}: {alt}", is_picture)
 
 
 def noisy(view: View, models: list[str]) -> str:
     """Say which models saw corrupted images, since their losses and their choice of an epoch are on such."""
     recipes = {name: recipe for name in models if (recipe := view.bundle(name).config()["recipe"])}
     noises = {view.shown.title(name): recipe.noise for name, recipe in recipes.items() if recipe.noise}
-    kinds = [f"{title} ({NOISES[noise].title.lower()})" for title, noise in noises.items()]
+    kinds = [f"{title} ({say(NOISES[noise].title).lower()})" for title, noise in noises.items()]
     if not kinds:
         return ""
-    return (
-        f" Noise was added to what these encoders see, also in validation: {', '.join(kinds)}. So their losses, and "
-        "with them the choice of the epoch, are of noisy images; the Overview's figures are of clean ones."
+    return say(
+        "Noise was added to what these encoders see, also in validation: {kinds}. So their losses, and with them the "
+        "choice of the epoch, are of noisy images; the Overview's figures are of clean ones.",
+        kinds=listed(kinds),
     )
 
 
@@ -118,8 +123,11 @@ def verdicts(measured: Mapping[str, Curve]) -> str:
 def _verdict(first: tuple[str, Curve], second: tuple[str, Curve]) -> str:
     (slow, goal), (fast, curve) = sorted((first, second), key=lambda model: model[1]["psnr"][-1])
     i = next(i for i, psnr in enumerate(curve["psnr"]) if psnr >= goal["psnr"][-1])
-    return (
-        f"**{fast}** ends at {curve['psnr'][-1]:.2f} dB, **{slow}** at {goal['psnr'][-1]:.2f} dB. What {slow} reaches "
-        f"after {goal['steps'][-1]:,.0f} steps and {goal['minutes'][-1]:.0f} minutes, {fast} reaches after "
-        f"{curve['steps'][i]:,.0f} steps and {curve['minutes'][i]:.0f} minutes."
-    )
+    return say(
+        "**{fast}** ends at {high:.2f} dB, **{slow}** at {low:.2f} dB. What {slow} reaches after {slow_steps:,.0f} "
+        "steps and {slow_minutes:.0f} minutes, {fast} reaches after {fast_steps:,.0f} steps and {fast_minutes:.0f} "
+        "minutes.",
+        fast=fast, slow=slow, high=curve["psnr"][-1], low=goal["psnr"][-1],
+        slow_steps=goal["steps"][-1], slow_minutes=goal["minutes"][-1],
+        fast_steps=curve["steps"][i], fast_minutes=curve["minutes"][i],
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from explorer import dials
 from explorer.datasets import DATASETS
 from explorer.families import PCA, Fit
 from explorer.images import grid
+from explorer.language import choices, later, number, say, say_many
 from explorer.palette import class_colour, class_outline
 from explorer.ui import address
 from explorer.ui.frame import View
@@ -28,14 +29,19 @@ STEPS = [-2.1, -1.5, -0.9, -0.3, 0.3, 0.9, 1.5, 2.1]  # standard deviations of t
 TELLS = 0.05  # of a factor's entropy: a number that tells less is said to tell nothing
 CARRIES = 0.1  # nats, of a number that is in use
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-OVER_NUMBERS, OVER_BITS, IN_USE = "error over numbers", "error over bits", "numbers in use"
-NAMES = {"ae": "Autoencoder", "vae": "Variational AE", PCA: "PCA"}
+OVER_NUMBERS, OVER_BITS, IN_USE = choices("error over numbers", "error over bits", "numbers in use")
+NAMES = {"ae": later("Autoencoder"), "vae": later("Variational AE"), PCA: "PCA"}
 LOSSES = {"vae": "β-VAE", "tcvae": "β-TCVAE"}
 SCORE_NAMES = {"mig": "MIG", "disentanglement": "DCI", "sap": "SAP"}
-PARTING, PRICE, RATE = "scores over β", "MIG over distortion", "rate and distortion"
+PARTING, PRICE, RATE = choices("scores over β", "MIG over distortion", "rate and distortion")
 MARKED = "#d9485f"
 CODECS = {"jpeg": "JPEG", "webp": "WebP"}
-WAYS = {"alone": "a file each", "sheet": "100 to a file"}
+WAYS = {"alone": later("a file each"), "sheet": later("100 to a file")}
+
+
+def called(kind: str) -> str:
+    """Name a kind of model in the current language."""
+    return say(NAMES.get(kind, kind))
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def length_data(view: View, family: OpenedFamily, picks: Sequence[int], chart: s
         errors = [family.figures()["members"][name]["mse"] for name in members]
         rows.append(
             {
-                "name": NAMES.get(kind, kind), "colour": class_colour(i), "networks": members, "errors": errors,
+                "name": called(kind), "colour": class_colour(i), "networks": members, "errors": errors,
                 "codes": [rounded(codes[f"{name}/codes"][picks]) for name in members],
                 "ranges": [rounded(codes[f"{name}/range"]) for name in members],
                 "rounded": [family.figures()["quantised"][name] for name in members],
@@ -144,45 +150,48 @@ def sentence(family: OpenedFamily, i: int) -> str:
     """Say how many numbers PCA needs for what the models of one length do, by interpolation."""
     length, pca = lengths(family)[i], family.figures()[PCA]["mse"]
     found = {
-        NAMES.get(kind, kind): amount(dials.equal_length(pca, family.figures()["members"][members[i]]["mse"]), len(pca))
+        called(kind): amount(dials.equal_length(pca, family.figures()["members"][members[i]]["mse"]), len(pca))
         for kind, members in names_of(family).items()
     }
-    (name, n), *others = found.items()
-    numbers = "number does" if length == 1 else f"{length} numbers do"
-    rest = "".join(f"; the {other}'s, with {m}" for other, m in others)
-    return f"This {name.lower()}'s {numbers} what PCA does with {n}{rest}."
+    (name, amount_of_first), *others = found.items()
+    told = [
+        say_many(
+            "The one number of the {name} does what PCA does with {amount}",
+            "The {n} numbers of the {name} do what PCA does with {amount}",
+            length, name=name, amount=amount_of_first,
+        ),
+        *(say("those of the {name}, with {amount}", name=other, amount=m) for other, m in others),
+    ]  # fmt: skip
+    return "; ".join(told) + "."
 
 
 def amount(n: float | None, most: int) -> str:
     """Write a number of numbers as `dials.equal_length` gives it, of at most `most`."""
     if n is None:
-        return f"more than {most}"
-    return "less than 1" if not n else f"{n:.1f}" if n < 10 else f"{n:.0f}"
+        return say("more than {n}", n=most)
+    return say("less than {n}", n=1) if not n else number(n, ".1f" if n < 10 else ".0f")
 
 
 def errors_chart(family: OpenedFamily) -> dict[str, Any]:
     """Draw errors over the length of the code, those of PCA at every length."""
     figures, all_lengths, kinds = family.figures(), lengths(family), names_of(family)
     errors = [[figures["members"][name]["mse"] for name in members] for members in kinds.values()]
-    lines = [
-        line(NAMES.get(kind, kind), i, zip(all_lengths, errors[i], strict=True), dots=True)
-        for i, kind in enumerate(kinds)
-    ]
+    lines = [line(called(kind), i, zip(all_lengths, errors[i], strict=True), dots=True) for i, kind in enumerate(kinds)]
     pca = figures[PCA]["mse"]
     lines.append(line(NAMES[PCA], len(lines), enumerate(pca, start=1)))
     marked = [*errors, [pca[length - 1] for length in all_lengths]]
-    y = {"label": "mean squared error", "log": True}
+    y = {"label": say("mean squared error"), "log": True}
     return {"x": over_lengths(all_lengths), "y": y, "lines": lines, "marked": marked}
 
 
 def bits_chart(family: OpenedFamily) -> dict[str, Any]:
     """Draw errors over bits: JPEG and WebP, beside which the component draws the codes of the chosen length."""
     lines = [
-        line(f"{CODECS.get(kind, kind)}, {WAYS.get(way, way)}", 7 + k, points, dashed=way == "alone")
+        line(f"{CODECS.get(kind, kind)}, {say(WAYS.get(way, way))}", 7 + k, points, dashed=way == "alone")
         for k, (kind, ways) in enumerate(family.figures()["codecs"].items())
         for way, points in ways.items()
     ]
-    x, y = ({"label": label, "log": True} for label in ("bits for an image", "mean squared error"))
+    x, y = ({"label": label, "log": True} for label in (say("bits for an image"), say("mean squared error")))
     return {"x": x, "y": y, "lines": lines, "bits": True}
 
 
@@ -191,12 +200,12 @@ def use_chart(family: OpenedFamily) -> dict[str, Any]:
     figures, all_lengths = family.figures()["members"], lengths(family)
     variational = [own for own in names_of(family).values() if all("active" in figures[name] for name in own)]
     marked = [[count(figures[name]) for name in own] for own in variational[:1] for count in (carrying, active)]
-    names = (f"carry more than {CARRIES:g} nats", "have a mean that varies", "all there are")
+    names = (say("carry more than {n:g} nats", n=CARRIES), say("have a mean that varies"), say("all there are"))
     lines = [
         line(name, 3 * i, zip(all_lengths, values, strict=True), dots=i < 2, dashed=i == 2)
         for i, (name, values) in enumerate(zip(names, [*marked, all_lengths], strict=False))
     ]
-    y = {"label": "numbers of the VAE's code", "log": True, "ticks": all_lengths}
+    y = {"label": say("numbers of the VAE's code"), "log": True, "ticks": all_lengths}
     return {"x": over_lengths(all_lengths), "y": y, "lines": lines, "marked": marked}
 
 
@@ -205,7 +214,7 @@ CHARTS = {OVER_NUMBERS: errors_chart, OVER_BITS: bits_chart, IN_USE: use_chart}
 
 def over_lengths(all_lengths: Sequence[int]) -> dict[str, Any]:
     """Describe an axis of lengths of the code."""
-    return {"label": "numbers in the code", "log": True, "ticks": all_lengths}
+    return {"label": say("numbers in the code"), "log": True, "ticks": all_lengths}
 
 
 def carrying(figures: Mapping[str, Any]) -> int:
@@ -294,10 +303,10 @@ def walked(family: OpenedFamily, name: str, base: int) -> dict[str, Any]:
     factors = source.factors if source else ()
     told = np.array(apart["told"])  # (D, F)
     tells = [
-        f"{factors[j] if j < len(factors) else j + 1} {100 * row[j]:.0f} %" if row[j] >= TELLS else "–"
+        f"{say(factors[j]) if j < len(factors) else j + 1} {100 * row[j]:.0f} %" if row[j] >= TELLS else "–"
         for row, j in zip(told, told.argmax(1), strict=True)
     ]
-    scores = " · ".join(f"{title} {apart[key]:.2f}" for key, title in SCORE_NAMES.items())
+    scores = " · ".join(f"{title} {number(apart[key], '.2f')}" for key, title in SCORE_NAMES.items())
     return {"base": rounded(family.arrays[f"{name}/codes"][base]), "tells": tells, "scores": scores}
 
 
@@ -314,7 +323,7 @@ def rate_chart(family: OpenedFamily, members: Sequence[str]) -> dict[str, Any]:
     figures = [family.figures()["members"][name] for name in members]
     points = [[own["kl"], own["reconstruction"]] for own in figures]
     return {
-        "x": {"label": "rate: KL, nats", "log": True}, "y": {"label": "distortion: −log p(x|z), nats"},
+        "x": {"label": say("rate: KL, nats"), "log": True}, "y": {"label": say("distortion: −log p(x|z), nats")},
         "lines": [line("", 0, points, dots=True)], "marks": [[mark(*point)] for point in points],
     }  # fmt: skip
 
@@ -332,8 +341,8 @@ def scores_chart(family: OpenedFamily, members: Sequence[str]) -> dict[str, Any]
             lines.append(line(f"MIG, {title}", 0, [[betas[name], apart[name]["mig"]] for name in names], dashed=True))
     found = [[mark(betas[name], apart[name][key]) for key in SCORE_NAMES] for name in members]
     return {
-        "x": {"label": "β", "log": True, "ticks": sorted(set(betas.values()))}, "y": {"label": "score, from 0 to 1"},
-        "lines": lines, "marks": found,
+        "x": {"label": "β", "log": True, "ticks": sorted(set(betas.values()))},
+        "y": {"label": say("score, from 0 to 1")}, "lines": lines, "marks": found,
     }  # fmt: skip
 
 
@@ -348,7 +357,7 @@ def price_chart(family: OpenedFamily, members: Sequence[str]) -> dict[str, Any]:
         for i, (title, names) in enumerate(series(family)[1].items())
     ]
     return {
-        "x": {"label": "distortion: −log p(x|z), nats"}, "y": {"label": "MIG"}, "lines": lines,
+        "x": {"label": say("distortion: −log p(x|z), nats")}, "y": {"label": "MIG"}, "lines": lines,
         "marks": [[mark(*point(name))] for name in members],
     }  # fmt: skip
 
@@ -379,7 +388,7 @@ def series(family: OpenedFamily) -> tuple[str, dict[str, list[str]]]:
     for name, values in members:
         title = LOSSES.get(values["kind"], str(values["kind"])) if of_losses else str(int(values["length"]))
         found.setdefault(title, []).append(name)
-    return "Loss" if of_losses else "Numbers in the code", found
+    return say("Loss") if of_losses else say("Numbers in the code"), found
 
 
 def cells(n: int = CELLS) -> list[float]:
@@ -415,7 +424,9 @@ def time_data(view: View, family: OpenedFamily, at: int) -> dict[str, Any]:
     epochs, some = list(decoding.keep), dots(view)
     of_maps = [decoding, *(fit for fit in fits if fit is not decoding)]
     reach = [PRIOR_REACH if fit is decoding else 2.5 for fit in of_maps]
-    titles = ["Codes of the variational AE" if fit is decoding else "Features of the classifier" for fit in of_maps]
+    titles = [
+        say("Codes of the variational AE") if fit is decoding else say("Features of the classifier") for fit in of_maps
+    ]
     states = [
         {
             "network": list(decoding.members)[i],
@@ -449,8 +460,8 @@ def says(family: OpenedFamily, member: str) -> str:
     """Say how good a state is on the test images, in a few words."""
     figures = family.figures()["members"][member]
     if "accuracy" in figures:
-        return f"{100 * figures['accuracy']:.1f} % of test images right"
-    return f"{figures['reconstruction'] + figures['kl']:.1f} nats a test image"
+        return say("{share:.1f} % of test images right", share=100 * figures["accuracy"])
+    return say("{nats:.1f} nats a test image", nats=figures["reconstruction"] + figures["kl"])
 
 
 def time_chart(family: OpenedFamily, fit: Fit, epochs: Sequence[int]) -> dict[str, Any]:
@@ -458,11 +469,11 @@ def time_chart(family: OpenedFamily, fit: Fit, epochs: Sequence[int]) -> dict[st
     rows = family.history()[fit.name]
     lines = [
         line(name, k, [[row["epoch"], row[f"{part}_loss"]] for row in rows if f"{part}_loss" in row], dashed=k == 1)
-        for k, (name, part) in enumerate((("validation", "validation"), ("training", "train")))
+        for k, (name, part) in enumerate(((say("validation"), "validation"), (say("training"), "train")))
     ]
     values = {row["epoch"]: row["validation_loss"] for row in rows}
-    label = "−ELBO, nats" if fit.config.decodes else "cross-entropy"
-    x = {"label": "epoch", "ticks": list(epochs)}
+    label = say("−ELBO, nats") if fit.config.decodes else say("cross-entropy")
+    x = {"label": say("epoch"), "ticks": list(epochs)}
     return {"x": x, "y": {"label": label}, "lines": lines, "values": [values[epoch] for epoch in epochs]}
 
 
@@ -476,7 +487,7 @@ def style_data(view: View, family: OpenedFamily, picks: Sequence[int], style: Ma
     return {
         **packed(family),
         "image": view.dataset.image_shape,
-        "classes": view.gallery.classes,
+        "classes": view.gallery.class_names,
         "shares": [f"{100 * share:.0f} %" for share in shares],
         "sheet": data_uri(grid(view.gallery.images[picks], len(picks), gap=0)),
         "sources": [{"code": rounded(codes[i]), "label": view.gallery.label(i)} for i in picks],

@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from explorer.datasets import DATASETS, DataError, Dataset, data_folder
+from explorer.language import say
 from explorer.ui.text import as_text
 
 _pool = ThreadPoolExecutor(len(DATASETS), "download")
@@ -27,11 +28,12 @@ def job(dataset: Dataset) -> Future[None]:
 def download(dataset: Dataset) -> None:
     """Fetch the originals with a progress bar, then run the page anew; say so where it fails."""
     folder = data_folder()
-    bar = st.progress(0.0, f"Downloading {dataset.title} to {folder.resolve()}")
+    bar = st.progress(0.0, say("Downloading {title} to {folder}", title=say(dataset.title), folder=folder.resolve()))
     fetching = job(dataset)
     while not fetching.done():
         done = sum(_size(path) for path in folder.glob(f"{dataset.folder}/raw/*.gz")) / 1e6
-        bar.progress(min(done / dataset.megabytes, 1.0), f"Downloading: {done:.0f} of {dataset.megabytes} MB")
+        told = say("Downloading: {done:.0f} of {all} MB", done=done, all=dataset.megabytes)
+        bar.progress(min(done / dataset.megabytes, 1.0), told)
         time.sleep(0.2)
     bar.empty()
     try:

@@ -10,6 +10,7 @@ import torch
 
 from explorer import attributes
 from explorer.attributes import FEW_LABELS, METHODS, Directions
+from explorer.language import later, passing, say
 from explorer.ui import address, loading
 from explorer.ui.frame import View
 from explorer.ui.loading import BY_READING
@@ -17,7 +18,7 @@ from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, data_uri, show_strips
 
 METER = METHODS[1]  # reads every score, whichever method moves the code, so that methods compare
-NEW = "faces that neither direction nor encoder has seen"
+NEW = later("faces that neither direction nor encoder has seen")
 REACH = 3.0  # steps to either side
 FIRST = ("Smiling", "Male")
 
@@ -76,7 +77,7 @@ class Edit:
         return np.array([moves.get(name, 0.0) for name in self.chosen]) @ self.steps
 
 
-@st.cache_resource(max_entries=8, show_spinner="Finding a direction for each attribute", **BY_READING)
+@st.cache_resource(max_entries=8, show_spinner=passing("Finding a direction for each attribute"), **BY_READING)
 def fitted(bundle: Opened, names: tuple[str, ...]) -> dict[str, Directions]:
     """Fit the directions of a bundle's labelled codes once per reading of it, by method; empty without labels.
 
@@ -103,7 +104,7 @@ def first(usable: Sequence[str]) -> list[str]:
 
 def label(name: str) -> str:
     """Write an attribute's name for people."""
-    return name.replace("_", " ")
+    return say(name.replace("_", " "))
 
 
 def read_moves(texts: Sequence[str], chosen: Sequence[str]) -> dict[str, float]:
@@ -149,7 +150,7 @@ def face_data(view: View, model: str, face: Face, edit: Edit, moves: Mapping[str
         "image": view.dataset.image_shape,
         "code": face.code.round(5).tolist(),
         "original": "" if face.picture is None else data_uri(face.picture),
-        "made": "sample" if face.picture is None else "reconstruction",
+        "made": say("sample") if face.picture is None else say("reconstruction"),
         "measured": None,
         **editor_data(edit, moves),
     }
@@ -178,18 +179,23 @@ def describe(name: str, edit: Edit) -> str:
     """Say what is behind a direction, and what was taken out of it."""
     k = edit.directions.names.index(name)
     n_with, n_without = int(edit.directions.n_positive[k]), int(edit.directions.n_negative[k])
-    few = ", few labels" if min(n_with, n_without) < FEW_LABELS else ""
-    kept = share_kept(name, edit)
-    left = "" if kept > 0.995 else f"; orthogonalised, {100 * kept:.0f} % of its length is left"
-    right = f"{100 * edit.directions.accuracy[k]:.0f} % right on {judged_on(edit.directions, k)}"
-    return f"{right}; {n_with:,} labels with it{few}{left}"
+    right, kept = 100 * edit.directions.accuracy[k], share_kept(name, edit)
+    told = [
+        say("{right:.0f} % right on {faces}", right=right, faces=judged_on(edit.directions, k)),
+        say("few labels with it: {n:,}", n=n_with)
+        if min(n_with, n_without) < FEW_LABELS
+        else say("{n:,} labels with it", n=n_with),
+    ]
+    if kept <= 0.995:
+        told.append(say("orthogonalised, {kept:.0f} % of its length is left", kept=100 * kept))
+    return "; ".join(told)
 
 
 def judged_on(directions: Directions, k: int) -> str:
     """Say which faces the accuracy of a direction was measured on; none of them is one that it was fitted to."""
     if directions.on_new is None:
-        return "faces held out from the direction, though perhaps not from the encoder"
-    return NEW if directions.on_new[k] else "faces held out from the direction, though not from the encoder"
+        return say("faces held out from the direction, though perhaps not from the encoder")
+    return say(NEW) if directions.on_new[k] else say("faces held out from the direction, though not from the encoder")
 
 
 def share_kept(name: str, edit: Edit) -> float:
@@ -204,17 +210,17 @@ def table(found: Mapping[str, Directions]) -> list[dict[str, Any]]:
     first = next(iter(found.values()))
     rows = []
     for k, name in enumerate(first.names):
-        reasons = [f"{method}: {d.hidden[k]}" for method, d in found.items() if d.hidden[k]]
+        reasons = [f"{say(method)}: {say(d.hidden[k])}" for method, d in found.items() if d.hidden[k]]
         if len({d.hidden[k] for d in found.values()}) == 1 and reasons:
-            reasons = [first.hidden[k]]  # the same by every method, as it is where labels lack
+            reasons = [say(first.hidden[k])]  # the same by every method, as it is where labels lack
         few = min(first.n_positive[k], first.n_negative[k]) < FEW_LABELS
-        used = "used, but few labels" if few else "used"
+        used = say("used, but few labels") if few else say("used")
         rows.append({
-            "attribute": label(name),
-            "with": int(first.n_positive[k]),
-            "without": int(first.n_negative[k]),
-            **{f"{method} (%)": 100 * float(d.accuracy[k]) for method, d in found.items()},
-            "": f"hidden: {'; '.join(reasons)}" if reasons else used,
+            say("attribute"): label(name),
+            say("with"): int(first.n_positive[k]),
+            say("without"): int(first.n_negative[k]),
+            **{f"{say(method)} (%)": 100 * float(d.accuracy[k]) for method, d in found.items()},
+            "": say("hidden: {reasons}", reasons="; ".join(reasons)) if reasons else used,
         })  # fmt: skip
     return rows
 
@@ -232,11 +238,11 @@ def server_editor(view: View, model: str, face: Face, edit: Edit, moves: dict[st
     keep_moves(moves)
     change = edit.change(moves)
     codes = torch.from_numpy(np.stack([face.code, face.code + change])).float()
-    show_strips([Strip("", loading.decode(view.bundle(model), codes), ["reconstruction", "edited"])])
+    show_strips([Strip("", loading.decode(view.bundle(model), codes), [say("reconstruction"), say("edited")])])
     moved = effects(edit, change[None])[0]
     scores = [label(edit.scorers.names[k]) for k in edit.scorers.usable]
     rows = sorted(zip(scores, moved.tolist(), strict=True), key=lambda row: -abs(row[1]))
-    st.dataframe([{"score": score, "moved by": value} for score, value in rows], hide_index=True)
+    st.dataframe([{say("score"): score, say("moved by"): value} for score, value in rows], hide_index=True)
     return moves
 
 

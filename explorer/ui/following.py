@@ -9,6 +9,7 @@ import torch
 
 from explorer import latent
 from explorer.images import grid, to_float
+from explorer.language import later, number, say
 from explorer.sampling import nearest
 from explorer.ui import address, components, live, loading, planes
 from explorer.ui.frame import View
@@ -84,7 +85,7 @@ def follow(view: View, model: str, judge: Opened, x: np.ndarray, number: int, tr
     else:
         other = (view.gallery.labels == predicted) != (true == predicted)  # of one taken rightly, any other class
         third = codes[_by_distance(code, codes, other, place)[0]]
-        names = ("A → B", "A → the other class")
+        names = ("A → B", later("A → the other class"))
         where = latent.Plane.through(code, codes[neighbour], third)
         laid = Laid(where, torch.linspace(-0.5, 1.5, planes.cells(view, 12)), names)
     return Followed(laid, code, codes[neighbour], number, place, neighbour, bool(right))
@@ -94,7 +95,7 @@ def _by_distance(code: torch.Tensor, codes: torch.Tensor, wanted: np.ndarray, bu
     """List the gallery images that are wanted `(M,)`, other than `but`, from the nearest to a code to the farthest."""
     others = [i for i in np.flatnonzero(wanted).tolist() if i != but]
     if not others:
-        raise ValueError("the gallery has no other image of its class")
+        raise ValueError(later("the gallery has no other image of its class"))
     return [others[k] for k in nearest(code, codes[others], len(others))[1].tolist()]
 
 
@@ -126,7 +127,9 @@ class Path:
             *([self.change] * (self.change is not None))
         }
         captions = [
-            f"{100 * self.probabilities[i, true]:.0f} %" + ("\n▲ here" if i == self.change else "")
+            number(100 * self.probabilities[i, true].item(), ".0f")
+            + " %"
+            + (say("\n▲ here") if i == self.change else "")
             for i in sorted(steps)
         ]
         return Strip("", self.images[sorted(steps)], captions)
@@ -134,12 +137,15 @@ class Path:
     def told(self, classes: Sequence[str], taken_for: int) -> str:
         """Say where the classifier changes its mind, and whether it did before the path began."""
         first = self.guesses[0]
-        before = "" if first == taken_for else f"Rebuilt, it is already taken for {classes[first]}. "
+        before = "" if first == taken_for else say("Rebuilt, it is already taken for {name}. ", name=classes[first])
         if self.change is None:
-            return f"{before}The classifier never changes its mind on the way: {classes[first]}."
+            return before + say("The classifier never changes its mind on the way: {name}.", name=classes[first])
         share, after = 100 * self.change / (STEPS - 1), classes[self.guesses[self.change]]
-        return (
-            f"{before}After {share:.0f} % of the way the classifier changes its mind: {classes[first]} → **{after}**."
+        return before + say(
+            "After {share:.0f} % of the way the classifier changes its mind: {name} → **{after}**.",
+            share=share,
+            name=classes[first],
+            after=after,
         )
 
 
@@ -177,7 +183,7 @@ def pick(x: np.ndarray, index: np.ndarray, cell: str) -> int:
 
 def show(view: View, model: str, judge: Opened, x: np.ndarray, number: int, true: int, predicted: int) -> str:
     """Show an image among the classifier's regions, and the way to one that is taken rightly; return the Python."""
-    classes = view.gallery.classes
+    classes = view.gallery.class_names
     is_drawn = (
         view.classifier is not None and judge.identity == view.classifier.identity and not live.unsupported(judge)
     )
@@ -185,7 +191,7 @@ def show(view: View, model: str, judge: Opened, x: np.ndarray, number: int, true
     try:
         found = follow(view, model, judge, x, number, true, predicted)
     except ValueError as error:
-        st.info(f"It cannot be followed: {error}.")
+        st.info(say("It cannot be followed: {reason}.", reason=say(str(error))))
         return ""
     kept = live.read_pins()
     where = {"pins": kept if len(kept) == 2 else found.pins, "small": True}
@@ -195,11 +201,19 @@ def show(view: View, model: str, judge: Opened, x: np.ndarray, number: int, true
     ends = found.laid.where.codes(torch.tensor(pins)) if is_moved else (found.code, found.target)
     way = path(view.bundle(model), judge, *ends)
     show_strips([way.strip(true)])
-    b = "one that is taken rightly" if found.is_right else "though none is taken rightly"
-    st.markdown(
-        f"{way.told(classes, predicted)} Under each picture the probability of {classes[true]}, from A, the image, to "
-        f"B, the nearest {classes[true]} of the gallery, {b}."
-    )
+    if found.is_right:
+        below = say(
+            "Under each picture the probability of {name}, from A, the image, to B, the nearest {name} of the gallery, "
+            "one that is taken rightly.",
+            name=classes[true],
+        )
+    else:
+        below = say(
+            "Under each picture the probability of {name}, from A, the image, to B, the nearest {name} of the gallery, "
+            "though none is taken rightly.",
+            name=classes[true],
+        )
+    st.markdown(f"{way.told(classes, predicted)} {below}")
     return f"""
 model = Bundle("{view.dataset.name}", "{model}", root_folder()).load()
 {found.python(view)}

@@ -19,7 +19,8 @@ from explorer.cards import DataCard, ModelCard
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, Dataset
 from explorer.families import FamilyBundle
-from explorer.ui import address, catalog, collector, components, loading
+from explorer.language import later, say
+from explorer.ui import address, catalog, collector, components, loading, speaking
 from explorer.ui.catalog import Collection
 from explorer.ui.downloading import download
 from explorer.ui.naming import named
@@ -27,8 +28,8 @@ from explorer.ui.opening import Opened, OpenedFamily, opened, opened_family
 from explorer.ui.text import as_text
 
 BOUND = {"bind": "query-params"}
-SHARED = ("dataset", "models", "model", "pick")
-LECTURE = (
+SHARED = (speaking.NAME, "dataset", "models", "model", "pick")
+LECTURE = later(
     "Hides all but the control, the picture and one line, in large type. The arrow keys, Page Down and Page Up (which "
     "a presenter's clicker sends) go to the next page and back."
 )
@@ -56,7 +57,7 @@ class Page:
     question: str
     look_for: str
     fits: Callable[[Collection], bool] = lambda there: bool(there.models)
-    needs: str = "a model that stands for itself"
+    needs: str = later("a model that stands for itself")
     control: str = ".st-key-control"
     picture: str = ".st-key-picture"
 
@@ -137,7 +138,10 @@ class View:
         found = self.bundle(name)
         if found.problem:
             title = as_text(self.shown.families[name].title)
-            st.warning(f"**{title}** cannot be shown. {as_text(found.problem)}", icon=":material/broken_image:")
+            st.warning(
+                f"{say('**{title}** cannot be shown.', title=title)} {as_text(found.problem)}",
+                icon=":material/broken_image:",
+            )
             st.stop()
         return found
 
@@ -170,6 +174,7 @@ def fragment(draw: Callable[Concatenate[View, P], Any]) -> Callable[Concatenate[
     @st.fragment
     @functools.wraps(draw)
     def again(drawn: list[bool], view: View, *args: P.args, **kwargs: P.kwargs) -> Any:
+        speaking.again()
         if drawn and not view.is_current():
             st.rerun()
         drawn.append(True)
@@ -184,7 +189,8 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     empty: draws what there is to do about it, where no model was fitted.
     """
     collector.settle()
-    st.set_page_config(f"{page.title} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
+    speaking.settle()
+    st.set_page_config(f"{say(page.title)} · Latent-space explorer", ICON, layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     leave_one_control()
     if (understood := address.understood()) is not None:
@@ -195,12 +201,19 @@ def begin(page: Page, empty: Callable[[Path], None] = lambda root: None) -> View
     with st.sidebar:
         there = pick_collection(root, page)
         pick_lecture()
+        speaking.pick()
         navigation(there)
-        st.caption(f"Licence of the images: {as_text(there.images.licence)}")
+        st.caption(say("Licence of the images: {licence}", licence=as_text(there.images.licence)))
     heading(page, there)
     if not (there.models or there.families):
         command = f"python train.py --dataset {there.images.name}"
-        st.info(f"No model has been fitted on {as_text(there.images.title)} yet. Fit them all with `{command}`.")
+        st.info(
+            say(
+                "No model has been fitted on {title} yet. Fit them all with `{command}`.",
+                title=as_text(there.images.title),
+                command=command,
+            )
+        )
         empty(root)
         st.stop()
     if not page.fits(there):
@@ -226,8 +239,9 @@ def leave_one_control() -> None:
 def bare(title: str, wide: bool = True) -> None:
     """Set a page up that draws all by itself, without title and question; it ends with its own links."""
     collector.settle()
+    speaking.settle()
     st.set_page_config(
-        f"{title} · Latent-space explorer", ICON, layout="wide" if wide else "centered",
+        f"{say(title)} · Latent-space explorer", ICON, layout="wide" if wide else "centered",
         initial_sidebar_state="collapsed",
     )  # fmt: skip
     st.html(STYLE)
@@ -243,10 +257,10 @@ def heading(page: Page, there: Collection) -> None:
     place = keys.index(page.key) + 1 if page.key in keys else 0
     components.stage({"lecture": is_lecture, "place": place, "places": len(keys)})
     with st.container(key="head", horizontal=True, vertical_alignment="center", gap="small"):
-        st.title(page.title, anchor=False, width="content")
-        st.markdown(page.question, width="content")
+        st.title(say(page.title), anchor=False, width="content")
+        st.markdown(say(page.question), width="content")
     with st.container(key="look"):
-        st.markdown(f"**Look for this.** {page.look_for}")
+        st.markdown(f"**{say('Look for this.')}** {say(page.look_for)}")
 
 
 def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
@@ -254,8 +268,8 @@ def begin_anew(page: Page, params: dict[str, list[str]]) -> None:
     try:
         st.switch_page(page.file, query_params=params)
     except StreamlitAPIException:  # a visitor went back to this address from one whose controls are there already
-        st.info("This address holds a value that no control can take.")
-        st.page_link(page.file, label="Open the page without it", icon=page.icon, query_params=params)
+        st.info(say("This address holds a value that no control can take."))
+        st.page_link(page.file, label=say("Open the page without it"), icon=page.icon, query_params=params)
         st.stop()
 
 
@@ -264,7 +278,7 @@ def pick_lecture() -> None:
     if st.session_state["arrived"] and st.session_state.get("kept_lecture"):
         st.session_state["lecture"] = True
         st.query_params["lecture"] = "true"
-    st.session_state["kept_lecture"] = st.toggle("Lecture", key="lecture", help=LECTURE, **BOUND)
+    st.session_state["kept_lecture"] = st.toggle(say("Lecture"), key="lecture", help=say(LECTURE), **BOUND)
 
 
 def pick_collection(root: Path, page: Page) -> Collection:
@@ -276,8 +290,8 @@ def pick_collection(root: Path, page: Page) -> Collection:
     names = catalog.datasets(root) or [next(iter(DATASETS))]
     readable = catalog.collections(root, names)
     default = next((i for i, name in enumerate(names) if name in readable and page.fits(readable[name])), 0)
-    title = lambda name: readable[name].images.title if name in readable else name  # noqa: E731
-    name = named("Data set", names, title, "dataset", names[default])
+    title = lambda name: say(readable[name].images.title) if name in readable else name  # noqa: E731
+    name = named(say("Data set"), names, title, "dataset", names[default])
     if name in readable:
         return readable[name]
     try:
@@ -290,8 +304,15 @@ def pick_collection(root: Path, page: Page) -> Collection:
 def point_elsewhere(page: Page, here: Collection, root: Path) -> None:
     """Say why a page makes no sense on a data set, with links to those on which it does."""
     fitting = [there.images for there in catalog.collections(root).values() if page.fits(there)]
-    found = "It makes sense for:" if fitting else "None of those that are here has one: `python train.py` fits some."
-    st.info(f"This needs {page.needs}, and there is none for {as_text(here.images.title)}. {found}")
+    found = (
+        say("It makes sense for:")
+        if fitting
+        else say("None of those that are here has one: `python train.py` fits some.")
+    )
+    needed = say(
+        "This needs {what}, and there is none for {title}.", what=say(page.needs), title=as_text(here.images.title)
+    )
+    st.info(f"{needed} {found}")
     for images in fitting:
         choice = {"dataset": images.name}
         st.page_link(page.file, label=f"**{as_text(images.title)}**", icon=page.icon, query_params=choice)
@@ -322,18 +343,19 @@ def navigation(there: Collection) -> None:
     for page in pages_for(there):
         if page.section != section:
             section = page.section
-            st.caption(section)
-        st.page_link(page.file, label=page.title, icon=page.icon, query_params=choices, width="stretch")
+            st.caption(say(section))
+        st.page_link(page.file, label=say(page.title), icon=page.icon, query_params=choices, width="stretch")
 
 
 def stand_in_notice(source: Dataset | None, gallery: loading.Gallery) -> None:
     """Say that stand-ins are shown and offer to fetch the originals."""
-    shown, _, missing = gallery.notice.partition("\n\n")
     with st.container(key="notice", horizontal=True, vertical_alignment="center"):
-        st.markdown(f":material/image_not_supported: **Stand-ins.** {shown}", width="stretch")
-        with st.popover("How to see the originals"):
-            st.markdown(as_text(missing))
-            if source and source.fetch and st.button(f"Download originals ({source.megabytes} MB)", key="download"):
+        stands = f":material/image_not_supported: **{say('Stand-ins.')}** {say(gallery.notice)}"
+        st.markdown(stands, width="stretch")
+        with st.popover(say("How to see the originals")):
+            st.markdown(as_text(gallery.missing))
+            label = source and say("Download originals ({n} MB)", n=source.megabytes)
+            if source and source.fetch and st.button(label, key="download"):
                 download(source)
 
 
@@ -343,14 +365,16 @@ def usable(view: View, names: list[str]) -> list[str]:
     for name in names:
         if problem := view.bundle(name).problem:
             title = as_text(view.card(name).title)
-            st.warning(f"**{title}** cannot be shown. {as_text(problem)}", icon=":material/broken_image:")
+            st.warning(
+                f"{say('**{title}** cannot be shown.', title=title)} {as_text(problem)}", icon=":material/broken_image:"
+            )
         else:
             good.append(name)
     return good
 
 
 def finish(caption: str, code: str) -> None:
-    """Draw how to read the picture, and the few lines of Python that make it again."""
-    st.caption(caption)
-    with st.expander("The same picture in Python", icon=":material/code:"):
+    """Say how to read the picture, and draw the few lines of Python that make it again."""
+    st.caption(say(caption))
+    with st.expander(say("The same picture in Python"), icon=":material/code:"):
         st.code(code.strip(), language="python")

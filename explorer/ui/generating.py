@@ -13,6 +13,7 @@ import torch
 from explorer import ladder, latent, sampling
 from explorer.checkpoints import to_safetensors
 from explorer.images import grid, png
+from explorer.language import number, passing, say
 from explorer.sampling import SOURCES, Source
 from explorer.ui import loading
 from explorer.ui.frame import View
@@ -62,7 +63,7 @@ def fitted(bundle: Opened, source: str, components: int) -> Source:
     return _fitted(bundle, source, components if source == "mixture" else 1)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Fitting a density to the codes", **BY_READING)
+@st.cache_resource(max_entries=32, show_spinner=passing("Fitting a density to the codes"), **BY_READING)
 def _fitted(bundle: Opened, source: str, components: int) -> Source:
     if source == ladder.FLOW:
         return ladder.flow_of(bundle.ladder())
@@ -83,17 +84,18 @@ def draw(view: View, model: str, source: str, settings: Settings) -> Row:
     there = np.median(np.linalg.norm(loading.codes(bundle)["codes"], axis=1))
     card = view.card(model)
     whence = name_source(card.variational, source, fit)
-    note = f"{whence}\n|z| {z.norm(dim=1).median():.1f}, of images {there:.1f}"
-    return Row(model, card.title, source, z, loading.decode(bundle, z), note)
+    norms = say("|z| {drawn:.1f}, of images {there:.1f}", drawn=z.norm(dim=1).median().item(), there=there)
+    note = f"{whence}\n{norms}"
+    return Row(model, say(card.title), source, z, loading.decode(bundle, z), note)
 
 
 def name_source(variational: bool, source: str, fit: Source) -> str:
     """Say where codes come from: the standard normal is a prior only of a model that was trained with it."""
     if source == "prior":
-        return "prior N(0, 1)" if variational else "N(0, 1), not its prior"
+        return say("prior N(0, 1)") if variational else say("N(0, 1), not its prior")
     if source == ladder.FLOW:
-        return "flow, fitted to training codes"
-    return f"mixture of {len(fit.weights)} normals" if source == "mixture" else "one Gaussian, fitted"
+        return say("flow, fitted to training codes")
+    return say("mixture of {n} normals", n=len(fit.weights)) if source == "mixture" else say("one Gaussian, fitted")
 
 
 def rows_data(rows: Sequence[Row], chosen: tuple[Row, int] | None) -> dict[str, object]:
@@ -131,8 +133,10 @@ def nearest_strips(view: View, row: Row, i: int) -> list[Strip]:
     by_code = sampling.nearest(row.codes[i], torch.from_numpy(loading.codes(bundle)["codes"]), NEIGHBOURS)
     usual = loading.usual_distance(bundle)
     return [
-        _nearest_strip("In pixels", gallery, row.images[i], by_pixel, usual_pixel_distance(gallery), pixels.shape[1]),
-        _nearest_strip("By code", gallery, row.images[i], by_code, usual),
+        _nearest_strip(
+            say("In pixels"), gallery, row.images[i], by_pixel, usual_pixel_distance(gallery), pixels.shape[1]
+        ),
+        _nearest_strip(say("By code"), gallery, row.images[i], by_code, usual),
     ]
 
 
@@ -145,9 +149,12 @@ def _nearest_strip(
     n_averaged: int = 1,
 ) -> Strip:
     distances, places = (found[0] / math.sqrt(n_averaged)).tolist(), found[1].tolist()
-    captions = ["sample", *(f"{gallery.label(k)}\n{d:.3f}" for k, d in zip(places, distances, strict=True))]
+    captions = [
+        say("sample"),
+        *(f"{gallery.label(k)}\n{number(d, '.3f')}" for k, d in zip(places, distances, strict=True)),
+    ]
     images = np.concatenate([image[None], gallery.images[places]])
-    return Strip(label, images, captions, f"{usual:.3f} is usual among {gallery.noun}")
+    return Strip(label, images, captions, say("{usual:.3f} is usual among {noun}", usual=usual, noun=gallery.noun))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, **BY_READING)
@@ -168,11 +175,11 @@ def measured(view: View) -> tuple[pd.DataFrame, int]:
         bundle = view.bundle(name)
         figures = {} if bundle.problem else bundle.metrics()
         if "swd" in figures:
-            title, found = view.card(name).title, bundle.ladder() if bundle.has("ladder") else {}
+            title, found = view.shown.title(name), bundle.ladder() if bundle.has("ladder") else {}
             rows += (
                 [_rung(title, figures, rung, found) for rung in ladder.RUNGS] if found else [_row(title, figures, "")]
             )
-            real, n = _row("real images", figures, "_floor"), figures["n_generative"]
+            real, n = _row(say("real images"), figures, "_floor"), figures["n_generative"]
     return pd.DataFrame([*rows, real] if rows else []), n
 
 
@@ -180,11 +187,11 @@ def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     distances = figures[f"swd{suffix}"]
     return {
         "": title,
-        "Codes from": "" if suffix else "prior",
+        say("Codes from"): "" if suffix else say("prior"),
         "SWD": distances["mean"],
         **{f"SWD {size} px": value for size, value in distances.items() if size != "mean"},
-        "MS-SSIM of pairs": figures[f"diversity{suffix}"],
-        "Nearest training image": figures[f"nearest_train_distance{suffix}"],
+        say("MS-SSIM of pairs"): figures[f"diversity{suffix}"],
+        say("Nearest training image"): figures[f"nearest_train_distance{suffix}"],
     }
 
 
@@ -193,11 +200,11 @@ def _rung(title: str, figures: Mapping[str, Any], rung: str, found: Mapping[str,
     diversity, nearest, precision, recall = found[f"figures/{rung}"].tolist()
     return {
         "": title,
-        "Codes from": rung,
+        say("Codes from"): say(rung),
         "SWD": found[f"swd/{rung}"].mean().item(),
         **{f"SWD {size} px": v for size, v in zip(levels, found[f"swd/{rung}"].tolist(), strict=True)},
-        "MS-SSIM of pairs": diversity,
-        "Nearest training image": nearest,
-        "Precision": precision,
-        "Recall": recall,
+        say("MS-SSIM of pairs"): diversity,
+        say("Nearest training image"): nearest,
+        say("Precision"): precision,
+        say("Recall"): recall,
     }

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import streamlit as st
 
 from explorer.checkpoints import BundleError
+from explorer.language import later
 
 TRIES = 5  # a file is replaced at once and seldom; who replaces it faster than it can be read has to stop first
 
@@ -69,7 +70,9 @@ def from_files(stamp_of: Callable[P, Hashable], **options: Any) -> Callable[[Cal
                     return cached(hash(stamp_of(*args)), *args)  # Streamlit takes longer over 2,000 files than stat()
                 except _Changed:
                     continue
-            raise BundleError("The files are being replaced faster than they can be read. Reload the page in a while.")
+            raise BundleError(
+                later("The files are being replaced faster than they can be read. Reload the page in a while.")
+            )
 
         return latest
 

@@ -16,7 +16,8 @@ import streamlit as st
 from explorer import figures, imagefolder, latent, watching
 from explorer.celeba.cache import cache_folder
 from explorer.images import to_float
-from explorer.ui import screen
+from explorer.language import later, say
+from explorer.ui import screen, speaking
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
 from explorer.ui.text import as_text
 from explorer.watching import CELLS, ENDED, REACH, Picture, Status
@@ -25,7 +26,7 @@ PROGRAM = Path(__file__).parent.parent.parent / "train.py"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_MEGABYTES = 4000  # of a zip that is uploaded
 TICKS = [((i + 0.5) / CELLS, f"{v:.1f}") for i, v in enumerate(latent.axis(CELLS, REACH, "linear").tolist())]
-VERBS = {"starting": "Starting", "measuring": "Measuring", "projecting": "Mapping"}
+VERBS = {"starting": later("Starting"), "measuring": later("Measuring"), "projecting": later("Mapping")}
 ROWS = 4
 
 
@@ -104,6 +105,7 @@ def alive_of(runs: dict[Path, Status | None]) -> set[str]:
 
 
 def _draw(root: Path, alive: set[str]) -> None:
+    speaking.again()
     runs = shown_runs(root)
     if alive_of(runs) != alive:
         st.rerun()  # one has ended: there may be bundles to show
@@ -118,10 +120,10 @@ def _draw_run(home: Path, status: Status | None) -> None:
     run = next((run for run in reversed(watching.runs(home.parent)) if run.parent.parent == home), None)
     goes_on = home.name in alive_of({home: status})
     if is_local() and goes_on and run:
-        button.button("Stop", key=f"stop-{home.name}", width="stretch", on_click=watching.stop, args=(run,))
+        button.button(say("Stop"), key=f"stop-{home.name}", width="stretch", on_click=watching.stop, args=(run,))
     elif is_local() and not goes_on and home in _started:
         again = _started[home].source, home.parent
-        button.button("Go on", key=f"on-{home.name}", type="primary", width="stretch", on_click=start, args=again)
+        button.button(say("Go on"), key=f"on-{home.name}", type="primary", width="stretch", on_click=start, args=again)
     if status and status.total and status.doing in ("reading", "fitting"):
         words.progress(min(1.0, status.done / status.total))
     if status and run and (picture := watching.picture(run)):
@@ -133,18 +135,23 @@ def _doing(status: Status | None, failed: str) -> str:
     if failed:
         return as_text(failed)
     if status is None:
-        return "Starting…"
+        return say("Starting…")
     models = " · ".join(f":material/check: {as_text(m)}" for m in status.fitted)
     if status.doing == "stopped":
-        return "Stopped. What is finished is kept, and the same command with `--resume` goes on."
+        return say("Stopped. What is finished is kept, and the same command with `--resume` goes on.")
     if status.doing == "failed":
-        return f"Failed: {as_text(status.reason)}"
+        return say("Failed: {reason}", reason=as_text(status.reason))
     if status.doing == "fitting":
-        left = "" if status.left is None else f", about {watching.duration(status.left)} left"
-        return f"Fitting **{as_text(status.model)}**, epoch {status.done:,} of {status.total:,}{left} {models}"
+        told = say(
+            "Fitting **{model}**, epoch {done:,} of {total:,}",
+            model=as_text(status.model), done=status.done, total=status.total,
+        )  # fmt: skip
+        if status.left is not None:
+            told += say(", about {time} left", time=watching.duration(status.left))
+        return f"{told} {models}"
     if status.doing == "reading":
-        return f"Reading the pictures: {status.done:,} of {status.total:,}"
-    return f"{VERBS.get(status.doing, as_text(status.doing))} {as_text(status.model)} {models}"
+        return say("Reading the pictures: {done:,} of {total:,}", done=status.done, total=status.total)
+    return f"{say(VERBS.get(status.doing, as_text(status.doing)))} {as_text(status.model)} {models}"
 
 
 def _draw_picture(status: Status, picture: Picture, name: str) -> None:
@@ -156,7 +163,12 @@ def _draw_picture(status: Status, picture: Picture, name: str) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         show_strips(_strips(picture, images))
-        st.caption(f"Images that training does not see, and what it makes of them after {picture.epoch:.1f} epochs.")
+        st.caption(
+            say(
+                "Images that training does not see, and what it makes of them after {epoch:.1f} epochs.",
+                epoch=picture.epoch,
+            )
+        )
         _draw_curve(picture, name)
     if picture.points is not None:
         with right:
@@ -167,16 +179,16 @@ def _strips(picture: Picture, images: np.ndarray) -> list[Strip]:
     if picture.rebuilt is not None:
         return [Strip("", images), Strip("", to_float(picture.rebuilt).numpy())]
     guesses = zip(picture.guesses.tolist(), picture.sure.tolist(), strict=True)
-    return [Strip("", images, [f"class {guess}\n{sure:.0%}" for guess, sure in guesses])]
+    return [Strip("", images, [say("class {guess}\n{sure:.0%}", guess=guess, sure=sure) for guess, sure in guesses])]
 
 
 def _draw_curve(picture: Picture, name: str) -> None:
     epochs, train, validation = picture.curve.T.tolist()
     positive = bool(epochs) and min(*train, *validation) > 0
     lines = {"loss · train": (epochs, train), "loss · validation": (epochs, validation)}
-    figure = figures.curves(lines, "loss", log=positive)
+    figure = figures.curves(lines, say("loss"), log=positive)
     figure.update_layout(height=280)
-    screen.chart(figure, f"curve-{name}", "Loss over epochs so far", config={"displayModeBar": False})
+    screen.chart(figure, f"curve-{name}", say("Loss over epochs so far"), config={"displayModeBar": False})
 
 
 def _draw_plane(picture: Picture) -> None:
@@ -190,21 +202,25 @@ def _draw_plane(picture: Picture) -> None:
 
 def own_images(root: Path) -> None:
     """Explain how one's own images become models, and begin it here where the server is one person's."""
-    st.subheader("Your own images")
+    st.subheader(say("Your own images"))
     st.markdown(
-        "One command fits a plain and a variational autoencoder, one of two numbers, a denoiser and, where subfolders "
-        "are classes, a classifier to any folder of pictures. Every page then opens on them.\n\n"
-        "```sh\npython train.py --images FOLDER\n```"
+        say(
+            "One command fits a plain and a variational autoencoder, one of two numbers, a denoiser and, where "
+            "subfolders are classes, a classifier to any folder of pictures. Every page then opens on them."
+        )
+        + "\n\n```sh\npython train.py --images FOLDER\n```"
     )
     if not is_local():
-        st.caption("On a server of your own, `EXPLORER_LOCAL=1 streamlit run app.py`, it can be begun here.")
+        st.caption(say("On a server of your own, `EXPLORER_LOCAL=1 streamlit run app.py`, it can be begun here."))
         return
     with st.form("own-images", border=True):
         left, right = st.columns(2)
-        typed = left.text_input("A folder or zip on this computer", key="own-folder", placeholder="/home/me/pictures")
-        file = right.file_uploader("or a zip", type=["zip"], key="own-zip", max_upload_size=MOST_MEGABYTES)
-        anew = left.toggle("Begin anew, where these pictures were fitted before", key="own-anew")
-        if st.form_submit_button("Fit models to them", type="primary"):
+        typed = left.text_input(
+            say("A folder or zip on this computer"), key="own-folder", placeholder="/home/me/pictures"
+        )
+        file = right.file_uploader(say("or a zip"), type=["zip"], key="own-zip", max_upload_size=MOST_MEGABYTES)
+        anew = left.toggle(say("Begin anew, where these pictures were fitted before"), key="own-anew")
+        if st.form_submit_button(say("Fit models to them"), type="primary"):
             _begin(typed, file, root, anew)
 
 
@@ -221,11 +237,12 @@ def _begin(typed: str, file: object | None, root: Path, anew: bool) -> None:
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_bytes(file.getvalue())
     if source is None or not source.exists():
-        st.error(f"There is no folder {as_text(typed)}." if typed.strip() else "Name a folder, or choose a zip.")
+        missing = say("There is no folder {name}.", name=as_text(typed))
+        st.error(missing if typed.strip() else say("Name a folder, or choose a zip."))
         return
     home = root.resolve() / imagefolder.name_of(source)
     if home.name in alive_of(shown_runs(root)):
-        st.info(f"A run is at work on {as_text(home.name)} already.")
+        st.info(say("A run is at work on {name} already.", name=as_text(home.name)))
         return
     start(source, root, anew)
     st.rerun()

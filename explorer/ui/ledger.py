@@ -10,6 +10,7 @@ import torch
 from explorer import elbo, latent, losses
 from explorer.checkpoints import BundleError
 from explorer.elbo import BOUNDS, Draws
+from explorer.language import choices, listed, number, passing, say
 from explorer.latent import Plane
 from explorer.models import Posterior
 from explorer.ui import address, live, loading, planes
@@ -58,7 +59,7 @@ class Priced:
         return nats.mean().item(), kl
 
 
-@st.cache_resource(max_entries=32, show_spinner="Sampling the likelihood", hash_funcs=BY_CONTENT)
+@st.cache_resource(max_entries=32, show_spinner=passing("Sampling the likelihood"), hash_funcs=BY_CONTENT)
 def drawn(bundle: Opened, x: np.ndarray) -> tuple[Posterior, Draws]:
     """Encode one image `(C, H, W)`, and draw as many codes as the last bound has."""
     model, image = loading.model(bundle), torch.from_numpy(x)
@@ -83,7 +84,7 @@ def laid(view: View, model: str, posterior: Posterior) -> tuple[Laid, list[float
     codes = torch.from_numpy(loading.codes(view.bundle(model))["codes"])
     basis = latent.principal_directions(codes, 2)
     n = planes.cells(view, 12) | 1
-    plane = Laid(Plane(posterior.mu[0], basis), torch.linspace(-2.5, 2.5, n), ("direction 1", "direction 2"))
+    plane = Laid(Plane(posterior.mu[0], basis), torch.linspace(-2.5, 2.5, n), choices("direction 1", "direction 2"))
     across = ((basis / basis.square().sum(1, keepdim=True)).square() @ deviation.square()).sqrt()
     return plane, [0.0, 0.0, *(2 * across).tolist()]
 
@@ -118,7 +119,7 @@ def ledger_data(view: View, model: str, priced: Priced, code: torch.Tensor, best
         "draws": torch.cat([half, -half]).numpy().round(4).tolist(),
         "order": losses.kl_to_standard_normal(posterior)[0].argsort(descending=True).tolist(),
         "sigma": priced.sigma,
-        "marks": [] if best is None else [{"name": "of the test set", "sigma": best}],
+        "marks": [] if best is None else [{"name": say("of the test set"), "sigma": best}],
         "bound": {"nats": nats, "error": error if np.isfinite(error) else None, "sigma": priced.sigma},
         "equations": EQUATIONS,
     }
@@ -129,27 +130,33 @@ def over_test_images(bundle: Opened) -> str:
     try:
         bounds = -bundle.uses()["bounds"]
     except (BundleError, KeyError) as error:
-        return f"Over test images it was not measured. {error}" if isinstance(error, BundleError) else ""
+        told = say("Over test images it was not measured.")
+        return f"{told} {say(str(error))}" if isinstance(error, BundleError) else ""
     gap = bounds[:, :1] - bounds
-    told = ", ".join(f"{value:,.1f} by K = {k:,}" for k, value in zip(BOUNDS, bounds.mean(0).tolist(), strict=True))
+    means = zip(BOUNDS, bounds.mean(0).tolist(), strict=True)
+    told = listed(say("{value:,.1f} by K = {k:,}", value=value, k=k) for k, value in means)
     error = gap[:, -1].std().item() / len(bounds) ** 0.5
-    return (
-        f"Over {len(bounds)} test images: {told} nats. The ELBO is {gap[:, -1].mean():,.1f} ± {error:.1f} nats above "
-        "the last, and at least that far from the likelihood."
-    )
+    return say(
+        "Over {n} test images: {told} nats. The ELBO is {gap:,.1f} ± {error:.1f} nats above the last, and at least "
+        "that far from the likelihood.",
+        n=len(bounds), told=told, gap=gap[:, -1].mean(), error=error,
+    )  # fmt: skip
 
 
 def equations(priced: Priced) -> str:
     """Write the numbered equations of the papers with the numbers of this image under their terms, in LaTeX."""
     reconstruction, kl = priced.parts
     total, (best, _) = reconstruction + kl, priced.bounds[-1]
+    parts = {"best": best, "total": total, "gap": total - best, "kl": kl, "reconstruction": reconstruction}
+    said = {name: number(nats, ",.1f").replace(",", "{,}") for name, nats in parts.items()}  # no blank after a comma
+    appendix = say("app. B")
     return rf"""
 \begin{{array}}{{ll}}
-(1) & \underbrace{{-\log p(x)}}_{{\approx\,{best:,.1f}}} = \underbrace{{-\mathcal L(x)}}_{{{total:,.1f}}}
-  - \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z|x))}}_{{\approx\,{total - best:.1f}}} \\[2.4em]
-(3) & \underbrace{{-\mathcal L(x)}}_{{{total:,.1f}}} = \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z))}}_{{{kl:,.1f}}}
-  + \underbrace{{\mathbb E_q[-\log p(x|z)]}}_{{{reconstruction:,.1f}}} \\[2.4em]
-\text{{app. B}} & D_{{KL}} = \tfrac12\sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log\sigma_j^2) = {kl:,.1f} \\[1.4em]
+(1) & \underbrace{{-\log p(x)}}_{{\approx\,{said["best"]}}} = \underbrace{{-\mathcal L(x)}}_{{{said["total"]}}}
+  - \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z|x))}}_{{\approx\,{said["gap"]}}} \\[2.4em]
+(3) & \underbrace{{-\mathcal L(x)}}_{{{said["total"]}}} = \underbrace{{D_{{KL}}(q(z|x)\,\|\,p(z))}}_{{{said["kl"]}}}
+  + \underbrace{{\mathbb E_q[-\log p(x|z)]}}_{{{said["reconstruction"]}}} \\[2.4em]
+\text{{{appendix}}} & D_{{KL}} = \tfrac12\sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log\sigma_j^2) = {said["kl"]} \\[1.4em]
 \text{{Burda 8}} & -\mathcal L_K = -\mathbb E\Big[\log\tfrac1K\sum_k \tfrac{{p(x|z_k)\,p(z_k)}}{{q(z_k|x)}}\Big]
-  \approx {best:,.1f}
+  \approx {said["best"]}
 \end{{array}}"""

@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 import torch
 
+from explorer.language import later, number, say
 from explorer.latent import Plane, lerp, plane
 from explorer.layers import Unsupported
 from explorer.palette import class_colour, class_outline
@@ -20,6 +21,7 @@ from explorer.ui.serving import weights_address
 NEIGHBOURS = 8
 STEPS = 9
 MAX_PINS = 2
+PIN = later("Click to pin a point and see the {noun} nearest to it; pin a second one to walk between.")
 FARTHEST = 100.0  # from the middle, in coordinates of a plane; no code lies near
 
 
@@ -54,7 +56,9 @@ def live_plane(
     """
     bundle = view.bundle(model)
     if reason := unsupported(bundle):
-        st.info(f"This model is decoded on the server and does not answer the pointer: {reason}.")
+        st.info(
+            say("This model is decoded on the server and does not answer the pointer: {reason}.", reason=say(reason))
+        )
         points, _ = where.coordinates(torch.from_numpy(loading.codes(bundle)["codes"]))
         server_plane(view, bundle, where, axis, points.numpy() if "codes" in layers else None, names)
         return []
@@ -91,7 +95,7 @@ def plane_data(
         "up": where.basis[1].tolist(),
         "twist": None,
         "axis": axis.tolist(),
-        "names": names,
+        "names": [say(name) for name in names],
         "points": [
             [round(u, 4), round(v, 4), int(k), round(d * d, 4)]
             for (u, v), k, d in zip(points.tolist(), view.gallery.labels, away.tolist(), strict=True)
@@ -109,7 +113,7 @@ def classifier_data(view: View) -> dict[str, Any]:
     """Name the classifier, if there is one, its classes and their colours."""
     return {
         "classifier": view.classifier and view.classifier.identity,
-        "classes": view.gallery.classes,
+        "classes": view.gallery.class_names,
         "colours": [class_colour(k) for k in range(len(view.gallery.classes))],
         "image": view.dataset.image_shape,
     }
@@ -120,9 +124,9 @@ def server_plane(
 ) -> None:
     """Draw the decoded sheet of a plane, and gallery coordinates over it, as one picture from the server."""
     x = loading.decode(bundle, where.codes(plane(axis, axis)))
-    ticks = [(float(cell_places(axis.numpy(), v.numpy())), f"{v:.2f}") for v in axis[:: max(1, len(axis) // 6)]]
+    ticks = [(float(cell_places(axis.numpy(), v.numpy())), number(v, ".2f")) for v in axis[:: max(1, len(axis) // 6)]]
     over = None if points is None else cell_places(axis.numpy(), points)
-    show_plane(x, len(axis), ticks, over, view.gallery.labels, names)
+    show_plane(x, len(axis), ticks, over, view.gallery.labels, [say(name) for name in names])
 
 
 def read_pins() -> list[tuple[float, float]]:
@@ -135,8 +139,7 @@ def show_pins(view: View, model: str, where: Plane, pins: Sequence[tuple[float, 
     """Keep the pins in the address, and show what is real near each, and the walk between two."""
     address.keep("pin", [f"{u:g},{v:g}" for u, v in pins])
     if not pins:
-        noun = view.gallery.noun
-        st.markdown(f"Click to pin a point and see the {noun} nearest to it; pin a second one to walk between.")
+        st.markdown(say(PIN, noun=view.gallery.noun))
         return
     bundle = view.bundle(model)
     codes = where.codes(torch.tensor(pins))
@@ -145,12 +148,14 @@ def show_pins(view: View, model: str, where: Plane, pins: Sequence[tuple[float, 
     strips = []
     for name, code, image in zip("AB", codes, decoded, strict=False):
         distances, places = (found.tolist() for found in nearest(code, gallery, NEIGHBOURS))
-        captions = ["decoded", *(f"{view.gallery.label(i)}\n{d:.2f}" for d, i in zip(distances, places, strict=True))]
+        labels = (f"{view.gallery.label(i)}\n{number(d, '.2f')}" for d, i in zip(distances, places, strict=True))
+        captions = [say("decoded"), *labels]
         images = np.concatenate([image[None], view.gallery.images[places]])
-        strips.append(
-            Strip(f"Pin {name}", images, captions, f"and the {view.gallery.noun} nearest to it, with their distance")
-        )
+        note = say("and the {noun} nearest to it, with their distance", noun=view.gallery.noun)
+        strips.append(Strip(say("Pin {name}", name=name), images, captions, note))
     if len(pins) == 2:
         t = torch.linspace(0, 1, STEPS)
-        strips.append(Strip("From A to B", loading.decode(bundle, lerp(codes[0], codes[1], t)), note="straight line"))
+        strips.append(
+            Strip(say("From A to B"), loading.decode(bundle, lerp(codes[0], codes[1], t)), note=say("straight line"))
+        )
     show_strips(strips)

@@ -26,6 +26,7 @@ from explorer.checkpoints import Bundle, BundleError, GalleryIndex
 from explorer.datasets import DataError, data_folder
 from explorer.families import PCA
 from explorer.images import grid, to_float
+from explorer.language import later, passing, say
 from explorer.models import Model
 from explorer.ui import sources
 from explorer.ui.catalog import Collection
@@ -46,8 +47,8 @@ class Gallery:
 
     images: float32 `(M, C, H, W)` in [0, 1]. labels: int64 `(M,)`. indices: their places in the test
     split `(M,)`. names: their file names, where images are files. stand_in: empty for originals, else the model
-    that decodes the stand-ins from its stored codes. notice: how far off these are, and in a second paragraph what
-    is missing. reading: counts what was read.
+    that decodes the stand-ins from its stored codes. notice: how far off these are. missing: why there are no
+    originals. reading: counts what was read.
     """
 
     dataset: str
@@ -57,6 +58,7 @@ class Gallery:
     classes: tuple[str, ...]
     names: tuple[str, ...] = ()
     notice: str = ""
+    missing: str = ""
     stand_in: str = ""
     reader: str = ""
     reading: int = field(default_factory=readings.__next__)
@@ -70,14 +72,19 @@ class Gallery:
         return len(self.classes) > 1
 
     @property
+    def class_names(self) -> list[str]:
+        """The classes in the current language."""
+        return [say(name) for name in self.classes]
+
+    @property
     def title(self) -> str:
-        """Say what one of its images is."""
-        return "Stand-in" if self.stand_in else "Original"
+        """Say what one of its images is, in the current language."""
+        return say("Stand-in") if self.stand_in else say("Original")
 
     @property
     def noun(self) -> str:
-        """Say what its images are, within a sentence."""
-        return "stand-ins" if self.stand_in else "real images"
+        """Say what its images are, within a sentence in the current language."""
+        return say("stand-ins") if self.stand_in else say("real images")
 
     @cached_property
     def sheet(self) -> str:
@@ -85,8 +92,8 @@ class Gallery:
         return data_uri(grid(self.images, SHEET_COLUMNS, gap=0))
 
     def label(self, i: int) -> str:
-        """Name one gallery image: its class, or its file where there is but one class."""
-        return self.classes[self.labels[i]] if self.has_classes or not self.names else Path(self.names[i]).stem
+        """Name one gallery image: its class in the current language, or its file where there is but one class."""
+        return say(self.classes[self.labels[i]]) if self.has_classes or not self.names else Path(self.names[i]).stem
 
     def python(self, picks: Sequence[int] | np.ndarray) -> str:
         """Write the Python that makes these images `x`; it needs `Bundle`, `root_folder`, `DATASETS` and `to_float`."""
@@ -193,8 +200,11 @@ def gallery_index(images: DataCard, root: Path) -> GalleryIndex:
         good = False
     if not good:
         raise BundleError(
-            f"{root / images.name / 'gallery.json'} names images that there cannot be. Make it anew with: "
-            f"{checkpoints.anew(images.name)}"
+            later(
+                "{path} names images that there cannot be. Make it anew with: {command}",
+                path=root / images.name / "gallery.json",
+                command=checkpoints.anew(images.name),
+            )
         )
     return index
 
@@ -208,48 +218,57 @@ def _stored(images: DataCard, root: Path, index: GalleryIndex) -> Gallery | str:
     except BundleError as error:
         return sendable(str(error))
     if x.shape != (len(index.labels), *images.image_shape):
-        return f"{checkpoints.GALLERY_IMAGES} holds images of the shape {tuple(x.shape)}, not those of gallery.json."
-    return _gallery(images, to_float(x).numpy(), index)
+        return later(
+            "{file} holds images of the shape {shape}, not those of gallery.json.",
+            file=checkpoints.GALLERY_IMAGES, shape=tuple(x.shape),
+        )  # fmt: skip
+    return _gallery(images, to_float(x).numpy(), index, images.reader)
 
 
-@from_files(sources.of_gallery, max_entries=GALLERIES, show_spinner="Reading the gallery",
+@from_files(sources.of_gallery, max_entries=GALLERIES, show_spinner=passing("Reading the gallery"),
             hash_funcs=sources.BY_CONTENT)  # fmt: skip
 def _originals(images: DataCard, data_dir: Path, index: GalleryIndex) -> Gallery | str:
     """Read the gallery's original images, or say why they cannot be."""
     source = images.source
     if source is None:
-        return f"Nothing says how the images of {images.title} are read."
+        return later("Nothing says how the images of {title} are read.", title=images.title)
     try:
         if source.pick and index.names:
             x = source.pick(data_dir, index.names)
         else:
             test = source.load("test", data_dir).images
             if index.indices.max() >= len(test):
-                return f"The gallery has image {index.indices.max():,}, but the test split has {len(test):,} images."
+                return later(
+                    "The gallery has image {i:,}, but the test split has {n:,} images.",
+                    i=index.indices.max().item(), n=len(test),
+                )  # fmt: skip
             x = test[index.indices]
     except DataError as error:
         return sendable(str(error))
     if x.shape[1:] != images.image_shape:
-        return f"The images have the shape {tuple(x.shape[1:])}, and dataset.json says {images.image_shape}."
-    return _gallery(images, to_float(x).numpy(), index)
+        return later(
+            "The images have the shape {shape}, and dataset.json says {expected}.",
+            shape=tuple(x.shape[1:]), expected=images.image_shape,
+        )  # fmt: skip
+    return _gallery(images, to_float(x).numpy(), index, images.reader)
 
 
-def _gallery(images: DataCard, x: np.ndarray, index: GalleryIndex, notice: str = "", stand_in: str = "") -> Gallery:
+def _gallery(images: DataCard, x: np.ndarray, index: GalleryIndex, reader: str, **stand_in: str) -> Gallery:
     labels, indices = index.labels.numpy(), index.indices.numpy()
-    reader = "" if stand_in else images.reader
-    return Gallery(images.name, x, labels, indices, images.classes, index.names, notice, stand_in, reader)
+    return Gallery(images.name, x, labels, indices, images.classes, index.names, reader=reader, **stand_in)
 
 
-@st.cache_resource(max_entries=GALLERIES, show_spinner="Decoding the gallery",
+@st.cache_resource(max_entries=GALLERIES, show_spinner=passing("Decoding the gallery"),
                    hash_funcs=BY_READING["hash_funcs"] | sources.BY_CONTENT)  # fmt: skip
 def _stand_ins(best: Opened, images: DataCard, index: GalleryIndex, reason: str) -> Gallery:
     """Decode the gallery with a model from its stored codes, and say so."""
     x = _in_batches(best.load().decode, torch.from_numpy(best.arrays["codes"]))
-    notice = (
-        f"The images you see are decoded by {best.model} from its stored codes of the test images, with a mean "
-        f"squared error of {best.metrics()['mse']:.4f} to the originals, which are not on this disk.\n\n{reason}"
-    )
-    return _gallery(images, x, index, notice, best.model)
+    notice = later(
+        "The images you see are decoded by {model} from its stored codes of the test images, with a mean squared error "
+        "of {mse:.4f} to the originals, which are not on this disk.",
+        model=best.model, mse=best.metrics()["mse"],
+    )  # fmt: skip
+    return _gallery(images, x, index, "", notice=notice, missing=reason, stand_in=best.model)
 
 
 def test_images(images: DataCard) -> np.ndarray | None:
@@ -297,14 +316,14 @@ def encode(bundle: Opened, x: np.ndarray) -> torch.Tensor:
     return model(bundle).embed(torch.from_numpy(x))
 
 
-@st.cache_resource(max_entries=32, show_spinner="Reconstructing the gallery", **BY_READING)
+@st.cache_resource(max_entries=32, show_spinner=passing("Reconstructing the gallery"), **BY_READING)
 def gallery_errors(bundle: Opened, shown: Gallery) -> np.ndarray:
     """Compute the mean squared error of every gallery image under one model `(M,)`."""
     x = torch.from_numpy(shown.images)
     return metrics.mse_per_image(x, torch.from_numpy(_in_batches(model(bundle), x))).numpy()
 
 
-@st.cache_resource(max_entries=32, show_spinner="Computing the projection", **BY_READING)
+@st.cache_resource(max_entries=32, show_spinner=passing("Computing the projection"), **BY_READING)
 def projected(bundle: Opened, method: str, dimensions: int, setting: float) -> np.ndarray:
     """Recompute a projection of the gallery's codes with one's own perplexity or neighbour count."""
     values = codes(bundle)["codes"]

@@ -4,11 +4,12 @@ import numpy as np
 import streamlit as st
 
 from explorer import projection
+from explorer.language import later, number, say
 from explorer.ui import loading
 from explorer.ui.frame import BOUND, View
 
 METHODS = ("PCA", "t-SNE", "UMAP")
-NATIVE = "native plane"
+NATIVE = later("native plane")
 
 
 def axis_name(method: str) -> str:
@@ -31,7 +32,7 @@ def coordinates(view: View, model: str, method: str, dimensions: int) -> tuple[n
     bundle = view.bundle(model)
     stored = loading.codes(bundle)
     if method == NATIVE:
-        return stored["codes"], "the two latent numbers themselves", "codes"
+        return stored["codes"], say("the two latent numbers themselves"), "codes"
     key = f"{method.lower().replace('-', '')}_{dimensions}d"
     from_bundle = f'stored["{key}"].numpy()  # made by projection.'
     if method == "PCA":
@@ -40,19 +41,19 @@ def coordinates(view: View, model: str, method: str, dimensions: int) -> tuple[n
             points, share = stored[key], stored["pca_explained"][:dimensions]
         else:
             points, share = projection.pca(stored["codes"], dimensions)
-        parts = " + ".join(f"{100 * s:.1f} %" for s in share)
-        words = f"PCA explains {100 * share.sum():.1f} % of the variance ({parts})"
+        parts = " + ".join(f"{number(100 * s, '.1f')} %" for s in share)
+        words = say("PCA explains {share:.1f} % of the variance ({parts})", share=100 * share.sum(), parts=parts)
         return points, words, from_bundle + python if is_stored else f"projection.{python}"
     if method == "t-SNE":
-        setting, usual = pick_setting("Perplexity", "perplexity", projection.perplexities(len(stored["codes"])))
-        words, python = f"t-SNE with perplexity {setting}", f"tsne(codes, {setting})"
+        setting, usual = pick_setting(say("Perplexity"), "perplexity", projection.perplexities(len(stored["codes"])))
+        words, python = say("t-SNE with perplexity {setting}", setting=setting), f"tsne(codes, {setting})"
     else:
-        setting, usual = pick_setting("Neighbours", "neighbors", projection.neighbor_counts(len(stored["codes"])))
-        words, python = f"UMAP with {setting} neighbours", f"umap(codes, {dimensions}, {setting})"
+        setting, usual = pick_setting(say("Neighbours"), "neighbors", projection.neighbor_counts(len(stored["codes"])))
+        words, python = say("UMAP with {setting} neighbours", setting=setting), f"umap(codes, {dimensions}, {setting})"
     if setting == usual and key in stored:
-        return stored[key], f"{words}, stored with the model", from_bundle + python
+        return stored[key], say("{words}, stored with the model", words=words), from_bundle + python
     points = loading.projected(bundle, method, dimensions, setting)
-    return points, f"{words}, computed just now", f"projection.{python}"
+    return points, say("{words}, computed just now", words=words), f"projection.{python}"
 
 
 def pick_setting(label: str, key: str, choices: tuple[int, int, int]) -> tuple[int, int]:

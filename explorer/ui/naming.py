@@ -11,14 +11,22 @@ import streamlit as st
 from explorer.ui import address
 
 
-def named(label: str, options: Sequence[str], title: Callable[[str], str], key: str, default: str) -> str:
-    """Choose one by its title in a box; its name is kept in the address as `key`, and for the next page."""
+def named(
+    label: str,
+    options: Sequence[str],
+    title: Callable[[str], str],
+    key: str,
+    default: str,
+    control: Callable[..., str] = st.selectbox,
+    **more: Any,
+) -> str:
+    """Choose one by its title, by default in a box; its name is kept in the address as `key`, and for the next page."""
     found = _brought(key, options)
     if found is not None:
         st.session_state[key] = (found or [default])[0]
     if st.session_state.get(key) not in options:  # of another data set
         st.session_state[key] = default
-    name = st.selectbox(label, options, format_func=title, key=key)
+    name = control(label, options, format_func=title, key=key, **more)
     return _leave(key, name, [] if name == default else [name])
 
 

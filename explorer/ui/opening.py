@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from explorer.cards import DataCard
 from explorer.checkpoints import ASKED_FOR, Bundle, BundleError, Stored
 from explorer.families import FamilyBundle
 from explorer.graph import NotInstalled
+from explorer.language import Later, later
 from explorer.models import Model
 from explorer.ui import checking
 from explorer.ui.catalog import OF_BUNDLE
@@ -183,9 +185,9 @@ def _read(bundle: Stored, steps: tuple[Step, ...], parts: dict[str, Any]) -> str
         except (BundleError, NotInstalled) as error:
             return str(error)
         except Exception:  # a mutated file reaches corners of json, safetensors and torch that nobody lists
-            reason = "cannot be used"
+            reason = later("cannot be used")
         if reason:
-            return f"{bundle.folder / file} {reason}. Make it anew with: {bundle.command(stage)}"
+            return unfit(bundle.folder / file, reason, bundle.command(stage))
     return ""
 
 
@@ -197,8 +199,12 @@ def _asked_for(bundle: Bundle, stage: str, wrong: Callable[[dict[str, torch.Tens
     except BundleError as error:
         return {f"no {stage}": str(error)}
     except Exception:  # as above
-        reason = "cannot be used"
+        reason = later("cannot be used")
     if reason:
-        path, command = bundle.folder / ASKED_FOR[stage][0], bundle.command(stage)
-        return {f"no {stage}": f"{path} {reason}. Make it anew with: {command}"}
+        return {f"no {stage}": unfit(bundle.folder / ASKED_FOR[stage][0], reason, bundle.command(stage))}
     return {stage: found}
+
+
+def unfit(path: Path, reason: str, command: str) -> Later:
+    """Say what is wrong with a file, and how to make it anew."""
+    return later("{path} {reason}. Make it anew with: {command}", path=path, reason=reason, command=command)

@@ -14,11 +14,12 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from explorer.images import grid, jpeg_bytes, png_bytes, to_pil
+from explorer.language import listed, number, say
 from explorer.palette import class_colour, class_outline
 
 SHEET_COLUMNS = 40  # of all images of the gallery in one picture
 MANY_PIXELS = 250_000  # a sheet of more in colour travels as JPEG
-FIGURE = re.compile(r"(\d) (dB|%|numbers)")
+FIGURE = re.compile(r"(?<=\d) (?=\S)")  # before its unit, in any language
 UNIT = "\u00a0dB"  # for which a phone has no room
 SMOOTH_FROM = 64  # pixels of a side: so many read as a photograph, and its squares would only distract
 
@@ -62,13 +63,13 @@ def show_strips(strips: Sequence[Strip]) -> None:
 
 def _whole(text: str) -> str:
     """Keep figures and their units on one line."""
-    return escape(FIGURE.sub("\\1\u00a0\\2", text))
+    return escape(FIGURE.sub("\u00a0", text))
 
 
 def _strip_html(strip: Strip) -> str:
     n = len(strip.images)
     captions = "".join(f"<span>{_whole(text).replace(UNIT, f'<i>{UNIT}</i>')}</span>" for text in strip.captions)
-    said = ", ".join(filter(None, (strip.label, strip.note, f"{n} images in a row")))
+    said = listed(filter(None, (strip.label, strip.note, say("{n} images in a row", n=n))))
     bare = "" if strip.label or strip.note else " lx-bare"
     return (
         f'<div class="lx-strip{bare}"><div class="lx-label"><b>{escape(strip.label)}</b>'
@@ -80,10 +81,10 @@ def _strip_html(strip: Strip) -> str:
 
 
 def show_legend(classes: Sequence[str]) -> None:
-    """Draw colour and shape of each class, where there is more than one."""
+    """Draw colour and shape of each class by its name in the current language, where there is more than one."""
     if len(classes) < 2:
         return
-    items = (f"<span>{_mark(k)}{escape(name)}</span>" for k, name in enumerate(classes))
+    items = (f"<span>{_mark(k)}{escape(say(name))}</span>" for k, name in enumerate(classes))
     st.html(f'<div class="lx-legend">{"".join(items)}</div>')
 
 
@@ -105,8 +106,14 @@ def show_plane(
     ticks: places along an axis, 0 to 1, with their text; both axes have the same. points: `(M, 2)` in
     the same unit, y upwards; those outside are left out. labels: the class of each point `(M,)`.
     """
-    dots = "" if points is None else f'<img src="{_dots_uri(points, labels)}" alt="marks of the codes, by class">'
-    said = f"{columns} by {columns} decoded images: {axis_names[0]} to the right, {axis_names[1]} up"
+    dots = (
+        ""
+        if points is None
+        else f'<img src="{_dots_uri(points, labels)}" alt="{escape(say("marks of the codes, by class"))}">'
+    )
+    said = say(
+        "{n} by {n} decoded images: {right} to the right, {up} up", n=columns, right=axis_names[0], up=axis_names[1]
+    )
     below = "".join(f'<span style="left:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
     beside = "".join(f'<span style="bottom:{100 * p:.2f}%">{escape(text)}</span>' for p, text in ticks)
     st.html(
@@ -141,9 +148,9 @@ def _dots_uri(points: np.ndarray, labels: np.ndarray, side: int = 1400, radius: 
 
 def all_figures_of(mse: float, decibels: float, similarity: float) -> str:
     """Write the three figures of one reconstruction for the lines under it."""
-    return f"{mse:.4f}\n{decibels_of(mse, decibels, similarity)}\n{similarity:.2f}"
+    return f"{number(mse, '.4f')}\n{decibels_of(mse, decibels, similarity)}\n{number(similarity, '.2f')}"
 
 
 def decibels_of(mse: float, decibels: float, similarity: float) -> str:
     """Write only how many decibels a reconstruction has."""
-    return f"{decibels:.1f} dB"
+    return f"{number(decibels, '.1f')} dB"

@@ -6,14 +6,15 @@ from typing import NamedTuple
 import torch
 
 from explorer import latent
+from explorer.language import choices, later
 from explorer.latent import Plane
 from explorer.ui import loading
 from explorer.ui.frame import View
 
-TABS = ("The 2-D code", "Any model", "Along one direction", "The hole test")
-THROUGH = ("principal directions", "three images")
-DIRECTIONS = ("principal direction", "latent number")
-OF_ANY_CODE = ("sheet", "codes", "density")
+TABS = choices("The 2-D code", "Any model", "Along one direction", "The hole test")
+THROUGH = choices("principal directions", "three images")
+DIRECTIONS = choices("principal direction", "latent number")
+OF_ANY_CODE = choices("sheet", "codes", "density")
 OF_HOLES = torch.linspace(-3, 3, 12)
 
 
@@ -33,7 +34,7 @@ def native(n: int = 10, reach: float = 2.5, spacing: str = "linear") -> Laid:
 def principal(view: View, model: str, axis: torch.Tensor | None = None) -> Laid:
     """Go along the two directions in which a model's codes vary most, by default 2.5 standard deviations far."""
     axis = torch.linspace(-2.5, 2.5, cells(view, 12)) if axis is None else axis
-    return Laid(Plane.principal(_codes(view, model)), axis, ("direction 1", "direction 2"))
+    return Laid(Plane.principal(_codes(view, model)), axis, choices("direction 1", "direction 2"))
 
 
 def through(view: View, model: str, picks: Sequence[int]) -> Laid:
@@ -50,7 +51,7 @@ def line(view: View, model: str, kind: str, number: int, i: int) -> Laid:
     else:
         direction = torch.eye(codes.shape[1])[number] * codes.std(dim=0)[number]
     n = cells(view, 13) | 1  # odd, so that the image itself stands in the middle
-    names = (f"{kind} {number + 1}, standard deviations from the image", "")
+    names = (later("{kind} {number}, standard deviations from the image", kind=kind, number=number + 1), "")
     return Laid(Plane.line(codes[i], direction), torch.linspace(-3, 3, n), names)
 
 
@@ -62,7 +63,7 @@ def n_directions(view: View, model: str, kind: str) -> int:
 
 def layers_for(view: View, model: str, ellipse: Sequence[float] | None = None) -> list[str]:
     """List the layers that a model's plane offers; "posterior" where there is the ellipse of an image."""
-    return [*OF_ANY_CODE, *["prior"] * view.card(model).is_native, *["posterior"] * (ellipse is not None)]
+    return [*OF_ANY_CODE, *choices("prior") * view.card(model).is_native, *choices("posterior") * (ellipse is not None)]
 
 
 def cells(view: View, n: int) -> int:

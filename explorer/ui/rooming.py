@@ -21,6 +21,7 @@ import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 from streamlit.net_util import get_internal_ip
 
+from explorer.language import later, say
 from explorer.lessons import rooms
 from explorer.lessons.rooms import Guesses, Room, Rooms
 from explorer.ui.text import as_text
@@ -28,9 +29,9 @@ from explorer.ui.text import as_text
 COOKIE = "_streamlit_xsrf"
 SWEEP_SECONDS = 3600
 LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-UNREACHABLE = (
-    "The rooms cannot be reached: {}. EXPLORER_DATABASE names their database; without it they are in a file of the "
-    "user who runs the server. A lesson by oneself needs none."
+UNREACHABLE = later(
+    "The rooms cannot be reached: {reason}. EXPLORER_DATABASE names their database; without it they are in a file of "
+    "the user who runs the server. A lesson by oneself needs none."
 )
 guesses = Guesses()
 
@@ -52,7 +53,7 @@ def reaching() -> Iterator[None]:
         yield
     except (OSError, SQLAlchemyError) as error:
         words = str(getattr(error, "orig", None) or error).splitlines()[0]
-        st.error(UNREACHABLE.format(as_text(words)))
+        st.error(say(UNREACHABLE, reason=as_text(words)))
         st.stop()
 
 
@@ -135,4 +136,4 @@ def qr_picture(address: str) -> str:
         f'<rect x="-4" y="-4" width="{n + 8}" height="{n + 8}" fill="#fff"/><path d="{path}"/></svg>'
     )
     uri = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
-    return f'<img class="lx-qr" src="{uri}" alt="QR code of {escape(address)}">'
+    return f'<img class="lx-qr" src="{uri}" alt="{escape(say("QR code of {address}", address=address))}">'

@@ -5,10 +5,15 @@ and a phone is said once, in `style.css`, by the keys that they have here; how h
 `components/stage.js`.
 """
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.elements.lib.mutable_tab_container import TabContainer
 from streamlit.elements.plotly_chart import PlotlyState
+
+from explorer.language import restated, say
 
 CHART_HEIGHT = 420  # pixels, of a chart below the first screen
 LECTURE_SCALE = 1.75  # of type in a lecture: 30 px where it was 17
@@ -39,9 +44,18 @@ def beside() -> DeltaGenerator:
     return st.container(key="beside")
 
 
-def more(label: str = "More", icon: str = ":material/tune:") -> DeltaGenerator:
+def more(label: str = "", icon: str = ":material/tune:") -> DeltaGenerator:
     """Begin what is seldom touched, folded behind one word."""
-    return st.popover(label, icon=icon)
+    return st.popover(label or say("More"), icon=icon)
+
+
+def tabs(names: Sequence[str], key: str, default: str | None = None) -> Sequence[TabContainer]:
+    """Offer tabs, kept in the address as `key`; the open one stays so in another language or with another default."""
+    shown = [say(name) for name in names]
+    before = restated(st.session_state.get(key) or "")
+    if before in shown:
+        st.session_state[key] = before
+    return st.tabs(shown, default=default and say(default), key=key, on_change="rerun", bind="query-params")
 
 
 def chart(figure: go.Figure, key: str, alt: str, is_picture: bool = False, **options: object) -> PlotlyState:
@@ -49,7 +63,7 @@ def chart(figure: go.Figure, key: str, alt: str, is_picture: bool = False, **opt
     if is_lecture():
         figure = enlarged(figure)
     height = "stretch" if is_picture else figure.layout.height or CHART_HEIGHT
-    return st.plotly_chart(figure, key=key, alt=alt, height=height, **options)
+    return st.plotly_chart(figure, key=key, alt=say(alt), height=height, **options)
 
 
 def enlarged(figure: go.Figure) -> go.Figure:

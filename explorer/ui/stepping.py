@@ -10,13 +10,15 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 import streamlit as st
 
+from explorer import language
 from explorer.checkpoints import BundleError, root_folder
+from explorer.language import say
 from explorer.lessons import reading, voting
 from explorer.lessons.material import Material
 from explorer.lessons.reading import CLAIM, PICTURE, Choose, Lesson, LessonError, Point, Prediction, Step
 from explorer.lessons.voting import REACH
 from explorer.palette import class_colour, class_outline
-from explorer.ui import catalog, components, loading
+from explorer.ui import catalog, components, loading, speaking
 from explorer.ui.frame import View
 from explorer.ui.kept import from_files, stamp
 from explorer.ui.pictures import Strip, data_uri, look_of, show_legend, show_strips
@@ -55,7 +57,13 @@ def view_if_here(dataset: str) -> View | None:
         there = catalog.collection(root, dataset)
         return View(there, root, loading.gallery(there, root))
     except BundleError as error:
-        st.info(f"This is about {as_text(dataset)}, which cannot be shown here. {as_text(str(error))}")
+        st.info(
+            say(
+                "This is about {dataset}, which cannot be shown here. {error}",
+                dataset=as_text(dataset),
+                error=as_text(str(error)),
+            )
+        )
         return None
 
 
@@ -224,18 +232,20 @@ def votes(view: View, asked: Prediction, found: Sequence[Any], title: str, solve
     components.sketch(_field(view, asked) | {"crowd": crowd, "truth": right}, key=key)
     if crowd and solved:
         far = sorted(voting.distance(asked, vote, right) for vote in crowd)
-        st.caption(f"Half of them are nearer than {far[len(far) // 2]:.2g} to what is true.")
+        st.caption(say("Half of them are nearer than {far:.2g} to what is true.", far=far[len(far) // 2]))
 
 
 def own_votes(view: View, asked: Prediction, pair: Sequence[Any], key: str) -> None:
     """Show what one predicted and saw beside what is so."""
-    titles = ("You predicted", "You saw")
+    titles = (say("You predicted"), say("You saw"))
     if isinstance(asked, Choose):
         words = [voting.in_words(asked, own) + " ✓" * (own == asked.right) for own in pair]
         said = [f"{title} **{own}**." for title, own in zip(titles, words, strict=True) if own != voting.NOTHING]
-        st.markdown(plain(" ".join([*said, f"It is **{asked.options[asked.right].text}**."])))
+        st.markdown(plain(" ".join([*said, say("It is **{text}**.", text=asked.options[asked.right].text)])))
         return
-    shown = [(own, title) for own, title in zip(pair, titles, strict=True) if own is not None] or [(None, "It is so")]
+    shown = [(own, title) for own, title in zip(pair, titles, strict=True) if own is not None] or [
+        (None, say("It is so"))
+    ]
     for column, (own, title) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             st.markdown(f"**{title}**")
@@ -258,7 +268,7 @@ def live_page(lesson: Lesson, step: Step, tall: int) -> None:
     """Show the page of a step with its one control."""
     params = {"dataset": [dataset_of(lesson, step)], **step.shown.params}
     query = [(name, value) for name, values in params.items() for value in values]
-    query += [("embed", "true"), ("live", step.shown.live)]
+    query += [("embed", "true"), ("live", step.shown.live), (speaking.NAME, language.current())]
     base = urlsplit(st.context.url or "").path.rpartition("/")[0]
     page = "" if step.shown.page == "overview" else step.shown.page
     st.iframe(f"{base}/{page}?{urlencode(query)}", height=tall)

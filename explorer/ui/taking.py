@@ -5,6 +5,8 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from explorer import language
+from explorer.language import say
 from explorer.ui import live
 from explorer.ui.frame import View
 
@@ -21,15 +23,18 @@ def button(view: View, page: str, model: str, **choices: Any) -> None:
         query = {name: st.query_params.get_all(name) for name in query}
         back = f"{back}?{urlencode(query, doseq=True)}"
 
+    spoken = language.current()
+
     def make() -> bytes:
         from explorer.export.contents import PAGES  # no page needs it before
         from explorer.export.document import document
 
-        return document(view, PAGES[page](view, model, **choices), back)
+        with language.speaking(spoken):  # the file is made after the page, in a thread of its own
+            return document(view, PAGES[page](view, model, **choices), back)
 
     st.download_button(
-        "Take it home", make, f"{page.replace('_', '-')}-{model}.html", "text/html", key=f"take-{page}",
+        say("Take it home"), make, f"{page.replace('_', '-')}-{model}.html", "text/html", key=f"take-{page}",
         on_click="ignore", icon=":material/download:",
-        help="One file with the model inside: it opens in any browser without a server or a network, "
-        "on a course page, or in a slide.",
+        help=say("One file with the model inside: it opens in any browser without a server or a network, "
+        "on a course page, or in a slide."),
     )  # fmt: skip

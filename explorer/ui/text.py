@@ -2,6 +2,8 @@
 
 import re
 
+from explorer.language import say
+
 MARKUP = re.compile(r"[\\`*\[\]<>~$|#]|(?<!\w)_|_(?!\w)|:(?=[^\s/])")  # an underscore inside of a word is none
 LINKS = re.compile(r"(?<=www)(?=\.)|(?=@)", re.IGNORECASE)  # addresses that Markdown finds by itself
 WORD_JOINER = "\N{WORD JOINER}"  # without width, and no part of an address
@@ -12,10 +14,11 @@ def sendable(words: str) -> str:
 
     No message to the browser could carry it, nor is there a hash of it.
     """
-    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+    plain = words.encode("utf-8", "backslashreplace").decode("utf-8")
+    return words if plain == words else plain  # which can still be said in another language
 
 
 def as_text(words: str) -> str:
-    """Escape words so that Markdown shows them as they are, in one paragraph; only `https://` stays a link."""
-    joined = LINKS.sub(WORD_JOINER, " ".join(sendable(words).split()))
+    """Say words and escape them so that Markdown shows them as they are, in one paragraph; `https://` stays a link."""
+    joined = LINKS.sub(WORD_JOINER, " ".join(sendable(say(words)).split()))
     return MARKUP.sub(lambda found: "\\" + found[0], joined)

@@ -13,6 +13,7 @@ from explorer.anomalies import LEFT_OUT, SCORES
 from explorer.checkpoints import BundleError
 from explorer.datasets import data_folder
 from explorer.images import grid, to_float, to_uint8
+from explorer.language import listed, say
 from explorer.palette import BLUE, ORANGE
 from explorer.ui import loading
 from explorer.ui.frame import View
@@ -34,8 +35,11 @@ def used(view: View, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
             missing[name] = str(error)
     if missing:
         first, *others = missing
-        more = f" The same goes for {', '.join(map(view.shown.title, others))}." if others else ""
-        st.info(as_text(f"What {view.shown.title(first)} is good for was not measured. {missing[first]}.{more}"))
+        title = view.shown.title(first)
+        told = say("What {model} is good for was not measured. {reason}.", model=title, reason=missing[first])
+        if others:
+            told += " " + say("The same goes for {others}.", others=listed(map(view.shown.title, others)))
+        st.info(as_text(told))
     return found
 
 
@@ -45,13 +49,22 @@ def accuracies(found: Mapping[str, Mapping[str, np.ndarray]], probe: str) -> dic
     curves = {name: np.vstack([of_one["labels"], of_one[f"{probe}/code"].T]) for name, of_one in measured.items()}
     for of_one in [*measured.values()][:1]:  # the baselines are the same in all
         for key, title in BASELINES.items():
-            curves[title] = np.vstack([of_one["labels"], of_one[f"{probe}/{key}"].T])
+            curves[say(title)] = np.vstack([of_one["labels"], of_one[f"{probe}/{key}"].T])
     return curves
 
 
 def areas(found: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Lay out the area under the ROC curve of each score (columns) for each set of strangers (rows)."""
-    return pd.DataFrame(uses.areas(found)).T.rename(columns=SCORES)
+    return pd.DataFrame(uses.areas(found)).T.rename(
+        columns={name: say(title) for name, title in SCORES.items()}, index=called
+    )
+
+
+def called(strangers: str) -> str:
+    """Name a set of strangers in the current language."""
+    if strangers.startswith(LEFT_OUT):
+        return say("left out: {name}", name=say(strangers.removeprefix(LEFT_OUT)))
+    return say(strangers)
 
 
 def failures(table: pd.DataFrame) -> str:
@@ -59,8 +72,14 @@ def failures(table: pd.DataFrame) -> str:
     failing = [(area, name, score) for name, row in table.iterrows() for score, area in row.items() if area < 0.5]
     if not failing:
         return ""
-    told = "; ".join(f"{score} of *{name}*: {area:.2f}" for area, name, score in sorted(failing))
-    return f"**Where it fails.** Below 0.5 strangers look more usual than the images themselves. {told}."
+    told = "; ".join(
+        say("{score} of *{name}*: {area:.2f}", score=score, name=name, area=area)
+        for area, name, score in sorted(failing)
+    )
+    return say(
+        "**Where it fails.** Below {chance:.1f} strangers look more usual than the images themselves. {told}.",
+        chance=0.5, told=told,
+    )  # fmt: skip
 
 
 @st.cache_resource(max_entries=16, show_spinner=False, **BY_READING)
@@ -89,15 +108,15 @@ def threshold_data(
     low, high = ends(usual, strange)
     return {
         "scores": [usual.round(5).tolist(), strange.round(5).tolist()],
-        "names": [usual_for(strangers), strangers.removeprefix(LEFT_OUT)],
+        "names": [say(usual_for(strangers)), say(strangers.removeprefix(LEFT_OUT))],
         "colours": [BLUE, ORANGE],
         "low": low,
         "high": high,
-        "title": f"{SCORES[score]}; height: the root of how many",
+        "title": say("{score}; height: the root of how many", score=say(SCORES[score])),
         "at": at,
         "false_alarms": apart.false_alarms.round(4).tolist(),
         "hits": apart.hits.round(4).tolist(),
-        "area": f"AUC {apart.area:.3f} ± {apart.error:.3f}",
+        "area": say("AUC {area:.3f} ± {error:.3f}", area=apart.area, error=apart.error),
         "image": view.dataset.image_shape,
         "sheet": data_uri(grid(images, SHEET_COLUMNS, gap=0)),
         "columns": SHEET_COLUMNS,

@@ -9,6 +9,7 @@ from PIL import Image
 
 from explorer.decoding import extensions
 from explorer.images import MAX_UPLOAD_BYTES, ImageError, fit_picture, middle_square, read_picture
+from explorer.language import later, say
 from explorer.ui import address, screen
 from explorer.ui.components import crop_square, picker
 from explorer.ui.frame import BOUND, View, usable
@@ -17,6 +18,7 @@ from explorer.ui.naming import named, several_named
 from explorer.ui.pictures import data_uri
 from explorer.ui.text import as_text
 
+ALL = later("All")
 THUMBNAILS = 100
 EYES = ((0.37, 0.51), (0.62, 0.51))  # where they lie in every image of the aligned faces, in shares of its side
 
@@ -31,21 +33,20 @@ def pick_models(
 ) -> list[str]:
     """Choose any of the models, by default the autoencoders, all at first; stop the page where none can be shown."""
     options = options or view.autoencoders
-    with screen.more("Models", ":material/layers:"):
-        chosen = several_named("Models", options, view.shown.title, key, list(default or options))
+    with screen.more(say("Models"), ":material/layers:"):
+        chosen = several_named(say("Models"), options, view.shown.title, key, list(default or options))
     good = usable(view, chosen)
     if not good:
-        st.info("Choose at least one model that is fitted.")
+        st.info(say("Choose at least one model that is fitted."))
         st.stop()
     return good
 
 
-def pick_model(
-    view: View, options: tuple[str, ...] = (), label: str = "Model", default: str | None = None
-) -> str:  # fmt: skip
+def pick_model(view: View, options: tuple[str, ...] = (), label: str = "", default: str | None = None) -> str:
     """Choose one model, by default the first of the autoencoders; stop the page where it cannot be shown."""
     options = options or view.autoencoders
-    name = one_of(view, label, options, "model", options.index(default) if default in options else 0)
+    start = options.index(default) if default in options else 0
+    name = one_of(view, label or say("Model"), options, "model", start)
     if not usable(view, [name]):
         st.stop()
     return name
@@ -70,16 +71,16 @@ def pick_images(gallery: Gallery, n: int) -> list[int]:
     """Choose `n` gallery images by picture; their numbers are kept in the address as `pick`."""
     slots = "ABCD"[:n]
     picks = read_picks(gallery, n)
-    title = "Choose the images" if n > 1 else "Choose the image"
+    title = say("Choose the images") if n > 1 else say("Choose the image")
     with screen.more(title, ":material/photo_library:"):
         left, right = st.columns([3, 2])
         pool = np.arange(len(gallery))
         if gallery.has_classes:
-            shown = left.selectbox("Show", ["All", *gallery.classes], key="show", **BOUND)
-            if shown != "All":
+            shown = left.selectbox(say("Show"), [ALL, *gallery.classes], format_func=say, key="show", **BOUND)
+            if shown != ALL:
                 pool = np.flatnonzero(gallery.labels == gallery.classes.index(shown))
         column = right if gallery.has_classes else left
-        shuffle = column.number_input("Shuffle", 0, 999, 0, key="shuffle", **BOUND)
+        shuffle = column.number_input(say("Shuffle"), 0, 999, 0, key="shuffle", **BOUND)
         offered = np.random.default_rng(shuffle).permutation(pool)[:THUMBNAILS]
         clicked = picker(
             gallery.images[offered],
@@ -102,22 +103,26 @@ def own_picture(view: View) -> np.ndarray | None:
     A photo for a colour model is cropped by hand; a picture for a grey one is fitted whole.
     """
     left, right = st.columns([3, 1], vertical_alignment="center")
-    file = left.file_uploader("A picture of your own", type=extensions(), max_upload_size=MAX_UPLOAD_BYTES // 2**20)
+    file = left.file_uploader(
+        say("A picture of your own"), type=extensions(), max_upload_size=MAX_UPLOAD_BYTES // 2**20
+    )
     is_photo = view.dataset.image_shape[0] == 3
     invert = not is_photo and right.toggle(
-        "Invert (dark object on light ground)", value=True, key="invert", **BOUND
+        say("Invert (dark object on light ground)"), value=True, key="invert", **BOUND
     )  # fmt: skip
     st.session_state["upload_options"] = f", invert={invert}"
     if file is None:
         st.session_state.pop("upload", None)
-        photo = "a photo of a face" if view.dataset.has_faces else "a photo"
-        st.info(f"Upload {photo if is_photo else 'a picture: one thing on an even background'}.")
+        if not is_photo:
+            st.info(say("Upload a picture: one thing on an even background."))
+        else:
+            st.info(say("Upload a photo of a face.") if view.dataset.has_faces else say("Upload a photo."))
         return None
     if st.session_state.get("upload", (None,))[0] != file.file_id:
         st.session_state["upload"] = (file.file_id, *_read(file.getvalue()))
     _, picture, problem = st.session_state["upload"]
     if picture is None:
-        st.error(f"{as_text(PurePath(file.name).name)}: {problem}")
+        st.error(f"{as_text(PurePath(file.name).name)}: {say(problem)}")
         return None
     for note in picture.info["notes"]:
         st.caption(as_text(note))

@@ -5,6 +5,7 @@ assembled from `layer.wat`, by `wat2wasm` of wabt.
 """
 
 import base64
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.components.v2.types import ComponentRenderer
 
+from explorer import language
 from explorer.images import grid, whole_size
 from explorer.ui.pictures import data_uri, jpeg_uri
 from explorer.ui.serving import code_address
@@ -24,15 +26,32 @@ _HERE = Path(__file__).parent
 # What travels with each mounted component; Streamlit waits for what the function promises.
 _LOADER = """\
 const code = import(new URL("{address}", document.baseURI));
-export default async (component) => (await code).default(component);
+export default async (component) => {{
+  (await code).speak(component.data.language);
+  return (await code).default(component);
+}};
 """
 
 
 def _component(name: str, *libraries: str) -> ComponentRenderer:
-    """Register `name`.js with the libraries it calls before it, and the style sheets of all of them."""
-    source = "".join(script(part) for part in (*libraries, name))
+    """Register `name`.js with the libraries it calls before it, and the style sheets of all of them.
+
+    Returns what mounts it; the language of the moment goes with its data.
+    """
+    source = said("".join(script(part) for part in ("say", *libraries, name)))
     loader = _LOADER.format(address=code_address(name, source))
-    return st.components.v2.component(f"lx_{name}", js=loader, css=styles(*libraries, name) or None)
+    mount = st.components.v2.component(f"lx_{name}", js=loader, css=styles(*libraries, name) or None)
+
+    def mounted(*, data: Mapping[str, Any], **options: Any) -> Any:
+        return mount(data={**data, "language": language.current()}, **options)
+
+    return mounted
+
+
+def said(source: str, languages: Sequence[str] = ()) -> str:
+    """Put the translations of all that a script says before it, by language: of these, or of all."""
+    words = language.translations((message for message, _ in language.in_script(source)), languages)
+    return f"const WORDS = {json.dumps(words, ensure_ascii=False, separators=(',', ':'))};\n{source}"
 
 
 def script(name: str) -> str:

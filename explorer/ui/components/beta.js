@@ -32,16 +32,16 @@ class Betas extends Dialled {
     this.sentence = element("div", "sentence", this.root);
     const layout = element("div", "layout", this.root);
     const left = element("div", "left", layout);
-    this.square = new Square(left, "Plane of codes, decoded");
+    this.square = new Square(left, say("Plane of codes, decoded"));
     this.walks = new Walks(left);
     const middle = element("div", "middle", layout);
-    this.samples = ["Samples of the prior", "Samples of the fitted density"].map((name, i) => {
+    this.samples = [say("Samples of the prior"), say("Samples of the fitted density")].map((name, i) => {
       const title = element("div", "title", middle);
       element("i", i ? "key fitted" : "key prior", title);
       title.append(name);
       return new Images(middle, name);
     });
-    element("div", "title", middle).textContent = "KL of each number, nats";
+    element("div", "title", middle).textContent = say("KL of each number, nats");
     this.bars = new Bars(middle);
     const right = element("div", "right", layout);
     this.scores = element("div", "title", right);
@@ -62,9 +62,10 @@ class Betas extends Dialled {
     const member = members[this.at];
     const { kl, rate, distortion, used } = member;
     const decode = this.networks[member.network];
-    this.dial.show(betas, this.at);
-    write(this.sentence, `β = ${betas[this.at]}: ${rate.toFixed(1)} nats of rate buy a distortion of `
-      + `${distortion.toFixed(1)} nats; ${used} of ${kl.length} numbers carry more than 0.1 nats.`);
+    this.dial.show(betas.map(plain), this.at);
+    write(this.sentence, say("β = {beta}: {rate} nats of rate buy a distortion of {distortion} nats; {used} of {n} numbers carry more than {least} nats.", {
+      beta: plain(betas[this.at]), rate: fixed(rate, 1), distortion: fixed(distortion, 1), used, n: kl.length, least: fixed(0.1, 1),
+    }));
     write(this.scores, member.scores ?? "");
     this.square.root.hidden = steps.length > 0;
     this.root.classList.toggle("walking", steps.length > 0);
@@ -74,7 +75,7 @@ class Betas extends Dialled {
     this.samples[1].paint(noise.map((e) => decode(drawn(member, e))), image);
     const highest = members.map((one) => Math.max(...one.kl)).sort((one, other) => one - other);
     const most = highest.at(-2) ?? highest[0]; // without β, what is paid knows no bounds
-    this.bars.show(kl, kl.map((_, k) => `z${subscript(k + 1)}`), kl.map((nats) => nats.toFixed(1)), most);
+    this.bars.show(kl, kl.map((_, k) => `z${subscript(k + 1)}`), kl.map((nats) => fixed(nats, 1)), most);
     this.chart.show({ ...chart, marks: chart.marks[this.at] });
   }
 
@@ -108,7 +109,7 @@ class Walks {
       this.rows[i] ??= { name: element("div", "small", this.root), images: new Images(this.root, "") };
       const { name, images } = this.rows[i];
       write(name, `z${subscript(k + 1)} ${tells[k]}`);
-      images.root.setAttribute("aria-label", `Along number ${k + 1}, which tells ${tells[k]}`);
+      images.root.setAttribute("aria-label", say("Along number {k}, which tells {what}", { k: k + 1, what: tells[k] }));
       images.paint(steps.map((step) => decode(Float32Array.from(base, (own, l) => (l === k ? step : own)))), image);
     });
   }

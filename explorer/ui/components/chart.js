@@ -88,8 +88,8 @@ function text(parent, x, y, words, anchor, className = "tick") {
 
 /** Write a number of an axis in few characters. */
 function short(value) {
-  if (value >= 10000) return `${value / 1000}k`;
-  return String(Number(value.toPrecision(4)));
+  if (value >= 10000) return say("{n}k", { n: value / 1000 });
+  return plain(Number(value.toPrecision(4)));
 }
 
 /** Map values to places: { place, ticks }; a logarithmic axis has no place for 0 and less, which it puts at its end. */

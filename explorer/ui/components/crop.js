@@ -11,7 +11,11 @@ const CORNERS = [[0, 0], [1, 0], [0, 1], [1, 1]];
 
 export default function (component) {
   const { parentElement } = component;
-  parentElement.cropper ??= new Cropper(parentElement);
+  if (parentElement.cropper?.language !== language()) {
+    parentElement.cropper?.root.remove();
+    parentElement.cropper = new Cropper(parentElement);
+  }
+  parentElement.cropper.language = language();
   parentElement.cropper.update(component);
 }
 
@@ -20,21 +24,21 @@ class Cropper {
     this.root = element("div", "crop", parent);
     this.stage = element("div", "stage", this.root);
     this.photo = element("img", "photo", this.stage);
-    this.photo.alt = "your photo";
+    this.photo.alt = say("your photo");
     this.photo.draggable = false;
     this.photo.addEventListener("load", () => this.draw());
     this.square = element("div", "square", this.stage);
     this.square.tabIndex = 0;
     this.square.setAttribute("role", "application");
-    this.square.setAttribute("aria-label", "The square that is cut out. Arrow keys move it, plus and minus size it.");
+    this.square.setAttribute("aria-label", say("The square that is cut out. Arrow keys move it, plus and minus size it."));
     this.handles = CORNERS.map(([x, y]) => {
       const handle = element("i", "handle", this.square);
       [handle.style.left, handle.style.top] = [`${100 * x}%`, `${100 * y}%`];
       return handle;
     });
     const side = element("div", "side", this.root);
-    this.preview = pictured("preview", side, "What the model gets to see");
-    write(element("div", "hint", side), "Drag the square, size it by a corner or the wheel, and put the eyes on the rings.");
+    this.preview = pictured("preview", side, say("What the model gets to see"));
+    write(element("div", "hint", side), say("Drag the square, size it by a corner or the wheel, and put the eyes on the rings."));
     this.stage.addEventListener("pointerdown", (event) => this.onDown(event));
     this.stage.addEventListener("pointermove", (event) => this.onMove(event));
     this.stage.addEventListener("pointerup", (event) => this.onUp(event));

@@ -20,12 +20,12 @@ class DrawingPad {
   constructor(parent) {
     this.root = element("div", "draw", parent);
     const left = element("div", "column", this.root);
-    this.pad = pictured("pad", left, "Your drawing, made by pointer or touch; without one, choose an image");
+    this.pad = pictured("pad", left, say("Your drawing, made by pointer or touch; without one, choose an image"));
     const buttons = element("div", "buttons", left);
-    this.button(buttons, "Undo", () => this.undo());
-    this.button(buttons, "Clear", () => this.clear());
+    this.button(buttons, say("Undo"), () => this.undo());
+    this.button(buttons, say("Clear"), () => this.clear());
     const middle = element("div", "column", this.root);
-    this.rebuilt = pictured("rebuilt", middle, "What the model makes of it");
+    this.rebuilt = pictured("rebuilt", middle, say("What the model makes of it"));
     const words = element("div", "words", this.root);
     this.guesses = element("div", "guesses", words);
     this.note = element("div", "note", words);
@@ -171,6 +171,7 @@ class DrawingPad {
   judge(xHat) {
     const mse = this.x.reduce((sum, value, i) => sum + (value - xHat[i]) ** 2, 0) / this.size;
     const share = this.data.errors.filter((error) => error < mse).length / this.data.errors.length;
-    this.note.textContent = `squared error ${mse.toFixed(4)}: more than ${Math.round(100 * share)} % of the ${this.data.noun} have`;
+    const values = { mse: fixed(mse, 4), share: Math.round(100 * share), noun: this.data.noun };
+    this.note.textContent = say("squared error {mse}: more than {share} % of the {noun} have", values);
   }
 }

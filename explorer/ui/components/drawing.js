@@ -10,8 +10,13 @@ export function element(tag, className, parent) {
 /** Keep one `Kind` for a component through its reruns, and destroy it when the component goes. */
 export function keep(component, Kind) {
   const { parentElement } = component;
+  if (parentElement.kept && parentElement.kept.language !== language()) { // its words are made with it
+    parentElement.kept.destroy();
+    delete parentElement.kept;
+  }
   parentElement.kept ??= new Kind(parentElement);
   const { kept } = parentElement;
+  kept.language = language();
   kept.update(component);
   const token = {};
   kept.token = token;
@@ -136,7 +141,7 @@ export function showGuesses(parent, probabilities, classes, colours, n) {
     track.firstChild.style.background = colours[k];
     write(percent, `${Math.round(100 * probabilities[k])} %`);
   });
-  return `taken for ${classes[order[0]]}, ${Math.round(100 * probabilities[order[0]])} %`;
+  return say("taken for {name}, {n} %", { name: classes[order[0]], n: Math.round(100 * probabilities[order[0]]) });
 }
 
 /** Stroke the current path so that it shows on dark and on light. */

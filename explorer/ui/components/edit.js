@@ -14,7 +14,7 @@
 
 const STEP = 0.05;
 const REPORT_MS = 250; // a held arrow key is one move
-const KINDS = { asked: "asked for", held: "held still", side: "came along, largest first" };
+const KINDS = { asked: later("asked for"), held: later("held still"), side: later("came along, largest first") };
 const SAME = 0.005; // less shows as 0.00
 
 export default function (component) {
@@ -27,18 +27,18 @@ class FaceEditor {
     const layout = element("div", "layout", this.root);
     const left = element("div", "left", layout);
     const faces = element("div", "faces", left);
-    this.original = figure(faces, "img", "original");
-    this.rebuilt = figure(faces, "canvas", "reconstruction");
-    this.edited = figure(faces, "canvas", "edited");
+    this.original = figure(faces, "img", "original", say("original"), say("original face"));
+    this.rebuilt = figure(faces, "canvas", "reconstruction", say("reconstruction"), say("reconstructed face"));
+    this.edited = figure(faces, "canvas", "edited", say("edited"), say("edited face"));
     this.sliders = element("div", "sliders", left);
     this.reset = element("button", "button", left);
     this.reset.type = "button";
-    this.reset.textContent = "Reset";
+    this.reset.textContent = say("Reset");
     this.reset.addEventListener("click", () => this.moveAll(() => 0));
     this.meter = element("div", "meter", layout);
     this.meter.tabIndex = 0; // it scrolls
     this.meter.setAttribute("role", "region");
-    this.meter.setAttribute("aria-label", "How far each score moved, in standard deviations");
+    this.meter.setAttribute("aria-label", say("How far each score moved, in standard deviations"));
     this.rows = new Map(); // { row, input, value, note } by name of the attribute
     this.moves = {};
     this.bars = [];
@@ -121,7 +121,7 @@ class FaceEditor {
     if (signature === this.metered) return;
     this.metered = signature;
     this.meter.replaceChildren();
-    element("div", "title", this.meter).textContent = "How far each score moved";
+    element("div", "title", this.meter).textContent = say("How far each score moved");
     const ticks = element("span", "ticks", element("div", "scale", this.meter));
     for (const tick of [-this.data.reach, 0, this.data.reach]) element("span", "tick", ticks).textContent = signed(tick, 0);
     this.bars = [];
@@ -129,14 +129,13 @@ class FaceEditor {
       const group = element("div", `group ${kind}`, this.meter);
       this.data.meter.forEach((entry, m) => {
         if (entry.kind !== kind) return;
-        if (!group.children.length) element("div", "heading", group).textContent = title;
+        if (!group.children.length) element("div", "heading", group).textContent = say(title);
         this.bars[m] = bar(group, entry.label);
       });
     }
     element("div", "small", this.meter).textContent = this.data.measured
-      ? "In standard deviations of each score. Bar: of the code. Mark, once a slider is let go: of the edited picture, "
-        + "as the encoder reads it."
-      : "In standard deviations of each score, read from the code.";
+      ? say("In standard deviations of each score. Bar: of the code. Mark, once a slider is let go: of the edited picture, as the encoder reads it.")
+      : say("In standard deviations of each score, read from the code.");
   }
 
   schedule() {
@@ -169,7 +168,7 @@ class FaceEditor {
     const { sliders, measured, reach } = this.data;
     for (const [name, { input, value }] of this.rows) {
       write(value, signed(this.moves[name], 2));
-      input.setAttribute("aria-valuetext", `${value.textContent} steps`);
+      input.setAttribute("aria-valuetext", say("{n} steps", { n: value.textContent }));
     }
     const moved = this.bars.map((_, m) => sliders.reduce((sum, s) => sum + this.moves[s.name] * s.effects[m], 0));
     const within = (value) => Math.min(1, Math.max(-1, value / reach));
@@ -187,10 +186,10 @@ class FaceEditor {
   }
 }
 
-function figure(parent, tag, name) {
-  const made = element("figure", `face ${name}`, parent);
-  made.picture = tag === "img" ? element(tag, "picture", made) : pictured("picture", made, `${name} face`);
-  if (tag === "img") made.picture.alt = `${name} face`;
+function figure(parent, tag, className, name, whole) {
+  const made = element("figure", `face ${className}`, parent);
+  made.picture = tag === "img" ? element(tag, "picture", made) : pictured("picture", made, whole);
+  if (tag === "img") made.picture.alt = whole;
   made.caption = element("figcaption", "caption", made);
   made.caption.textContent = name;
   return made;
@@ -208,7 +207,7 @@ function bar(parent, label) {
 
 /** Write a number with its sign, as in a table. */
 function signed(value, digits) {
-  const text = Math.abs(value).toFixed(digits);
-  if (Number(text) === 0) return text;
+  const text = fixed(Math.abs(value), digits);
+  if (Number(Math.abs(value).toFixed(digits)) === 0) return text;
   return `${value < 0 ? "−" : "+"}${text}`;
 }

@@ -54,7 +54,7 @@ export default function (component) {
     onUnhover();
     chart = found;
     chart.setAttribute("role", "figure");
-    chart.setAttribute("aria-label", `Map of the codes of ${data.titles.length} images, a mark for each`);
+    chart.setAttribute("aria-label", say("Map of the codes of {n} images, a mark for each", { n: data.titles.length }));
     for (const [name, listener] of Object.entries(events)) chart.on(name, listener);
   };
   document.addEventListener("pointermove", onMove, { passive: true });

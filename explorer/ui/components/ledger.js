@@ -13,8 +13,10 @@
 // }
 // State for Python: sigma, when the dial is let go.
 
-const ROWS = { reconstruction: "reconstruction", kl: "+ KL", total: "= −ELBO", bound: "−log p(x), sampled", gap: "gap" };
-const COLUMNS = ["nats", "bits", "bits/dim", "equation"];
+const ROWS = {
+  reconstruction: later("reconstruction"), kl: "+ KL", total: "= −ELBO", bound: later("−log p(x), sampled"), gap: later("gap"),
+};
+const COLUMNS = [later("nats"), later("bits"), later("bits/dim"), later("equation")];
 const DIAL = { low: Math.log(0.02), high: Math.log(0.5) };
 const REACH = 4; // standard deviations of the prior that the code's numbers are drawn over
 const CURVE = 120; // points of a density or of the dial's curve
@@ -29,7 +31,7 @@ class Ledger {
   constructor(parent) {
     this.root = element("div", "live ledger", parent);
     const top = element("div", "top", this.root);
-    const names = { original: "x", decoded: "decoded at z", cost: "nats on top" };
+    const names = { original: "x", decoded: say("decoded at z"), cost: say("nats on top") };
     this.pictures = Object.fromEntries(Object.entries(names).map(([kind, name]) => [kind, figure(top, kind, name)]));
     this.pictures.cost.addEventListener("pointermove", (event) => this.onPixel(event));
     this.pictures.cost.addEventListener("pointerleave", () => this.schedule());
@@ -59,10 +61,10 @@ class Ledger {
     this.dial = element("label", "dial", parent);
     this.dial.curve = element("canvas", "curve", this.dial);
     this.dial.curve.setAttribute("role", "img");
-    this.dial.curve.setAttribute("aria-label", "The negative ELBO over sigma");
+    this.dial.curve.setAttribute("aria-label", say("The negative ELBO over sigma"));
     this.dial.input = element("input", "range", this.dial);
     Object.assign(this.dial.input, { type: "range", min: DIAL.low, max: DIAL.high, step: 0.005 });
-    this.dial.input.setAttribute("aria-label", "sigma of the decoder");
+    this.dial.input.setAttribute("aria-label", say("sigma of the decoder"));
     this.dial.words = element("output", "words", this.dial);
     this.dial.input.addEventListener("input", () => {
       this.sigma = Math.exp(Number(this.dial.input.value));
@@ -160,7 +162,7 @@ class Ledger {
       row.bar.style.transform = `scaleX(${(bars[name] ?? 0) / most})`;
     }
     if (bound.error !== null && sums.bound !== undefined) {
-      write(this.table.bound.nats, `${written(bound.nats, 1)} ± ${bound.error.toFixed(1)}`);
+      write(this.table.bound.nats, `${written(bound.nats, 1)} ± ${fixed(bound.error, 1)}`);
     }
     const scale = this.data.sigma === null ? 1 : 1 / (2 * this.sigma ** 2);
     this.costs = Float64Array.from({ length: image[1] * image[2] }, (_, p) => {
@@ -171,9 +173,10 @@ class Ledger {
     paintHeat(this.pictures.cost, this.costs);
     this.paintCodes();
     if (this.data.sigma !== null) this.paintDial();
-    write(this.parts, `Reconstruction: ${written(sums.floor, 1)} if perfect, ${written(sums.error, 1)} on top.`);
+    const parts = { floor: written(sums.floor, 1), error: written(sums.error, 1) };
+    write(this.parts, say("Reconstruction: {floor} if perfect, {error} on top.", parts));
     const dearest = this.costs.reduce((best, cost, p) => (cost > this.costs[best] ? p : best), 0);
-    write(this.note, `Dearest pixel: ${this.costs[dearest].toFixed(2)} nats. Point at any.`);
+    write(this.note, say("Dearest pixel: {nats} nats. Point at any.", { nats: fixed(this.costs[dearest], 2) }));
   }
 
   /** Bars of KL, most nats first, and under each what q says of that number over what the prior does. */
@@ -198,9 +201,10 @@ class Ledger {
       context.fillStyle = text;
       context.font = `${0.85 * rem() * devicePixelRatio}px sans-serif`;
       context.textAlign = "center";
-      context.fillText(`z${k + 1}: ${this.kl[k].toFixed(2)} nats`, middle, barsEnd - tall - 4);
+      context.fillText(say("z{k}: {nats} nats", { k: k + 1, nats: fixed(this.kl[k], 2) }), middle, barsEnd - tall - 4);
     });
-    this.codes.setAttribute("aria-label", `KL of ${order.length} numbers of the code, ${sum(this.kl).toFixed(1)} nats`);
+    const values = { n: order.length, nats: fixed(sum(this.kl), 1) };
+    this.codes.setAttribute("aria-label", say("KL of {n} numbers of the code, {nats} nats", values));
   }
 
   /** The negative ELBO over sigma, on the dial's own axis. */
@@ -218,7 +222,7 @@ class Ledger {
     context.strokeStyle = style.color;
     context.stroke();
     const best = Math.sqrt(sum(this.errors) / this.data.pixels.length);
-    const marks = [{ name: "here", sigma: best }, ...this.data.marks, { sigma: this.sigma }];
+    const marks = [{ name: say("here"), sigma: best }, ...this.data.marks, { sigma: this.sigma }];
     marks.forEach(({ name, sigma }) => {
       context.beginPath();
       context.setLineDash(name ? [4 * devicePixelRatio, 3 * devicePixelRatio] : []);
@@ -229,9 +233,10 @@ class Ledger {
     });
     context.setLineDash([]);
     const gain = this.sums(this.sigma).total - this.sums(best).total;
-    const told = marks.slice(0, -1).map(({ name, sigma }) => `${sigma.toFixed(4)} ${name}`).join(", ");
-    write(this.dial.words, `σ ${this.sigma.toFixed(4)}; calibrated ${told}, ${written(gain, 0)} nats cheaper`);
-    this.dial.input.setAttribute("aria-valuetext", `sigma ${this.sigma.toFixed(4)}`);
+    const told = marks.slice(0, -1).map(({ name, sigma }) => `${fixed(sigma, 4)} ${name}`).join("; ");
+    const words = { sigma: fixed(this.sigma, 4), told, nats: written(gain, 0) };
+    write(this.dial.words, say("σ {sigma}; calibrated {told}; {nats} nats cheaper", words));
+    this.dial.input.setAttribute("aria-valuetext", say("sigma {sigma}", words));
   }
 
   onPixel(event) {
@@ -240,14 +245,16 @@ class Ledger {
     const [column, row] = [Math.floor((event.offsetX / event.target.clientWidth) * width),
       Math.floor((event.offsetY / event.target.clientHeight) * height)];
     const cost = this.costs[row * width + column];
-    if (cost !== undefined) write(this.note, `Pixel ${column + 1}, ${row + 1}: ${cost.toFixed(2)} nats above a perfect one.`);
+    const words = { column: column + 1, row: row + 1, nats: cost === undefined ? "" : fixed(cost, 2) };
+    if (cost !== undefined) write(this.note, say("Pixel {column}, {row}: {nats} nats above a perfect one.", words));
   }
 
   onNumber(event) {
     const { order, deviation } = this.data;
     const k = order[Math.floor((event.offsetX / event.target.clientWidth) * order.length)];
     if (k === undefined || !this.kl) return;
-    write(this.note, `Number ${k + 1}: KL ${this.kl[k].toFixed(3)} nats, q = N(${this.z[k].toFixed(2)}, ${deviation[k].toFixed(3)}²).`);
+    const words = { k: k + 1, nats: fixed(this.kl[k], 3), mean: fixed(this.z[k], 2), deviation: fixed(deviation[k], 3) };
+    write(this.note, say("Number {k}: KL {nats} nats, q = N({mean}; {deviation}²).", words));
   }
 }
 
@@ -263,13 +270,13 @@ function figure(parent, kind, name) {
 function makeTable(parent) {
   const table = element("table", "", parent);
   const head = element("tr", "", element("thead", "", table));
-  for (const title of ["", ...COLUMNS]) element("th", "", head).textContent = title;
+  for (const title of ["", ...COLUMNS]) element("th", "", head).textContent = say(title);
   const body = element("tbody", "", table);
   return Object.fromEntries(Object.entries(ROWS).map(([name, words]) => {
     const line = element("tr", name, body);
     const first = element("th", "", line);
     const bar = element("i", "bar", first);
-    element("span", "", first).textContent = words;
+    element("span", "", first).textContent = say(words);
     return [name, { bar, ...Object.fromEntries(COLUMNS.map((column) => [column, element("td", "", line)])) }];
   }));
 }
@@ -279,7 +286,7 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
 /** Write a number with a sign as in print, or nothing where there is none. */
 function written(value, digits) {
   const form = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return Number.isFinite(value) ? value.toLocaleString("en", form).replace("-", "−") : "–";
+  return Number.isFinite(value) ? grouped(value, form) : "–";
 }
 
 /** Nats that a Bernoulli mean p costs for a grey x above what x itself would. */

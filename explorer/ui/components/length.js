@@ -21,12 +21,12 @@ class Lengths extends Dialled {
     super(parent, "length");
     const rest = () => this.report();
     const dials = element("div", "dials", this.root);
-    this.dial = new Dial(dials, "Numbers in the code", (i) => this.turn({ length: this.data.lengths[i] }), rest);
-    this.bitsDial = new Dial(dials, "Bits a number", (i) => this.turn({ bits: i < MOST_BITS ? i + 1 : 0 }), rest);
+    this.dial = new Dial(dials, say("Numbers in the code"), (i) => this.turn({ length: this.data.lengths[i] }), rest);
+    this.bitsDial = new Dial(dials, say("Bits a number"), (i) => this.turn({ bits: i < MOST_BITS ? i + 1 : 0 }), rest);
     this.sentence = element("div", "sentence", this.root);
     const layout = element("div", "layout", this.root);
     this.left = element("div", "rows", layout);
-    this.original = row(this.left, "Original");
+    this.original = row(this.left, say("Original"));
     this.rows = [];
     this.chart = new Chart(element("div", "right", layout));
   }
@@ -57,13 +57,14 @@ class Lengths extends Dialled {
     const at = lengths.indexOf(length);
     this.dial.show(lengths.map(String), at);
     this.bitsDial.show([...Array(MOST_BITS).keys()].map((i) => `${i + 1}`).concat("16"), bits ? bits - 1 : MOST_BITS);
-    const size = bits ? ` At ${bits} ${bits > 1 ? "bits" : "bit"} each an image takes ${length * bits} bits.` : "";
+    const size = bits ? ` ${say("With {bits} bits for each an image takes {n} bits.", { bits, n: length * bits })}` : "";
     write(this.sentence, sentences[at] + size);
     while (this.rows.length < rows.length) this.rows.push(row(this.left, ""));
     rows.forEach(({ name, codes, ranges, errors, rounded, networks, inputs }, i) => {
       const { title, note, images } = this.rows[i];
       write(title, name);
-      write(note, bits ? `gallery error ${rounded[at][bits - 1].toFixed(4)}` : `test error ${errors[at].toFixed(4)}`);
+      const test = say("test error {error}", { error: fixed(errors[at], 4) });
+      write(note, bits ? say("gallery error {error}", { error: fixed(rounded[at][bits - 1], 4) }) : test);
       images.paint(codes[at].map((code) => {
         const whole = new Float32Array(inputs ?? code.length); // PCA's one decoder takes as many as there are
         whole.set(bits ? quantised(code, ranges[at], bits) : code);
@@ -104,5 +105,5 @@ function row(parent, name) {
   const title = element("div", "title", words);
   title.textContent = name;
   const note = element("div", "small", words);
-  return { title, note, images: new Images(root, name || "Rebuilt images") };
+  return { title, note, images: new Images(root, name || say("Rebuilt images")) };
 }

@@ -30,8 +30,8 @@ class Near {
   update({ data }) {
     this.data = data;
     const wanted = data.sheet
-      ? `Click to pin a point and see the ${data.noun} nearest to it; pin a second one to walk between.`
-      : "Click to pin two points and see the walk between them.";
+      ? say("Click to pin a point and see the {noun} nearest to it; pin a second one to walk between.", { noun: data.noun })
+      : say("Click to pin two points and see the walk between them.");
     write(this.hint, wanted);
     this.draw();
   }
@@ -46,7 +46,7 @@ class Near {
     if (sheet) pins.forEach((pin, i) => this.showNearest(this.groups[i], "AB"[i], networks.decode(codes[i]), pin));
     if (pins.length < 2) return;
     const walk = Array.from({ length: STEPS }, (_, i) => lerp(codes[0], codes[1], i / (STEPS - 1)));
-    write(this.groups[2].heading, "From A to B, straight");
+    write(this.groups[2].heading, say("From A to B, straight"));
     this.groups[2].row.show(walk.map((code) => networks.decode(code)), walk.map(() => ""), plane.image);
   }
 
@@ -54,8 +54,8 @@ class Near {
     const { plane, sheet, noun } = this.data;
     const squares = squaredDistances(plane, pin);
     const nearest = Array.from(squares.keys()).sort((a, b) => squares[a] - squares[b]).slice(0, NEIGHBOURS);
-    write(group.heading, `Pin ${name} and the nearest ${noun}`);
-    const texts = ["decoded", ...nearest.map((i) => Math.sqrt(squares[i]).toFixed(2))];
+    write(group.heading, say("Pin {name} and the nearest {noun}", { name, noun }));
+    const texts = [say("decoded"), ...nearest.map((i) => fixed(Math.sqrt(squares[i]), 2))];
     group.row.show([decoded, ...nearest], texts, plane.image, sheet);
   }
 }

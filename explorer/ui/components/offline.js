@@ -1,8 +1,8 @@
 // Run an exported page: the app's components on weights and images that lie in the same file.
 //
 // The element "scene" holds {
-//   page: its key, parts: [{ kind, data, title }...], styles: { kind: style sheet },
-//   switches: layers to switch on planes, samples[][D]: codes in place of images that may not travel,
+//   page: its key, language: what it speaks, parts: [{ kind, data, title }...], styles: { kind: style sheet },
+//   switches: [layer, label]... to switch on planes, samples[][D]: codes in place of images that may not travel,
 //   sheet: { address, columns, titles[] } of images, or null, picks: places of the chosen ones among them,
 //   noun: what the images are, or null where none are near the points of a plane
 // }
@@ -66,8 +66,8 @@ function button(label, act) {
 }
 
 function layerSwitches(planes) {
-  for (const name of scene.switches) {
-    toggle(name, planes[0].data.layers.includes(name), (isOn) => {
+  for (const [name, label] of scene.switches) {
+    toggle(label, planes[0].data.layers.includes(name), (isOn) => {
       for (const plane of planes) {
         const others = plane.data.layers.filter((layer) => layer !== name);
         plane.update({ layers: isOn ? [...others, name] : others });
@@ -91,7 +91,7 @@ function offerImages([, height, width], act) {
   };
   const below = element("details", "", document.body);
   main.after(below);
-  element("summary", "", below).textContent = picks.length > 1 ? "Choose other images" : "Begin with another image";
+  element("summary", "", below).textContent = picks.length > 1 ? say("Choose other images") : say("Begin with another image");
   const part = new Part("picker", data, below, {
     picked: ({ slot, image }) => {
       picks[slot] = image;
@@ -133,9 +133,9 @@ const PAGES = {
   draw() {
     const parts = scene.parts.map(({ kind, data }) => new Part(kind, data, main));
     const [pad, ...planes] = parts;
-    slider("Brush", [0.5, 4, 0.1, pad.data.brush], (brush) => pad.update({ brush }));
-    toggle("Soft edge", pad.data.soft, (soft) => pad.update({ soft }));
-    toggle("Erase", pad.data.erase, (erase) => pad.update({ erase }));
+    slider(say("Brush"), [0.5, 4, 0.1, pad.data.brush], (brush) => pad.update({ brush }));
+    toggle(say("Soft edge"), pad.data.soft, (soft) => pad.update({ soft }));
+    toggle(say("Erase"), pad.data.erase, (erase) => pad.update({ erase }));
     if (planes.length) layerSwitches(planes);
     if (scene.sheet) {
       offerImages(pad.data.image, ([i]) => {
@@ -149,7 +149,7 @@ const PAGES = {
     const [{ data }] = scene.parts;
     const face = new Part("edit", data, main);
     if (scene.samples.length) {
-      button("Another face, a sample", () => face.update({ code: nextSample(), original: "", made: "sample" }));
+      button(say("Another face, a sample"), () => face.update({ code: nextSample(), original: "", made: say("sample") }));
     }
     return [face];
   },
@@ -169,7 +169,7 @@ const PAGES = {
     if (scene.sheet) offerImages(data.image, (picks) => part.update(ofPicks(picks)));
     if (scene.samples.length) {
       const sampled = () => scene.picks.map(() => ({ code: nextSample(), pixels: null }));
-      button("Between samples", () => part.update(fromCodes(sampled())));
+      button(say("Between samples"), () => part.update(fromCodes(sampled())));
     }
     return [part];
   },
@@ -184,10 +184,11 @@ async function inflate(node) {
 }
 
 async function begin() {
+  speak(scene.language);
   const theme = new URLSearchParams(location.search).get("theme");
   if (theme) document.documentElement.dataset.theme = theme;
   if (!globalThis.DecompressionStream) {
-    throw new Error("This browser cannot unpack what is in this page; any of 2023 or later can. Please update it");
+    throw new Error(say("This browser cannot unpack what is in this page; any of 2023 or later can. Please update it"));
   }
   if (scene.sheet) {
     scene.sheet.picture = new Image();

@@ -19,10 +19,10 @@ export default function (component) {
     button.type = "button";
     button.className = "slot";
     button.setAttribute("aria-pressed", String(slot === active()));
-    button.title = `Choose image ${name} next`;
+    button.title = say("Choose image {name} next", { name });
     const picture = document.createElement("img");
     picture.src = data.chosen[slot];
-    picture.alt = `image ${name}`;
+    picture.alt = say("image {name}", { name });
     const label = document.createElement("span");
     label.textContent = name;
     button.append(label, picture);
@@ -38,7 +38,7 @@ export default function (component) {
   const thumbnails = document.createElement("div");
   thumbnails.className = "thumbnails";
   thumbnails.setAttribute("role", "group");
-  thumbnails.setAttribute("aria-label", "Images to choose from");
+  thumbnails.setAttribute("aria-label", say("Images to choose from"));
   for (let image = 0; image < data.n; image += 1) {
     const button = document.createElement("button");
     button.type = "button";

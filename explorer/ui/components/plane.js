@@ -41,7 +41,7 @@ class LivePlane {
     this.front.tabIndex = 0;
     this.front.setAttribute("role", "application");
     const side = element("div", "side", this.layout);
-    this.picture = pictured("picture", side, "What the point decodes to");
+    this.picture = pictured("picture", side, say("What the point decodes to"));
     const words = element("div", "words", side);
     this.where = element("div", "where", words);
     this.guesses = element("div", "guesses", words);
@@ -110,8 +110,9 @@ class LivePlane {
     this.back.parentElement.style.aspectRatio = `${data.axis.length} / ${this.nRows}`;
     const step = (i) => data.axis[i + 1] - data.axis[i];
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
-    const keys = "Arrow keys move a pin, with Shift further; Delete lets it go.";
-    this.front.setAttribute("aria-label", `Plane of codes: ${data.names.filter(Boolean).join(" and ")}. ${keys}`);
+    const names = data.names.filter(Boolean).join(say(", "));
+    const keys = say("Plane of codes: {names}. Arrow keys move a pin, with Shift further; Delete lets it go.", { names });
+    this.front.setAttribute("aria-label", keys);
     fitCanvas(this.picture, data.image[2], data.image[1]);
     this.isSmooth = data.image[2] >= SMOOTH_FROM;
     this.picture.style.imageRendering = this.isSmooth ? "auto" : "";
@@ -289,24 +290,26 @@ class LivePlane {
     if (this.classify) this.guess = showGuesses(this.guesses, softmax(this.classify(image)), classes, colours, TOP);
     if (points.length) {
       const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
-      write(this.note, `nearest real code: ${ratio.toFixed(1)} × the usual distance between codes`);
+      write(this.note, say("nearest real code: {n} × the usual distance between codes", { n: fixed(ratio, 1) }));
     }
   }
 
   /** Write coordinates with the names of their directions. */
   coordinates(spot) {
     const { flat, names } = this.data;
-    return names.slice(0, flat ? 1 : 2).map((name, i) => `${name} ${spot[i].toFixed(2)}`).join("   ");
+    return names.slice(0, flat ? 1 : 2).map((name, i) => `${name} ${fixed(spot[i], 2)}`).join("   ");
   }
 
   /** Say where the pin is that was moved, what it is taken for, and which image's code is nearest. */
   words() {
     const { classes, points } = this.data;
-    if (this.active < 0) return "No pin";
+    if (this.active < 0) return say("No pin");
     const squares = squaredDistances(this.data, this.pins[this.active]);
     const i = squares.indexOf(Math.min(...squares));
-    const nearest = points.length ? `nearest image: ${classes[points[i][2]]}, number ${i + 1}` : "";
-    return [`Pin ${"AB"[this.active]}: ${this.coordinates(this.pins[this.active])}`, this.guess, nearest].filter(Boolean).join("; ");
+    const image = points.length && { name: classes[points[i][2]], i: i + 1 };
+    const nearest = image ? say("nearest image: {name}, number {i}", image) : "";
+    const pin = { name: "AB"[this.active], place: this.coordinates(this.pins[this.active]) };
+    return [say("Pin {name}: {place}", pin), this.guess, nearest].filter(Boolean).join("; ");
   }
 
   paintFront() {

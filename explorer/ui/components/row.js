@@ -17,7 +17,7 @@ export class Row {
       const { canvas, caption } = this.cells[i];
       fitCanvas(canvas, image[2], image[1]);
       canvas.classList.toggle("smooth", image[2] >= 64); // so many pixels read as a photograph
-      canvas.setAttribute("aria-label", `image ${i + 1} of ${pictures.length}`);
+      canvas.setAttribute("aria-label", say("image {i} of {n}", { i: i + 1, n: pictures.length }));
       if (typeof picture === "number") cut(canvas, sheet, picture);
       else paintImage(canvas, picture, image);
       write(caption, texts[i]);

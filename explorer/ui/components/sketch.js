@@ -52,7 +52,7 @@ class Sketch {
   }
 
   help() {
-    return this.isCurve ? "Arrow keys: left and right choose a place, up and down move it." : "Arrow keys move the point.";
+    return this.isCurve ? say("Arrow keys: left and right choose a place, up and down move it.") : say("Arrow keys move the point.");
   }
 
   get isCurve() {
@@ -122,7 +122,7 @@ class Sketch {
   words() {
     const { places, axes } = this.data;
     if (this.isCurve) return `${axes[0]} ${places[this.active]}: ${short(this.value[this.active])}`;
-    return this.value.map((v, i) => `${axes[i]} ${v.toFixed(2)}`).join(", ");
+    return this.value.map((v, i) => `${axes[i]} ${fixed(v, 2)}`).join(", ");
   }
 
   report() {

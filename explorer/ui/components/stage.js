@@ -16,11 +16,11 @@ class Stage {
   constructor(parent) {
     this.root = element("div", "stage", parent);
     this.bar = element("nav", "steps", this.root);
-    this.bar.setAttribute("aria-label", "Lecture");
-    this.back = this.button("‹", "Previous page", () => this.step(-1));
+    this.bar.setAttribute("aria-label", say("Lecture"));
+    this.back = this.button("‹", say("Previous page"), () => this.step(-1));
     this.where = element("span", "", this.bar);
-    this.on = this.button("›", "Next page", () => this.step(1));
-    this.button("×", "End the lecture", () => document.querySelector(".st-key-lecture input")?.click());
+    this.on = this.button("›", say("Next page"), () => this.step(1));
+    this.button("×", say("End the lecture"), () => document.querySelector(".st-key-lecture input")?.click());
     this.onKey = (event) => this.pressed(event);
     document.addEventListener("keydown", this.onKey, true); // before a slider takes what a clicker sends
     this.measure = () => this.room();

@@ -20,8 +20,8 @@ class Styles extends Dialled {
     super(parent, "style");
     const layout = element("div", "layout", this.root);
     const left = element("div", "left", layout);
-    element("div", "title", left).textContent = "Move the style";
-    this.pad = new Square(left, "Two numbers of the style. Arrow keys move it.");
+    element("div", "title", left).textContent = say("Move the style");
+    this.pad = new Square(left, say("Two numbers of the style. Arrow keys move it."));
     const { front } = this.pad;
     front.tabIndex = 0;
     front.setAttribute("role", "application");
@@ -34,7 +34,7 @@ class Styles extends Dialled {
     for (const end of ["pointerup", "pointercancel"]) front.addEventListener(end, () => this.rest());
     front.addEventListener("keydown", (event) => this.onKey(event));
     const turn = (i) => this.turn({ strength: this.data.strengths[i] });
-    this.dial = new Dial(left, "How much of it", turn, () => this.report());
+    this.dial = new Dial(left, say("How much of it"), turn, () => this.report());
     this.note = element("div", "small", left);
     const table = element("div", "table", layout);
     this.heads = element("div", "heads", table);
@@ -98,13 +98,15 @@ class Styles extends Dialled {
   draw() {
     const { classes, shares, image, sources, shown: [i, j], reach, points, labels, colours, outlines, strengths } = this.data;
     const { u, v, strength } = this.at;
-    this.dial.show(strengths.map(String), strengths.indexOf(strength));
+    this.dial.show(strengths.map(plain), strengths.indexOf(strength));
     this.pad.paintFront({
       points: [...points.map(([x, y]) => [x / 100, y / 100]), [u / reach, v / reach]],
       labels: [...labels, 0], colours, outlines, marked: points.length,
       rings: [1, 2].map((n) => ({ at: [0, 0], root: [n / reach, 0, n / reach], colour: "#8d939c" })),
     });
-    write(this.note, `numbers ${i + 1} and ${j + 1} of the style: ${u.toFixed(2)}, ${v.toFixed(2)}`);
+    write(this.note, say("numbers {i} and {j} of the style: {u}; {v}", {
+      i: i + 1, j: j + 1, u: fixed(u, 2), v: fixed(v, 2),
+    }));
     this.showHeads(classes, shares);
     const moved = Float32Array.from(sources[0].code);
     [moved[i], moved[j]] = [u, v];
@@ -122,7 +124,7 @@ class Styles extends Dialled {
         fitCanvas(row.source, image[2], image[1]);
         cut(row.source, this.sheet, k - 1);
       }
-      write(row.words, k ? "" : "this style");
+      write(row.words, k ? "" : say("this style"));
       row.words.hidden = k > 0;
     });
   }
@@ -132,7 +134,7 @@ class Styles extends Dialled {
     if (signature === this.headed) return;
     this.headed = signature;
     this.heads.replaceChildren();
-    element("span", "", this.heads).textContent = "style of";
+    element("span", "", this.heads).textContent = say("style of");
     classes.forEach((name, c) => {
       const head = element("span", "", this.heads);
       element("b", "", head).textContent = name;
@@ -146,5 +148,5 @@ function lineOf(parent) {
   const words = element("div", "title", root);
   const source = element("canvas", "source", root);
   source.setAttribute("aria-hidden", "true");
-  return { root, words, source, images: new Images(root, "Every class in one style") };
+  return { root, words, source, images: new Images(root, say("Every class in one style")) };
 }

@@ -25,12 +25,12 @@ class Threshold {
     this.histogram.setAttribute("role", "img");
     this.input = element("input", "range", left);
     Object.assign(this.input, { type: "range", min: 0, max: STEPS, step: 1 });
-    this.input.setAttribute("aria-label", "Threshold of the score");
+    this.input.setAttribute("aria-label", say("Threshold of the score"));
     this.title = element("div", "title", left);
     this.roc = element("canvas", "roc", element("div", "right", this.root));
     this.roc.setAttribute("role", "img");
     this.area = element("div", "area", this.roc.parentElement);
-    this.sides = ["just below: taken for usual", "from it on: taken for strangers"].map((text) => {
+    this.sides = [say("just below: taken for usual"), say("from it on: taken for strangers")].map((text) => {
       const side = element("div", "beside", this.root);
       element("b", "", side).textContent = text;
       return new Row(side);
@@ -91,7 +91,9 @@ class Threshold {
     const { scores, names } = this.data;
     const caught = scores.map((values) => values.filter((value) => value >= this.at).length);
     const share = (kind) => `${Math.round((100 * caught[kind]) / Math.max(1, scores[kind].length))} %`;
-    write(this.words, `Threshold ${digits(this.at, 4)}: ${share(1)} of ${names[1]} caught, ${share(0)} of ${names[0]} with them.`);
+    write(this.words, say("Threshold {at}: {hits} of {strangers} caught, {alarms} of {usual} with them.", {
+      at: digits(this.at, 4), hits: share(1), alarms: share(0), strangers: names[1], usual: names[0],
+    }));
     this.input.setAttribute("aria-valuetext", this.words.textContent);
     this.paintHistogram();
     this.paintRoc(caught.map((n, kind) => n / Math.max(1, scores[kind].length)));
@@ -113,7 +115,9 @@ class Threshold {
   paintHistogram() {
     const { scores, names, colours } = this.data;
     const [context, width, height] = fitted(this.histogram);
-    this.histogram.setAttribute("aria-label", `How many of ${names.join(" and of ")} have which score`);
+    this.histogram.setAttribute("aria-label", say("How many of {usual} and of {strangers} have which score", {
+      usual: names[0], strangers: names[1],
+    }));
     const counts = scores.map((values) => {
       const bins = Array.from({ length: BINS }, () => 0);
       for (const value of values) bins[Math.min(BINS - 1, Math.floor(BINS * this.placeOf(value)))] += 1 / values.length;
@@ -154,11 +158,11 @@ class Threshold {
     context.arc(alarms * width, (1 - hits) * height, 6 * devicePixelRatio, 0, 2 * Math.PI);
     context.fillStyle = style.getPropertyValue("--st-primary-color");
     context.fill();
-    this.roc.setAttribute("aria-label", `ROC curve, ${this.data.area}`);
+    this.roc.setAttribute("aria-label", say("ROC curve, {area}", { area: this.data.area }));
   }
 }
 
 /** Write a number with so many digits that count. */
 function digits(value, n) {
-  return value.toLocaleString("en", { maximumSignificantDigits: n }).replace("-", "−");
+  return grouped(value, { maximumSignificantDigits: n });
 }

@@ -24,9 +24,9 @@ class Times extends Dialled {
     this.button = element("button", "", top);
     this.button.type = "button";
     this.button.addEventListener("click", () => this.play(!this.playing));
-    this.dial = new Dial(top, "Epoch", (i) => { this.play(false); this.turn(i); }, () => this.report());
+    this.dial = new Dial(top, say("Epoch"), (i) => { this.play(false); this.turn(i); }, () => this.report());
     const layout = element("div", "layout", this.root);
-    this.plane = framed(layout, "What the plane decodes to");
+    this.plane = framed(layout, say("What the plane decodes to"));
     this.maps = [];
     this.layout = layout;
     this.right = element("div", "right", layout);
@@ -76,7 +76,7 @@ class Times extends Dialled {
     }, STAY_MS);
     if (on && this.at + 1 === this.data.epochs.length) this.turn(0);
     if (!on && this.data) this.report();
-    write(this.button, on ? "Pause" : "Play");
+    write(this.button, on ? say("Pause") : say("Play"));
     this.button.setAttribute("aria-pressed", String(Boolean(on)));
   }
 

@@ -16,21 +16,21 @@ class Walks {
   constructor(parent) {
     this.root = element("div", "live walk", parent);
     this.rows = {};
-    for (const [name, note] of [
-      ["Pixel fade", "pixels mixed; t under each"],
-      ["Linear", "decoded; norm of the code under each"],
-      ["Spherical", "decoded; norm of the code under each"],
+    for (const [key, name, note] of [
+      ["fade", say("Pixel fade"), say("pixels mixed; t under each")],
+      ["linear", say("Linear"), say("decoded; norm of the code under each")],
+      ["spherical", say("Spherical"), say("decoded; norm of the code under each")],
     ]) {
       const group = element("div", "group", this.root);
       const words = element("div", "words", group);
       element("b", "", words).textContent = name;
       element("span", "", words).textContent = note;
-      this.rows[name] = { group, steps: new Row(group), now: new Row(element("div", "now", group)) };
+      this.rows[key] = { group, steps: new Row(group), now: new Row(element("div", "now", group)) };
     }
     const sliders = element("div", "sliders", this.root);
-    this.t = slider(sliders, "From A to B: t", { min: 0, max: 1, step: 0.01 }, (t) => this.setStateValue("t", t));
+    this.t = slider(sliders, say("From A to B: t"), { min: 0, max: 1, step: 0.01 }, (t) => this.setStateValue("t", t));
     const steps = { min: 3, max: MOST_STEPS, step: 1 };
-    this.steps = slider(sliders, "Steps", steps, (n) => this.setStateValue("steps", n));
+    this.steps = slider(sliders, say("Steps"), steps, (n) => this.setStateValue("steps", n));
     this.onModel = () => this.draw();
     document.addEventListener("lx-model", this.onModel);
   }
@@ -43,7 +43,7 @@ class Walks {
   update({ data, setStateValue }) {
     this.setStateValue = setStateValue;
     this.data = data;
-    this.t.show(data.t, data.t.toFixed(2));
+    this.t.show(data.t, fixed(data.t, 2));
     this.steps.show(data.steps, data.steps);
     this.draw();
   }
@@ -54,16 +54,16 @@ class Walks {
     this.root.dataset.state = networks ? sharedPage().runtime.kind : "loading";
     if (!networks) return;
     const places = Array.from({ length: steps }, (_, i) => i / (steps - 1));
-    const fade = this.rows["Pixel fade"];
+    const fade = this.rows.fade;
     fade.group.hidden = !a.pixels || !b.pixels;
     if (!fade.group.hidden) {
       const mixed = (place) => lerp(a.pixels, b.pixels, place);
-      fade.steps.show(places.map(mixed), places.map((place) => place.toFixed(2)), image);
-      fade.now.show([mixed(t)], [`t ${t.toFixed(2)}`], image);
+      fade.steps.show(places.map(mixed), places.map((place) => fixed(place, 2)), image);
+      fade.now.show([mixed(t)], [`t ${fixed(t, 2)}`], image);
     }
-    for (const [name, walk] of [["Linear", lerp], ["Spherical", slerp]]) {
+    for (const [name, walk] of [["linear", lerp], ["spherical", slerp]]) {
       const codes = [...places, t].map((place) => walk(a.code, b.code, place));
-      const norms = codes.map((code) => norm(code).toFixed(2));
+      const norms = codes.map((code) => fixed(norm(code), 2));
       const pictures = codes.map((code) => networks.decode(code));
       this.rows[name].now.show([pictures.pop()], [`|z| ${norms.pop()}`], image);
       this.rows[name].steps.show(pictures, norms, image);

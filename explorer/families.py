@@ -157,8 +157,8 @@ FAMILIES: dict[str, Family] = {
             "time-family",
             later("Time"),
             later(
-                "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3, 5, 8 and "
-                "13."
+                "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3, 5, "
+                "8 and 13."
             ),
             "epoch",
             (

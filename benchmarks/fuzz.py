@@ -10,6 +10,8 @@ families   1,000 families and tables of uses as they are committed, with damaged
 tables     2,000 tables of a folder of made-up faces, damaged or as other programs write them; where the table is
            read, no image whose row is whole may have another part, other attributes or another identity
 addresses  5,000 addresses with hostile parameters, over all pages
+strangers  10,000 messages to the page by which phones join a room: codes, keys, votes for others, markup; the room of
+           others must stay as it is, nothing may be shown that was not escaped, and guesses must be slowed down
 kills      100 times SIGKILL at a random moment of training and of writing, while another process reads: the
            bundle opens whole each time, and no reader sees an error
 

@@ -1,4 +1,4 @@
-"""The six kinds of hostile input that `benchmarks.fuzz` tries: how each is made, tried and judged."""
+"""The seven kinds of hostile input that `benchmarks.fuzz` tries: how each is made, tried and judged."""
 
 import contextlib
 import dataclasses
@@ -539,6 +539,104 @@ class Addresses(Kind):
         return [] if app.code else told(app) + [element.value for element in app.info]
 
 
+class Strangers(Kind):
+    """What a stranger sends to the page that phones join a room by, while another room votes."""
+
+    count, seconds, megabytes = 10_000, 60, 1500
+    ways = ("a code", "a code", "a code", "a key", "a vote", "a vote", "an answer")
+
+    def start(self) -> None:
+        """Open a room in which one phone has voted; waits are counted and not waited for."""
+        from explorer.ui import rooming
+
+        os.environ["EXPLORER_CHECKPOINTS"] = str(ROOT / "checkpoints")
+        os.environ["EXPLORER_DATABASE"] = f"sqlite:///{self.ground.folder}/rooms-{os.getpid()}.sqlite"
+        self.waits: list[float] = []
+        clock = type("Clock", (), {"sleep": self.waits.append, "monotonic": time.monotonic})
+        rooming.time, rooming.from_where = clock, lambda: "the hall"
+        self.there = rooming.all_rooms()
+        self.room, self.key = self.there.open("autoencoders.en", "lecturer")
+        self.there.move(self.room.code, "lecturer", 1, "predict")
+        self.there.join(self.room.code, "somebody")
+        self.there.vote(self.room.code, 1, "before", "somebody", 2)
+        self.room = self.there.find(self.room.code)
+
+    def make(self, rng: random.Random) -> Case:
+        """Choose a way in, and what is sent."""
+        way = rng.choice(self.ways)
+        texts = [rng.choice((*mutations.TEXTS, *MARKUP)) * rng.choice((1, 1, 1, 3)) for _ in range(4)]
+        value = rng.choice(
+            (texts[0], None, True, -1, 10**30, 1e308, math.nan, [texts[1]], [[0]], {"value": 1}, [0.5] * 500)
+        )
+        return Case(
+            f"{way}: {shortened(texts[0])}", {"sent.txt": repr(texts).encode(errors="replace")}, (way, texts, value)
+        )
+
+    def attempt(self, case: Case) -> list[str]:
+        """Send it, and look at what everybody else sees."""
+        way, texts, value = case.what
+        said = getattr(self, f"_{way.split()[1]}")(texts, value)
+        there = self.there
+        if there.find(self.room.code) != self.room or not there.leads(self.room.code, "lecturer"):
+            raise Fault("the room of others was moved")
+        if (
+            there.votes(self.room.code, 1, "before") != [2]
+            or there.own_vote(self.room.code, 1, "before", "somebody") != 2
+        ):
+            raise Fault("the votes of others were changed")
+        return said
+
+    def _code(self, texts: list[str], value: Any) -> list[str]:
+        app = open_page("lesson", {"room": texts[0]} if texts[0] else {"room": "?"})
+        self._must_wait()
+        return self._said(app, texts)
+
+    def _key(self, texts: list[str], value: Any) -> list[str]:
+        app = open_page("lesson", {"lead": self.room.code})
+        for field, text in zip(app.text_input, (self.room.code, texts[0][:40]), strict=True):
+            field.set_value(text)
+        [button] = [button for button in app.button if button.label == "Lead the room"]
+        button.click().run()
+        return self._said(app, texts)
+
+    def _vote(self, texts: list[str], value: Any) -> list[str]:
+        sent = [(self.room.code, 1, "before", texts[0], 1), (texts[0], 1, texts[1], "somebody", 1),
+                (self.room.code, 1, texts[1], "somebody", 1), (self.room.code, 2, "before", "somebody", 1)]  # fmt: skip
+        if any(self.there.vote(*one) for one in sent):
+            raise Fault("a vote counted that must not")
+        if self.there.take_over(self.room.code, texts[0], texts[1]) or self.there.leads(self.room.code, texts[1]):
+            raise Fault("a stranger leads")
+        return ["no"]
+
+    def _answer(self, texts: list[str], value: Any) -> list[str]:
+        from explorer.lessons import voting
+        from explorer.ui.stepping import lessons
+
+        for step in lessons()["autoencoders.en"].steps:
+            found = voting.accepted(step.prediction, value, 9)
+            json.dumps(found, allow_nan=False)
+            voting.from_text(step.prediction, texts[0], 9)
+        answer = [f"{rng}~before~{text}" for rng, text in enumerate(texts, 1)]
+        return self._said(open_page("lesson", {"lesson": "autoencoders.en", "step": "14", "answer": answer}), texts)
+
+    def _must_wait(self) -> None:
+        if len(self.waits) > 10 and not self.waits[-1] > 0:
+            raise Fault("wrong codes were not slowed down")
+
+    def _said(self, app: Any, texts: list[str]) -> list[str]:
+        """List what the page says; what was sent must not be in it as markup."""
+        shown = [e.value for kind in ("markdown", "caption", "info", "warning") for e in app.get(kind)]
+        shown += [element.proto.body for element in app.get("html")]
+        for text in texts:
+            if len(text) > 3 and re.search(r"[<\[]", text) and any(text in words for words in shown):
+                raise Fault("what was sent is shown as markup")
+        return told(app) or [element.value for element in app.info]
+
+
+MARKUP = (
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:alert(1))", "![](https://example.org/a)",
+    "' OR '1'='1", "AAAAAA", "\N{RIGHT-TO-LEFT OVERRIDE}AAAAAA", "$$\\href{javascript:1}{x}$$", ":material/home:",
+)  # fmt: skip
 MOST_SECONDS = {"train.py": 25, "training": 15, "writing": 0.5}
 
 
@@ -659,5 +757,5 @@ def wait(process: int, seconds: float = math.inf) -> int | None:
 
 KINDS: dict[str, type[Kind]] = {
     "uploads": Uploads, "bundles": Bundles, "families": Families, "tables": Tables, "addresses": Addresses,
-    "kills": Kills,
+    "kills": Kills, "strangers": Strangers,
 }  # fmt: skip

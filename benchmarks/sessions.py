@@ -17,7 +17,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 MOST_SECONDS = 60  # that a visitor waits for an answer
 FILE = re.compile(r"files/(?:code|weights)/[^\"\s]+")
-WIDGETS = ("slider", "number_input", "selectbox", "button_group", "file_uploader")
+WIDGETS = ("slider", "number_input", "selectbox", "button_group", "file_uploader", "button")
 Result = TypeVar("Result")
 SHOWN = {"html": "body", "markdown": "body", "alert": "body"}  # elements with words or pictures, and where these are
 
@@ -55,8 +55,10 @@ class Visitor:
     states: dict[str, WidgetState] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)  # address -> hash of the script
     shown: list[str] = field(default_factory=list)  # what the last run drew, as HTML or Markdown
+    following: dict[str, float] = field(default_factory=dict)  # fragments that ask to be run again, with their seconds
     kept: dict[str, tuple[ForwardMsg, int]] = field(default_factory=dict)
     fetched: set[str] = field(default_factory=set)
+    is_new: bool = False
     runs: int = 0
     longest_kept: int = 2
 
@@ -77,7 +79,20 @@ class Visitor:
         """Open a page: of a new tab by its address, later as a click in the navigation does."""
         self.query, self.page = query, page
         self.widgets.clear()
+        self.following.clear()
         return await self._run(script=self.pages.get(page, ""))
+
+    async def press(self, label: str) -> Answer:
+        """Press a button."""
+        key, _, fragment = self._control("button", label)
+        self.states[key] = WidgetState(id=key, trigger_value=True)
+        answer = await self._run(fragment=fragment)
+        del self.states[key]
+        return answer
+
+    async def follow(self) -> Answer:
+        """Run the fragment again that asked for it, as the browser does when its time has come."""
+        return await self._run(fragment=next(iter(self.following)))
 
     async def move(self, kind: str, label: str, part: float) -> Answer:
         """Give a control of one of the `WIDGETS` another value, as its own fragment where it is in one.
@@ -152,7 +167,8 @@ class Visitor:
     async def _run(self, script: str = "", fragment: str = "") -> Answer:
         message = BackMsg()
         client = message.rerun_script
-        client.query_string, client.page_name, client.page_script_hash = self.query, self.page, script
+        client.query_string, client.page_name = self.query, self.page
+        client.page_script_hash = script or self.pages.get(self.page, "")
         client.fragment_id = fragment
         client.widget_states.widgets.extend(state for key, state in self.states.items() if key in self.widgets)
         client.cached_message_hashes.extend(self.kept)
@@ -181,10 +197,16 @@ class Visitor:
             self.pages = {page.url_pathname: page.page_script_hash for page in message.navigation.app_pages}
         elif kind == "new_session":
             self.session = message.new_session.initialize.session_id
+            self.is_new = True
             self.longest_kept = message.new_session.config.max_cached_message_age or self.longest_kept
+        elif kind == "auto_rerun":
+            self.following[message.auto_rerun.fragment_id] = message.auto_rerun.interval
         elif kind == "page_info_changed":
             self.query = message.page_info_changed.query_string
         elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":
+            if self.is_new and not message.delta.fragment_id:  # the whole page is drawn anew, and its fragments say so
+                self.following.clear()
+            self.is_new = False
             self._see(message.delta.new_element, message.delta.fragment_id, answer)
         elif kind == "script_finished":
             return self._finish(message.script_finished)

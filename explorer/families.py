@@ -35,7 +35,7 @@ from explorer.training import Epoch, Recipe, State
 LENGTHS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 BETAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SHAPE_BETAS = (1.0, 2.0, 4.0, 8.0, 16.0)
-EPOCHS = (0, 1, 2, 3, 5)
+EPOCHS = (0, 1, 2, 3, 5, 8, 13)
 STAGES = {
     "fit": ("config.json", "members.safetensors", "history.json"),
     "metrics": ("figures.json", "codes.safetensors"),
@@ -157,7 +157,8 @@ FAMILIES: dict[str, Family] = {
             "time-family",
             later("Time"),
             later(
-                "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3 and 5."
+                "The variational autoencoder of 2 numbers and a classifier as they were after epochs 0, 1, 2, 3, 5, 8 "
+                "and 13."
             ),
             "epoch",
             (
@@ -168,10 +169,10 @@ FAMILIES: dict[str, Family] = {
                     dataclasses.replace(ROSTER["conv-vae"].recipe, epochs=EPOCHS[-1]),
                     EPOCHS,
                 ),
-                Fit(  # half as wide as the roster's, whose states would take 6 MB
+                Fit(
                     "classifier",
                     {"model": "classifier"},
-                    dataclasses.replace(ROSTER["ffnn"].config, hidden=(256, 128, 64)),
+                    ROSTER["ffnn"].config,
                     dataclasses.replace(ROSTER["ffnn"].recipe, epochs=EPOCHS[-1]),
                     EPOCHS,
                 ),

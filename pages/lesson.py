@@ -5,9 +5,11 @@ import streamlit as st
 from explorer.language import later, offered, say
 from explorer.lessons import exercises
 from explorer.lessons.exercises import DATASET
+from explorer.lessons.material import Wrong
 from explorer.lessons.reading import Lesson
 from explorer.ui import alone, classroom, screen, stepping
 from explorer.ui.frame import BOUND, Page, begin, finish
+from explorer.ui.text import as_text
 
 PAGE = Page(
     "Lesson", ":material/school:", "Teach and learn", place=5,
@@ -79,6 +81,8 @@ def choose() -> None:
         lesson = pick_lesson()
     with screen.picture():
         ways(lesson)
+    for reason in stepping.broken():
+        st.warning(f"{say('A lesson cannot be read.')} {as_text(reason)}")
     worksheets(lesson.language)
     finish(
         CAPTION,
@@ -92,11 +96,15 @@ for step in lesson.steps:
     )
 
 
-if classroom.asked_for():
-    classroom.phone()
-elif code := classroom.led():
-    classroom.lead(code)
-elif lesson := alone.wanted():
-    alone.take(lesson)
-else:
-    choose()
+try:
+    if classroom.asked_for():
+        classroom.phone()
+    elif code := classroom.led():
+        classroom.lead(code)
+    elif lesson := alone.wanted():
+        alone.take(lesson)
+    else:
+        choose()
+except Wrong as error:  # of a lesson that nobody has checked
+    told = say("This step cannot be shown: {reason}.", reason=as_text(str(error)))
+    st.warning(f"{told} {say('`python -m explorer.lessons check` says where.')}")

@@ -193,7 +193,7 @@ def test_the_browser_decodes_what_torch_does_while_the_dial_moves(page, address)
 
 @pytest.mark.parametrize(
     ("key", "keys", "said"),
-    [("length", "ArrowRight", "length=32"), ("time", "ArrowLeft", "epoch=3"), ("class_and_style", "ArrowUp", "v=")],
+    [("length", "ArrowRight", "length=32"), ("time", "ArrowLeft", "epoch=8"), ("class_and_style", "ArrowUp", "v=")],
 )
 def test_a_key_moves_the_dial_and_with_it_pictures_and_address(page, address, key, keys, said):
     visit(page, address, key, "?dataset=fashion-mnist")

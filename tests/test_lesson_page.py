@@ -3,9 +3,9 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from explorer.lessons import rooms, voting
+from explorer.lessons import reading, rooms, voting
 from explorer.lessons.reading import Choose, Draw, Option, Point
-from explorer.ui import alone, rooming, stepping
+from explorer.ui import rooming, stepping
 from tests.test_app import ROOT, words
 
 CHOOSE = Choose("?", (Option("a"), Option("b")), 1)
@@ -142,7 +142,15 @@ def test_a_database_that_cannot_be_reached_is_named_and_the_rest_works(monkeypat
 def test_a_lesson_that_is_gone_or_shorter_is_said_to_be(room, monkeypatch):
     monkeypatch.setattr(stepping, "lessons", dict)
     assert "not here any more" in words(open_lesson(room=room.code))
-    assert alone.wanted.__doc__
+
+
+def test_a_lesson_that_cannot_be_read_or_shown_is_said_to_be(monkeypatch, tmp_path):
+    good = reading.shipped()[KEY].read_text(encoding="utf-8")
+    (tmp_path / "bad.en.md").write_text("no lesson", encoding="utf-8")
+    (tmp_path / KEY).with_suffix(".en.md").write_text(good.replace("original/0", "original/none"), encoding="utf-8")
+    monkeypatch.setattr(reading.shipped, "__defaults__", (tmp_path,))
+    assert "bad.en.md:1:" in words(open_lesson()).replace("\\", "")
+    assert "This step cannot be shown: 'none' is no number" in words(open_lesson(lesson=KEY, step="2"))
 
 
 WHERE = Point("?", "m", 1)
@@ -170,9 +178,9 @@ def test_a_browser_is_known_by_its_session_and_not_by_what_changes_in_its_cookie
     masks = [bytes([i] * 4) for i in (0, 7)]
     token = bytes(range(16))
     cookies = [f"2|{mask.hex()}|{bytes(b ^ mask[i % 4] for i, b in enumerate(token)).hex()}|1" for mask in masks]
-    assert {rooming._secret(cookie) for cookie in cookies} == {token.hex()}
+    assert {rooming.browser_secret(cookie) for cookie in cookies} == {token.hex()}
     for bad in ("", "2|aa|bb|1", "x" * 100, "2|zz|zz|1", "1|2|3", "2|00000000||1"):
-        assert rooming._secret(bad) == ""
+        assert rooming.browser_secret(bad) == ""
 
 
 def test_the_code_for_phones_is_a_picture_of_their_address():

@@ -68,12 +68,6 @@ def distance(asked: Prediction, vote: Any, truth: Any) -> float:
     return sum(abs(a - b) for a, b in pairs) / len(pairs)
 
 
-def middle(votes: Sequence[Sequence[float]]) -> list[float]:
-    """Give the median of points or curves, number by number."""
-    columns = [sorted(column) for column in zip(*votes, strict=True)]
-    return [(c[(len(c) - 1) // 2] + c[len(c) // 2]) / 2 for c in columns]
-
-
 def is_curve(asked: Prediction) -> bool:
     """Whether a prediction is a curve."""
     return isinstance(asked, Draw)

@@ -68,13 +68,13 @@ async def forgetting() -> None:
 
 def browser(of: str = "") -> str:
     """Give the number by which this browser is known, in a room another than in the next."""
-    secret = _secret(st.context.cookies.get(COOKIE, "")) or st.session_state.setdefault(
+    secret = browser_secret(st.context.cookies.get(COOKIE, "")) or st.session_state.setdefault(
         "browser", secrets.token_hex(16)
     )
     return rooms.number_of(f"{of} {secret}")
 
 
-def _secret(cookie: str) -> str:
+def browser_secret(cookie: str) -> str:
     """Take the random number out of Streamlit's cookie, `2|mask|masked|time`, whose mask changes."""
     parts = cookie.strip("\"'").split("|")
     if len(parts) != 4:
@@ -88,9 +88,14 @@ def _secret(cookie: str) -> str:
     return bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked)).hex()
 
 
+def from_where() -> str:
+    """Give the network address that guesses are counted by; all browsers behind one proxy have one."""
+    return st.context.ip_address or "here"
+
+
 def find(code: str) -> Room | None:
     """Look a code up that somebody typed or scanned, after a while where many were wrong lately."""
-    who, now = st.context.ip_address or "here", time.monotonic()
+    who, now = from_where(), time.monotonic()
     time.sleep(guesses.wait(who, now))
     found = all_rooms().find(code)
     if found is None:
@@ -100,7 +105,7 @@ def find(code: str) -> Room | None:
 
 def take_over(code: str, key: str) -> bool:
     """Lead a room by its key, which is guessed as slowly as a code."""
-    who, now = st.context.ip_address or "here", time.monotonic()
+    who, now = from_where(), time.monotonic()
     time.sleep(guesses.wait(who, now))
     right = all_rooms().take_over(code, key, browser())
     if not right:

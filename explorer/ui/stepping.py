@@ -30,8 +30,16 @@ OPTION_PIXELS = 148  # of a picture to choose: two beside each other on a phone
 
 def lessons() -> dict[str, Lesson]:
     """Read all lessons that can be read, by key."""
-    found = {key: _read(path) for key, path in reading.shipped().items()}
-    return {key: lesson for key, lesson in found.items() if isinstance(lesson, Lesson)}
+    return {key: lesson for key, lesson in _all().items() if isinstance(lesson, Lesson)}
+
+
+def broken() -> list[str]:
+    """Say of each lesson that cannot be read what is wrong with it first."""
+    return [said.splitlines()[0] for said in _all().values() if isinstance(said, str)]
+
+
+def _all() -> dict[str, Lesson | str]:
+    return {key: _read(path) for key, path in reading.shipped().items()}
 
 
 @from_files(lambda path: stamp([str(path)]), max_entries=64)

@@ -82,7 +82,7 @@ def choose() -> None:
     with screen.picture():
         ways(lesson)
     for reason in stepping.broken():
-        st.warning(f"A lesson cannot be read. {as_text(reason)}")
+        st.warning(f"{say('A lesson cannot be read.')} {as_text(reason)}")
     worksheets(lesson.language)
     finish(
         CAPTION,
@@ -106,4 +106,5 @@ try:
     else:
         choose()
 except Wrong as error:  # of a lesson that nobody has checked
-    st.warning(f"This step cannot be shown: {as_text(str(error))}. `python -m explorer.lessons check` says where.")
+    told = say("This step cannot be shown: {reason}.", reason=as_text(str(error)))
+    st.warning(f"{told} {say('`python -m explorer.lessons check` says where.')}")

@@ -278,7 +278,7 @@ class Families(Bundles):
         for name in cards.datasets(self.whole):
             self.bundles += [FamilyBundle(name, family, self.whole) for family in cards.families(self.whole, name)]
             used = (Bundle(name, model, self.whole) for model in cards.models(self.whole, name))
-            self.bundles += [bundle for bundle in used if bundle.is_used()]
+            self.bundles += [bundle for bundle in used if bundle.has("uses")]
 
     def start(self) -> None:
         """Copy all that lies beside them, and let the app show it."""

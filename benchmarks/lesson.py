@@ -49,7 +49,7 @@ class Hall:
         self.looks: list[tuple[float, float, int]] = []  # of the lecturer's screen: began, ended, votes on it
         self.over = asyncio.Event()
 
-    async def open(self) -> None:
+    async def begin(self) -> None:
         """Open a room at the step and lead it."""
         self.lecturer = await Visitor.arrive(self.address)
         self.number = number_of(f" {browser_secret(self.lecturer.http.cookies[COOKIE])}")
@@ -107,7 +107,7 @@ class Hall:
 
     async def lesson(self, n: int) -> None:
         """Take the step with so many phones."""
-        await self.open()
+        await self.begin()
         watching = asyncio.create_task(self.watch())
         await asyncio.gather(self.reveal(n), *(self.take_part(i) for i in range(n)))
         self.over.set()
@@ -169,7 +169,7 @@ def killed(number: int) -> dict[str, Any]:
 
 async def until_killed(hall: Hall, pid: int, after: float) -> Hall:
     """Let 20 phones join and vote, and kill the server this many seconds after the first vote."""
-    await hall.open()
+    await hall.begin()
     phones = [asyncio.create_task(hall.take_part(i)) for i in range(20)]
     while not hall.seen["voted"]:
         await asyncio.sleep(0.01)

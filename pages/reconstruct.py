@@ -5,7 +5,7 @@ import streamlit as st
 import torch
 
 from explorer.images import error_map
-from explorer.language import choices, say
+from explorer.language import choices, number, say
 from explorer.metrics import mse_per_image, psnr, ssim_per_image
 from explorer.ui import loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, usable
@@ -54,9 +54,11 @@ def choose(view: View, way: str, n: int) -> np.ndarray | None:
     return order[:n] if way == BEST else order[::-1][:n]
 
 
-def comparison(view: View, models: list[str], x: np.ndarray, title: str, captions: list[str], errors: bool) -> None:
-    """Draw the images, and under them each model's reconstruction with its figures."""
-    strips = [Strip(title, x, captions)]
+def comparison(
+    view: View, models: list[str], x: np.ndarray, title: str, captions: list[str], errors: bool
+) -> list[dict[str, str]]:
+    """Draw the images, and under them each model's reconstruction with its figures; return the means of these."""
+    strips, means = [Strip(title, x, captions)], []
     original, figures_of = torch.from_numpy(x), decibels_of if len(models) > FEW else all_figures_of
     for name in models:
         x_hat = loading.reconstruct(view.bundle(name), x)
@@ -66,9 +68,12 @@ def comparison(view: View, models: list[str], x: np.ndarray, title: str, caption
         length = loading.model(view.bundle(name)).code_length
         note = say("{n:,} numbers · mean {psnr:.1f} dB", n=length, psnr=table[:, 1].mean().item())
         strips.append(Strip(view.shown.title(name), x_hat, [figures_of(*row) for row in table.tolist()], note))
+        figures = zip(("MSE", "PSNR, dB", "SSIM"), table.mean(0).tolist(), (".5f", ".2f", ".3f"), strict=True)
+        means.append({"": view.shown.title(name)} | {key: number(value, form) for key, value, form in figures})
         if errors:
             strips.append(Strip("", error_map(x, x_hat), note=say("Error: orange too bright, blue too dark")))
     show_strips(strips)
+    return means
 
 
 view = begin(PAGE)
@@ -90,11 +95,14 @@ else:
     python = FROM_GALLERY.format(view.gallery.python(index))
 if x is not None:
     with screen.picture():
-        comparison(view, models, x, title, captions, errors)
+        means = comparison(view, models, x, title, captions, errors)
+    if len(models) > FEW:
+        st.dataframe(means, hide_index=True, width="content")
 finish(
     say(
-        "Each column is one image, each row one model; under each are MSE, PSNR and SSIM. PSNR counts pixels (higher "
-        "is better, +3 dB halves the squared error); SSIM counts structure and is 1 for a perfect copy."
+        "Each column is one image, each row one model; under each is its PSNR, beside few models MSE and SSIM, too, of "
+        "which beside many a table has the means. PSNR counts pixels (higher is better, +3 dB halves the squared "
+        "error); SSIM counts structure and is 1 for a perfect copy."
     ),
     f"""
 import numpy as np

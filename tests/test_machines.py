@@ -217,7 +217,8 @@ def requirements(name):
 
 RUN, TEST = requirements("requirements.txt"), requirements("tests/requirements.txt")
 TOOLS = {"ruff", "oxlint", "pytest-xdist", "pywavelets"}  # called, not imported
-OPTIONAL = {"pillow-heif", "onnx", "onnxruntime"}  # imported where they are installed, and by CI
+# imported where they are installed, and by CI
+OPTIONAL = {"pillow-heif", "onnx", "onnxruntime", "babel", "torch-fidelity"}
 
 
 def imported(paths):

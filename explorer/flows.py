@@ -29,7 +29,7 @@ LEAST = 1e-3  # of the largest standard deviation: directions with less are not 
 class Velocity(nn.Module):
     """Where a point `(B, D)` moves at times `(B, 1)` in [0, 1]: `(B, D)`."""
 
-    def __init__(self, length: int, width: int = WIDTH) -> None:
+    def __init__(self, length: int, width: int) -> None:
         super().__init__()
         self.first = nn.Linear(length + 2 * FREQUENCIES, width)
         self.second, self.third = nn.Linear(width, width), nn.Linear(width, width)
@@ -104,7 +104,7 @@ def fit(
     inverse = (directions.T / spread).float()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        velocity = Velocity(codes.shape[1]).to(codes.device)
+        velocity = Velocity(codes.shape[1], WIDTH).to(codes.device)
     generator = torch.Generator(codes.device).manual_seed(seed)
     per_epoch = max(1, len(codes) // BATCH)
     optimizer = torch.optim.AdamW(velocity.parameters(), RATE, weight_decay=1e-4)

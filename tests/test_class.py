@@ -203,6 +203,7 @@ def test_a_long_computation_holds_no_other_page_up(address):
     run(go())
 
 
+@pytest.mark.wide
 def test_the_memory_of_a_closed_session_comes_back():
     n, side = 8, 1700
 

@@ -216,7 +216,7 @@ def requirements(name):
 
 
 RUN, TEST = requirements("requirements.txt"), requirements("tests/requirements.txt")
-TOOLS = {"ruff", "oxlint", "pytest-xdist", "pywavelets"}  # called, not imported
+TOOLS = {"ruff", "oxlint", "pytest-xdist", "pytest-rerunfailures", "psycopg", "pywavelets"}  # called, not imported
 # imported where they are installed, and by CI
 OPTIONAL = {"pillow-heif", "onnx", "onnxruntime", "babel", "torch-fidelity"}
 

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import functools
 import os
 import shutil
 import signal
@@ -278,7 +279,10 @@ def test_fitting_and_measuring_need_neither_streamlit_nor_plotly_nor_umap(checkp
     assert "umap_2d" not in bundle.codes()
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+wide = functools.partial(pytest.param, marks=pytest.mark.wide)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), wide("SIGTERM", 143), wide("SIGKILL", -9)])
 def test_a_run_that_is_stopped_leaves_the_bundle_byte_for_byte(digits_copy, name, code):
     before = contents(digits_copy)
     process = child("fc-ae", "--epochs", "100000")
@@ -540,6 +544,7 @@ def test_a_path_in_the_home_folder_is_refused_where_there_is_none(monkeypatch, c
     assert "home" in capsys.readouterr().err
 
 
+@pytest.mark.wide
 def test_a_user_without_a_name_and_a_home_can_fit(tmp_path):
     command = [sys.executable, "-c", NOBODY, "fc-ae", "--only", "fit", "--epochs", "1", *DIGITS]
     ended = subprocess.run([*command, "--checkpoints", str(tmp_path)], cwd=ROOT, capture_output=True)

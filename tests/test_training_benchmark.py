@@ -21,6 +21,7 @@ FIGURES = {
 }  # fmt: skip
 
 
+@pytest.mark.wide
 def test_a_model_has_one_json_line_with_every_figure():
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert benchmark.main(["fc-ae", "--dataset", "digits", "--device", "cpu", "--quick", "--json"]) == 0

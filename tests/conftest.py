@@ -50,7 +50,7 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Four test processes share what may be two cores; the programs they start inherit the variable."""
+    """Three test processes share what may be two cores; the programs they start inherit the variable."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         torch.set_num_threads(1)

@@ -192,6 +192,7 @@ sys.exit(train.main())
 """
 
 
+@pytest.mark.wide
 def test_a_process_that_fails_ends_the_run_and_says_so_and_leaves_no_half_written_bundle(tmp_path):
     arguments = ("fc-ae", "ffnn", "--epochs", "3", "--checkpoints", str(tmp_path / "root"), *OPTIONS)
     ended = run_program(tmp_path, FAILING, *arguments, start=torchrun)

@@ -489,16 +489,20 @@ def test_a_data_set_that_no_model_is_made_for_ends_with_code_2_and_says_so(monke
         assert "no model of the roster takes images of 3 x 32 x 32" in capsys.readouterr().err
 
 
-def test_a_data_set_before_the_others_becomes_no_models_home(monkeypatch):
-    first = dataclasses.replace(DATASETS["digits"], name="mine")
-    homes = {name: entry.home for name, entry in ROSTER.items()}
+@pytest.fixture
+def one_before_the_others():
+    """A data set before those of the table, whose order is kept: what a monkeypatch deletes comes back at the end."""
     others = dict(DATASETS)
-    for name in others:
-        monkeypatch.delitem(DATASETS, name)
-    for name, dataset in {"mine": first, **others}.items():
-        monkeypatch.setitem(DATASETS, name, dataset)
-    assert {name: entry.home for name, entry in ROSTER.items()} == homes
-    assert set(homes.values()) == {"fashion-mnist", "celeba"}
+    DATASETS.clear()
+    DATASETS.update({"mine": dataclasses.replace(others["digits"], name="mine")} | others)
+    yield
+    DATASETS.clear()
+    DATASETS.update(others)
+
+
+def test_a_data_set_before_the_others_becomes_no_models_home(one_before_the_others):
+    homes = {entry.home for entry in ROSTER.values()}
+    assert homes == {"fashion-mnist", "celeba"}
 
 
 def test_the_home_of_each_model_has_images_of_its_shape(entry):

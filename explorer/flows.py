@@ -8,7 +8,7 @@ t = 0 to t = 1. Codes are float tensors: M of images, n drawn ones, D numbers ea
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -82,20 +82,18 @@ class Flow:
         return cls(mean, axes, velocity.eval())
 
 
-def fit(
-    codes: torch.Tensor, log_var: torch.Tensor | None = None, epochs: int = EPOCHS, seed: int = 0,
-    tell: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> Flow:  # fmt: skip
+def fit(codes: torch.Tensor, log_var: torch.Tensor | None = None, epochs: int = EPOCHS, seed: int = 0) -> Flow:
     """Fit a flow to codes `(M, D)`, M > 1, with the log-variances `(M, D)` of their posteriors where there are any.
 
-    Of a posterior another draw is taken each time. tell: is called after each epoch with its number and mean loss. It
-    runs on the device of the codes and ends on the CPU, with the moving average of the weights.
+    Of a posterior another draw is taken each time. It runs on the device of the codes and ends on the CPU, with the
+    moving average of the weights.
 
     Raises:
         ValueError: there are not two different codes.
     """
     mean = codes.mean(0)
-    _, spread, directions = torch.linalg.svd((codes - mean).double(), full_matrices=True)
+    # all D directions, without the M x M matrix that full ones of many codes bring along
+    _, spread, directions = torch.linalg.svd((codes - mean).double(), full_matrices=len(codes) < codes.shape[1])
     spread = F.pad(spread, (0, codes.shape[1] - len(spread))) / math.sqrt(max(1, len(codes) - 1))
     if not spread.max() > 0:
         raise ValueError("a flow needs codes that differ")
@@ -116,8 +114,7 @@ def fit(
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, device=codes.device)
 
-    for epoch in range(1, epochs + 1):
-        total = 0.0
+    for _ in range(epochs):
         order = torch.randperm(len(codes), generator=generator, device=codes.device)
         for index in order[: per_epoch * BATCH].split(BATCH):
             z = codes[index]
@@ -131,6 +128,4 @@ def fit(
             optimizer.step()
             schedule.step()
             average.update_parameters(velocity)
-            total += loss.item()
-        tell(epoch, total / per_epoch)
     return Flow(mean.cpu(), axes.cpu(), average.module.cpu().eval())

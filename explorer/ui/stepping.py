@@ -217,7 +217,7 @@ def _field(view: View, asked: Prediction) -> dict[str, Any]:
         dots = [[*(round(float(v), 2) for v in codes[i]), int(view.gallery.labels[i])] for i in others]
         reach = [-REACH, REACH]
         return field | {"kind": "point", "axes": ["z₁", "z₂"], "x": reach, "y": reach, "dots": dots}
-    texts = [f"{x:g}" for x in material_of(view).curve(asked.truth)[0]]
+    texts = [language.number(x, "g") for x in material_of(view).curve(asked.truth)[0]]
     ends = {"x": [0, len(texts) - 1], "y": [asked.low, asked.high]}
     return field | {"kind": "curve", "axes": [asked.across, asked.up], "places": texts} | ends
 

@@ -274,5 +274,5 @@ function clamp(value, [low, high]) {
 
 /** Write a number with three digits that count. */
 function short(value) {
-  return String(Number(value.toPrecision(3))).replace("-", "−");
+  return plain(Number(value.toPrecision(3))).replace("-", "−");
 }

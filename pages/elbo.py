@@ -1,6 +1,8 @@
 """ELBO: where do the nats go?"""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 import torch
@@ -40,12 +42,10 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
     """Show the plane, the sum that follows its pointer, and what sampling says about the rest."""
     bundle, x = view.bundle(model), view.gallery.images[i]
     config, key = loading.model(bundle).config, f"ledger-{model}-{i}"
-    gaussian = view.card(model).likelihood == "gaussian"
-    sigma = ledger.read_sigma(key, config.sigma if gaussian else None)
+    sigma = ledger.read_sigma(key, config.sigma if view.card(model).likelihood == "gaussian" else None)
     priced = ledger.price(bundle, x, sigma)
     laid, ellipse = ledger.laid(view, model, priced.posterior)
-    cost = bundle.metrics().get("reconstruction")
-    best = elbo.calibration(cost, config.sigma, math.prod(x.shape)) if gaussian and cost is not None else None
+    best = elbo.calibrated(config, bundle.metrics())
     with screen.picture():
         left, right = st.columns([4, 7])
     with left:
@@ -55,8 +55,10 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
     code = laid.where.codes(torch.tensor(pins[:1]))[0] if pins else priced.posterior.mu[0]
     if not live.unsupported(bundle):
         with right:
-            components.ledger(ledger.ledger_data(view, model, priced, code, best and best[0]), key=key)
-    below(bundle, priced, best, config.sigma)
+            components.ledger(ledger.ledger_data(view, model, priced, code, best.get("sigma_calibrated")), key=key)
+    if best:
+        calibrated(bundle.metrics() | best, config.sigma)
+    below(bundle, priced)
     finish(
         say(CAPTION, draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
         f"""
@@ -75,18 +77,40 @@ figures.bounds(elbo.BOUNDS, values, errors).write_html("bounds.html")
     )
 
 
-def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigma: float) -> None:
-    """Show the bounds over their draws, the equations with their numbers, and what a calibrated sigma is worth."""
-    if best:
-        st.markdown(
-            say(
-                "**A calibrated σ.** With σ = {best:.4f} in place of {sigma:g} the same weights would cost "
-                "{nats:,.0f} nats less for each test image (Rybkin et al. 2021): σ² is then the mean squared error.",
-                best=best[0],
-                sigma=sigma,
-                nats=best[1],
-            )
+def calibrated(figures: Mapping[str, Any], sigma: float) -> None:
+    """Show what the calibrated sigma is worth, and what either does to samples."""
+    rows = []
+    for name, value, ending in (
+        (say("fitted with"), sigma, ""), (say("calibrated"), figures["sigma_calibrated"], "_calibrated"),
+    ):  # fmt: skip
+        noisy = (figures.get(f"{kind}_noisy", {}).get(f"{value:.4f}") for kind in ("swd", "swd_reconstructions"))
+        distances = [levels and levels["mean"] for levels in noisy]
+        rows.append({
+            "": name, "σ": value, say("−ELBO, nats"): figures[f"negative_elbo{ending}"],
+            say("bits per dimension"): figures[f"bits_per_dim{ending}"],
+            **dict(zip((say("SWD of samples with its noise"), say("… of reconstructions")), distances, strict=True)),
+        })  # fmt: skip
+    st.subheader(say("A calibrated σ"))
+    st.dataframe(rows, hide_index=True, column_config=figures_column(rows[0]))
+    without = (figures[kind]["mean"] if kind in figures else math.nan for kind in ("swd", "swd_reconstructions"))
+    st.markdown(
+        say(
+            "σ² is then the mean squared error of the test images (Rybkin et al. 2021); the weights are the same, and "
+            "so is every mean. A sample of p(x|z) is the mean with noise of σ in each pixel. Shown everywhere else are "
+            "means, at a sliced Wasserstein distance of {samples:.1f}, and {rebuilt:.1f} for reconstructions.",
+            **dict(zip(("samples", "rebuilt"), without, strict=True)),
         )
+    )
+
+
+def figures_column(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Say with how many digits each column of the table is written."""
+    digits = ("%s", "%.4f", "%.0f", "%.3f", "%.1f", "%.1f")
+    return {name: st.column_config.NumberColumn(format=form) for name, form in zip(row, digits, strict=True) if name}
+
+
+def below(bundle: Opened, priced: Priced) -> None:
+    """Show the bounds over their draws, and the equations with their numbers."""
     st.subheader(say("How far is it to the likelihood?"))
     left, right = st.columns([5, 7])
     values, errors = zip(*priced.bounds, strict=True)

@@ -11,7 +11,7 @@ from explorer import attributes, stages
 from explorer.attributes import METHODS, Directions, fit_directions
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS, ImageSet
-from explorer.roster import ROSTER
+from explorer.roster import ROSTER, autoencoders_for
 from explorer.ui import editing
 from explorer.ui.editing import METER, Edit
 from explorer.ui.frame import PAGES
@@ -111,6 +111,8 @@ def test_a_direction_says_whether_the_encoder_had_seen_the_faces_it_is_judged_on
         said[str(on_new)[:6]] = editing.describe("planted", Edit(judged, METHODS[0], ("planted",), ()))
     assert ["though perhaps not" in said["None"], "though not from the encoder" in said["[False"]] == [True, True]
     assert "neither direction nor encoder has seen" in said["[ True"]
+    apart = dataclasses.replace(found[METHODS[0]], on_new=np.zeros(len(NAMES), bool), apart=True)
+    assert editing.judged_on(apart, 0) == editing.APART
 
 
 def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
@@ -120,6 +122,12 @@ def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
 
     splits = {"test": part(2, [[1], [0]]), "train": part(3, [[1], [-1], [0]]), "validation": part(1, [[1]])}
     stored = stages.labelled_codes(ROSTER[MODEL].config.build().eval(), splits)
+    assert "labelled_people" not in stored
+    who = {
+        name: dataclasses.replace(data, people=torch.tensor([7, -1, 9][: len(data)])) for name, data in splits.items()
+    }
+    people = stages.labelled_codes(ROSTER[MODEL].config.build().eval(), who)["labelled_people"].tolist()
+    assert people[0] == people[2] == people[3] and people[1] != people[0] and people[4] == -1
     assert stored["labelled_split"].tolist() == [0, 0, 1, 2, 2]
     assert stored["labelled_attributes"].flatten().tolist() == [1, 0, 1, 1, 0]
     assert len(stored["labelled_codes"]) == 5
@@ -127,9 +135,14 @@ def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
 
 def test_the_page_does_not_call_faces_new_that_the_encoder_may_know(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
-    monkeypatch.setattr(attributes, "fit_directions", lambda codes, labels, names, split: few_directions(codes, names))
-    text = words(open_page("attributes", dataset="celeba"))
+    monkeypatch.setattr(attributes, "fit_directions", lambda codes, labels, names, **_: few_directions(codes, names))
+    page = open_page("attributes", dataset="celeba", attributes="Smiling", move="Smiling,2", every="true")
+    text = words(page)
     assert "on faces held out from the direction, though perhaps not from the encoder; both classes" in text
+    assert "All 4,559 labelled images are of the part that the model was fitted to" in text
+    n_models = len(autoencoders_for("celeba"))
+    strips = "".join(block.proto.html.body for block in page.get("html"))  # every model, and what it changed besides
+    assert strips.count("of the change in pixels lies outside the mask") == n_models
 
 
 def few_directions(codes, names):

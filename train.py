@@ -2,7 +2,7 @@
 
     python train.py                                    every model: Fashion-MNIST, then faces
     python train.py conv-vae fc-ae --dataset digits --epochs 5 --device cpu --seed 1
-    python train.py face-vae face-resvae               the face models, on CelebA
+    python train.py --dataset celeba                   the models of faces: the hours beforehand, a table in the end
     python train.py length-family beta-family          one model over a list of values each, for the pages with a dial
     python train.py --images FOLDER                    a set of models, on your own pictures
     python train.py fc-ae --only metrics projections   later stages of an existing bundle

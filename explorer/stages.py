@@ -73,14 +73,15 @@ def labelled(splits: Mapping[str, ImageSet]) -> tuple[ImageSet, torch.Tensor]:
     Of more than `LABELLED_IMAGES` a seeded part is taken.
     """
     parts = [splits[name] for name in SPLITS]
-    known = [
-        data[torch.arange(0)] if data.attributes is None
-        else data[(data.attributes != celeba.UNKNOWN).any(1).nonzero().flatten()]
+    rows = [
+        torch.arange(0) if data.attributes is None
+        else (data.attributes != celeba.UNKNOWN).any(1).nonzero().flatten()
         for data in parts
     ]  # fmt: skip
-    split = torch.cat([torch.full((len(data),), i, dtype=torch.uint8) for i, data in enumerate(known)])
+    split = torch.cat([torch.full((len(known),), i, dtype=torch.uint8) for i, known in enumerate(rows)])
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:LABELLED_IMAGES].sort().values
-    return joined(known)[order], split[order]
+    split, rows = split[order], torch.cat(rows)[order]
+    return joined([data[rows[split == i]] for i, data in enumerate(parts)]), split
 
 
 def joined(parts: Sequence[ImageSet]) -> ImageSet:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 import torch
 
 from explorer import elbo, figures
 from explorer.elbo import BOUNDS
-from explorer.language import choices, later, say
+from explorer.language import choices, decimal_marks, later, say
 from explorer.ui import address, components, ledger, live, loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.ledger import Priced
@@ -79,20 +80,21 @@ figures.bounds(elbo.BOUNDS, values, errors).write_html("bounds.html")
 
 def calibrated(figures: Mapping[str, Any], sigma: float) -> None:
     """Show what the calibrated sigma is worth, and what either does to samples."""
+    kinds = ("swd", "swd_reconstructions")
+    names = ("", "σ", say("−ELBO, nats"), say("bits per dimension"), say("SWD of samples with its noise"),
+             say("… of reconstructions"))  # fmt: skip
     rows = []
     for name, value, ending in (
-        (say("fitted with"), sigma, ""), (say("calibrated"), figures["sigma_calibrated"], "_calibrated"),
+        (say("as fitted"), sigma, ""), (say("calibrated"), figures["sigma_calibrated"], "_calibrated"),
     ):  # fmt: skip
-        noisy = (figures.get(f"{kind}_noisy", {}).get(f"{value:.4f}") for kind in ("swd", "swd_reconstructions"))
-        distances = [levels and levels["mean"] for levels in noisy]
-        rows.append({
-            "": name, "σ": value, say("−ELBO, nats"): figures[f"negative_elbo{ending}"],
-            say("bits per dimension"): figures[f"bits_per_dim{ending}"],
-            **dict(zip((say("SWD of samples with its noise"), say("… of reconstructions")), distances, strict=True)),
-        })  # fmt: skip
+        noisy = (figures.get(f"{kind}_noisy", {}).get(f"{value:.4f}", {}).get("mean") for kind in kinds)
+        rows.append((name, value, *(figures[f"{kind}{ending}"] for kind in ("negative_elbo", "bits_per_dim")), *noisy))
+    decimal, thousands = decimal_marks()
+    digits = dict(zip(names[1:], ("{:.4f}", "{:,.0f}", "{:.3f}", "{:.1f}", "{:.1f}"), strict=True))
+    table = pd.DataFrame(rows, columns=names).style
     st.subheader(say("A calibrated σ"))
-    st.dataframe(rows, hide_index=True, column_config=figures_column(rows[0]))
-    without = (figures[kind]["mean"] if kind in figures else math.nan for kind in ("swd", "swd_reconstructions"))
+    st.dataframe(table.format(digits, na_rep="–", decimal=decimal, thousands=thousands), hide_index=True)
+    without = (figures[kind]["mean"] if kind in figures else math.nan for kind in kinds)
     st.markdown(
         say(
             "σ² is then the mean squared error of the test images (Rybkin et al. 2021); the weights are the same, and "
@@ -101,12 +103,6 @@ def calibrated(figures: Mapping[str, Any], sigma: float) -> None:
             **dict(zip(("samples", "rebuilt"), without, strict=True)),
         )
     )
-
-
-def figures_column(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Say with how many digits each column of the table is written."""
-    digits = ("%s", "%.4f", "%.0f", "%.3f", "%.1f", "%.1f")
-    return {name: st.column_config.NumberColumn(format=form) for name, form in zip(row, digits, strict=True) if name}
 
 
 def below(bundle: Opened, priced: Priced) -> None:

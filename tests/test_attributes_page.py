@@ -1,6 +1,7 @@
 """What the page of attributes prepares, and its sliders in a real browser, on the committed bundles."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -255,11 +256,13 @@ def test_marks_of_the_encoder_come_when_a_slider_is_let_go_and_go_when_it_moves(
     marks = editor.locator(".meter .mark:not([hidden])")
     marks.first.wait_for(timeout=15_000)
     assert marks.count() == editor.locator(".meter .row").count()
+    notes = editor.locator(".notes")
+    assert re.search(r"\d % of the change in pixels lies outside the mask.*\d % of pairs of one", notes.inner_text())
     editor.locator("input.range").first.evaluate(
         "node => { node.value = 2; node.dispatchEvent(new Event('input', { bubbles: true })); }"
     )
     wait_for_amount(editor, "Smiling", 2)
-    assert marks.count() == 0
+    assert marks.count() == 0 and notes.inner_text().startswith("Let go of a slider")
 
 
 def test_a_link_opens_the_same_edit_on_a_server_that_has_not_seen_it(page, address):

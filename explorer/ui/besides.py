@@ -80,7 +80,11 @@ class Change:
 
     def described(self) -> dict[str, Any]:
         """Describe what was measured, for edit.js."""
-        return {"moves": dict(self.moves), "moved": self.moved.round(3).tolist(), "notes": self.notes}
+        hint = say("Let go of a slider to see what else changed in the picture, and whether it is still the same face.")
+        return {
+            "moves": dict(self.moves), "moved": self.moved.round(3).tolist(), "notes": " ".join(self.notes),
+            "hint": hint if self.bundle.has("edits") else "",
+        }  # fmt: skip
 
 
 def server_editor(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> dict[str, float]:

@@ -18,8 +18,8 @@ from explorer.ui.pictures import data_uri
 
 METER = METHODS[1]  # reads every score, whichever method moves the code, so that methods compare
 NEW = later("faces that neither direction nor encoder has seen")
-APART = later("faces of people whom the direction has not seen, though the encoder has")
-APART_AND_NEW = later("faces of people whom the direction has not seen, and which are new to the encoder")
+APART = later("people new to the direction, not to the encoder")
+APART_AND_NEW = later("people new to the direction, in images new to the encoder")
 REACH = 3.0  # steps to either side
 FIRST = ("Smiling", "Male")
 

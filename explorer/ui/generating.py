@@ -217,7 +217,7 @@ def _with_noise(figures: Mapping[str, Any], name: str) -> dict[str, float]:
 
 
 def _rung(title: str, figures: Mapping[str, Any], rung: str, found: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    levels = [size for size in figures["swd"] if size != "mean"]
+    levels = sorted((size for size in figures["swd"] if size != "mean"), key=int, reverse=True)  # the finest first
     diversity, nearest, precision, recall = found[f"figures/{rung}"].tolist()
     return {
         "": title,

@@ -13,6 +13,7 @@ from explorer.datasets import DATASETS, ImageSet
 from explorer.flows import Flow
 from explorer.images import to_float
 from explorer.models import AutoencoderConfig
+from explorer.roster import autoencoders_for
 from explorer.ui import checking, generating
 
 
@@ -146,7 +147,7 @@ def test_without_the_weights_the_benchmark_says_whose_they_are(tmp_path, capsys)
     assert re.search("torch-fidelity", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("model", ["face-vae", "face-resvae"])
+@pytest.mark.parametrize("model", autoencoders_for("celeba"))
 def test_the_committed_ladders_rise(model):
     bundle = Bundle("celeba", model, root_folder())
     found, figures = bundle.ladder(), bundle.metrics()

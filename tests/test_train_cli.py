@@ -10,19 +10,17 @@ import textwrap
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
 
 import train
-from explorer import devices, projection, realism, training
+from explorer import devices, projection, training
 from explorer.checkpoints import FITTED, STAGES, Bundle, read_gallery
 from explorer.datasets import DATASETS, DataError
 from explorer.families import FAMILIES
 from explorer.noise import NOISES
-from explorer.roster import ROSTER, models_for
+from explorer.roster import ROSTER
 from explorer.watching import RUN
 from tests.conftest import pca_for_tsne, pca_for_umap
 
@@ -662,29 +660,3 @@ def test_gpus_without_bfloat16_compute_in_float32(monkeypatch, capability, preci
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert devices.default_precision(torch.device("cuda")) == precision
     assert devices.default_precision(torch.device("cpu")) == "float32"
-
-
-def test_one_command_says_the_hours_beforehand_fits_all_models_of_faces_and_prints_their_figures(
-    tmp_path, checkpoints_root, monkeypatch, capsys
-):
-    monkeypatch.setattr(realism, "N_PAIRS", 5)
-    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
-    room = tmp_path / "celeba" / "img_align_celeba"
-    room.mkdir(parents=True)
-    random, parts = np.random.default_rng(0), [0] * 12 + [1] * 4 + [2] * 6
-    for i in range(len(parts)):
-        Image.fromarray(random.integers(0, 256, (218, 178, 3), dtype=np.uint8)).save(room / f"{i:06}.jpg")
-    rows = "".join(f"{i:06}.jpg {part}\n" for i, part in enumerate(parts))
-    (room.parent / "list_eval_partition.txt").write_text(rows, encoding="utf-8")
-    models = models_for("celeba")
-    command = ("--dataset", "celeba", "--data-dir", str(tmp_path), "--epochs", "1", "--device", "cpu", "--threads", "1")
-    for again in ((), ("--resume",)):
-        assert train.main([*command, "--only", "fit", "metrics", *again]) == 0
-        lines = capsys.readouterr().out.splitlines()
-        hours = next(i for i, line in enumerate(lines) if line.startswith(", ".join(models)) and "in all" in line)
-        first = next(i for i, line in enumerate(lines) if line.startswith(f"{models[0]}: "))
-        assert hours < first
-        assert sum("is fitted already" in line for line in lines) == (len(models) if again else 0)
-        table = lines[-len(models) - 1 :]
-        assert [line.split()[0] for line in table] == ["model", *models]
-        assert all("SWD" in table[0] and len(line.split()) == 8 for line in table[1:])

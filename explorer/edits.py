@@ -180,9 +180,8 @@ def measure(model: Autoencoder, splits: Mapping[str, ImageSet], names: Sequence[
     train, test = splits["train"], splits["test"]
     faces = metrics.embed(model, test.images)
     if train.people is not None and test.people is not None:
-        people = train.people.numpy(), test.people.numpy()
-        seen = metrics.embed(model, train.images[train.people >= 0]).numpy(), faces.numpy()
-        tensors |= identity((seen[0], people[0][people[0] >= 0]), (seen[1], people[1]))
+        seen = metrics.embed(model, train.images).numpy()
+        tensors |= identity((seen, train.people.numpy()), (faces.numpy(), test.people.numpy()))
     stored = {name: tensor.float().numpy() for name, tensor in stages.labelled_codes(model, splits).items()}
     directions = attributes.fit_stored(stored, names)
     found = {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import quality
-from explorer import elbo, realism
+from explorer import edits, elbo, realism
 from explorer.checkpoints import Bundle
 from explorer.datasets import DATASETS, ImageSet
 from explorer.families import FamilyBundle
@@ -297,3 +297,19 @@ def test_what_a_model_is_good_for_is_a_row_each(digits_root, digits, monkeypatch
         "linear, 10 labels", "linear, 20 labels", "knn, 10 labels", "knn, 20 labels", "auc of error, noise",
     ]  # fmt: skip
     assert rows[1][1:] == (curves["linear/code"][1, 0], curves["linear/pixels"][1, 0])
+
+
+def test_edits_and_the_rungs_of_the_ladder_are_rows(monkeypatch, faces):
+    monkeypatch.setitem(DATASETS, "celeba", replace(DATASETS["celeba"], read=lambda folder, split: faces["train"]))
+    rows = torch.zeros(40, len(edits.EFFECTS))
+    rows[31], rows[20] = torch.tensor([0.8, 1.8, 0.4, 0.3, 0.9]), torch.tensor([0.6, 1.6, 0.8, 0.7, 0.5])
+    found = {f"effects/{method}": rows for method in quality.METHODS} | {"judged": torch.tensor([0.75, 0.1, 0.01])}
+    monkeypatch.setattr(edits, "measure", lambda *_: found)
+    assert quality.edited(SimpleNamespace(dataset="celeba"), None, faces["test"], None) == {}
+    monkeypatch.setattr(edits, "makes_sense", lambda *_: True)
+    figures = quality.edited(SimpleNamespace(dataset="celeba"), None, faces["test"], None)
+    figures["ladder"] = {"prior": {"swd": 101.0, "precision": 0.1}}
+    shown = {name: value for name, value, _ in quality.table_rows(figures)}
+    assert shown["swd, codes from prior"] == 101 and shown["identity: auc"] == 0.75
+    assert shown["same, Smiling, difference of means"] == pytest.approx(0.9)
+    assert shown["outside, mean of 2 attributes, logistic regression"] == pytest.approx(0.5)

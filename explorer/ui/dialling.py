@@ -10,6 +10,7 @@ import torch
 
 from explorer import dials
 from explorer.datasets import DATASETS
+from explorer.disentanglement import PUBLISHED
 from explorer.families import PCA, Fit
 from explorer.images import grid
 from explorer.language import choices, later, number, say, say_many
@@ -306,8 +307,16 @@ def walked(family: OpenedFamily, name: str, base: int) -> dict[str, Any]:
         f"{say(factors[j]) if j < len(factors) else j + 1} {100 * row[j]:.0f} %" if row[j] >= TELLS else "–"
         for row, j in zip(told, told.argmax(1), strict=True)
     ]
-    scores = " · ".join(f"{title} {number(apart[key], '.2f')}" for key, title in SCORE_NAMES.items())
+    published = PUBLISHED.get(family.members[name]["kind"], {}) if family.dataset == "shapes" else {}
+    scores = " · ".join(
+        f"{title} {number(apart[key], '.2f')}" + beside(published.get(key)) for key, title in SCORE_NAMES.items()
+    )
     return {"base": rounded(family.arrays[f"{name}/codes"][base]), "tells": tells, "scores": scores}
+
+
+def beside(published: tuple[float, float] | None) -> str:
+    """Write a published score behind one's own: its mean and deviation in brackets."""
+    return f" ({number(published[0], '.2f')} ± {number(published[1], '.2f')})" if published else ""
 
 
 def walks(code: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from explorer.celeba import ATTRIBUTES
 from explorer.checkpoints import STAGES, Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.images import read_picture
-from explorer.roster import models_for
+from explorer.roster import ROSTER, models_for
 from explorer.ui import catalog, widgets
 from explorer.ui.catalog import Collection
 from explorer.ui.frame import PAGES
@@ -309,9 +309,9 @@ def test_stand_ins_come_from_the_model_with_the_smallest_error_whose_bundle_is_w
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
     names = ("face-vae", "face-resvae")
     best, other = sorted(names, key=lambda name: Bundle("celeba", name, both).metrics()["mse"])
-    assert f"decoded by {best} " in words(open_page("training", dataset="celeba"))
+    assert f"decoded by {ROSTER[best].title} " in words(open_page("training", dataset="celeba"))
     (both / "celeba" / best / "model.safetensors").write_bytes(b"")
-    assert f"decoded by {other} " in words(open_page("training", dataset="celeba"))
+    assert f"decoded by {ROSTER[other].title} " in words(open_page("training", dataset="celeba"))
 
 
 def test_what_is_chosen_by_class_is_not_offered_where_there_is_one_class(face_data):

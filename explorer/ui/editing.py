@@ -21,6 +21,7 @@ METER = METHODS[1]  # reads every score, whichever method moves the code, so tha
 NEW = later("faces that neither direction nor encoder has seen")
 REACH = 3.0  # steps to either side
 FIRST = ("Smiling", "Male")
+TELLING = 2.0  # steps along the first attribute with which the page opens
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,8 @@ def table(found: Mapping[str, Directions]) -> list[dict[str, Any]]:
 
 
 def keep_moves(moves: dict[str, float]) -> None:
-    """Hold the address to the moves."""
-    address.keep("move", write_moves(moves))
+    """Hold the address to the moves; that there are none is an empty value."""
+    address.keep("move", write_moves(moves) or [""])
 
 
 def server_editor(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> dict[str, float]:

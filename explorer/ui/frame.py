@@ -348,12 +348,12 @@ def navigation(there: Collection) -> None:
 
 
 def stand_in_notice(source: Dataset | None, gallery: loading.Gallery) -> None:
-    """Say that stand-ins are shown and offer to fetch the originals."""
+    """Say in one line that stand-ins are shown; behind it why, and an offer to fetch the originals."""
     with st.container(key="notice", horizontal=True, vertical_alignment="center"):
-        stands = f":material/image_not_supported: **{say('Stand-ins.')}** {say(gallery.notice)}"
-        st.markdown(stands, width="stretch")
-        with st.popover(say("How to see the originals")):
-            st.markdown(as_text(gallery.missing))
+        absent = say("The original images are not on this disk.")
+        st.markdown(f":material/image_not_supported: **{say('Stand-ins.')}** {absent}", width="content")
+        with st.popover(say("Why, and how to see them")):
+            st.markdown(f"{as_text(gallery.notice)}\n\n{as_text(gallery.missing)}")
             label = source and say("Download originals ({n} MB)", n=source.megabytes)
             if source and source.fetch and st.button(label, key="download"):
                 download(source)

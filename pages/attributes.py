@@ -15,8 +15,8 @@ PAGE = Page(
     "Attributes", ":material/face_retouching_natural:", "Latent space", place=70,
     question="Can one thing be changed, and only that?",
     look_for=(
-        "Move one slider: the bars show what comes along, which went together in the data. Then hold that still: less "
-        "of the change is left."
+        "The first slider is turned up: the bars show what came along, since it went together in the data. Choose one "
+        "of those to hold still: less of the change is left."
     ),
     control=".sliders", picture=".faces",
     fits=lambda there: bool(there.images.attributes),

@@ -39,7 +39,8 @@ OF_FACTORS = later(
     "factors, so it can be measured how well a code parts them: by the mutual information gap (MIG; Chen et al. 2018), "
     "DCI's disentanglement (Eastwood & Williams 2018) and the separated attribute predictability (SAP; Kumar et al. "
     "2018), each 1 for a number of its own for every factor. In a β-TCVAE, β weighs only how far numbers depend on one "
-    "another (Chen et al. 2018). The images are like dSprites and not the same: scores in papers are for others."
+    "another (Chen et al. 2018). In brackets: what is published for dSprites, which these images are like and no copy "
+    "of, mean and deviation of ten seeds after 300,000 steps (Jung et al. 2024; its SAP classifies all factors)."
 )
 
 

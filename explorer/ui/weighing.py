@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from explorer.datasets import DATASETS
+from explorer.disentanglement import PUBLISHED
 from explorer.images import grid, png
 from explorer.language import choices, number, say
 from explorer.latent import plane
@@ -88,8 +89,16 @@ def walked(family: OpenedFamily, name: str, base: int) -> dict[str, Any]:
         f"{say(factors[j]) if j < len(factors) else j + 1} {100 * row[j]:.0f} %" if row[j] >= TELLS else "–"
         for row, j in zip(told, told.argmax(1), strict=True)
     ]
-    scores = " · ".join(f"{title} {number(apart[key], '.2f')}" for key, title in SCORE_NAMES.items())
+    published = PUBLISHED.get(family.members[name]["kind"], {}) if family.dataset == "shapes" else {}
+    scores = " · ".join(
+        f"{title} {number(apart[key], '.2f')}" + beside(published.get(key)) for key, title in SCORE_NAMES.items()
+    )
     return {"base": dialling.rounded(family.arrays[f"{name}/codes"][base]), "tells": tells, "scores": scores}
+
+
+def beside(published: tuple[float, float] | None) -> str:
+    """Write a published score behind one's own: its mean and deviation in brackets."""
+    return f" ({number(published[0], '.2f')} ± {number(published[1], '.2f')})" if published else ""
 
 
 def walks(code: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ Look. {{1.3 = code("conv-ae") / pixels}} ![it](reconstruct/fc-ae/3)
 ```view
 page: reconstruct
 models: conv-ae; fc-ae
-live: n
+live: class
 ```
 
 ```predict
@@ -202,9 +202,15 @@ def test_every_page_of_a_lesson_opens_with_its_control(name):
 
 
 def test_the_command_names_what_is_wrong_and_ends_with_one(file, capsys):
-    path = file(GOOD.replace("page: reconstruct", "page: rebuild").replace("live: native", "live: naive"))
+    wrong = {
+        "page: reconstruct": "page: rebuild",
+        "live: native": "live: naive",
+        "live: level-gaussian": "live: noise_seed",
+    }
+    path = file(functools.reduce(lambda text, part: text.replace(part, wrong[part]), wrong, GOOD))
     assert command.main(["check", str(path)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"{path}:10: there is no page 'rebuild'; there are: overview, ")
     assert said[1] == f"{path}:30: the page latent_plane has no control 'naive' as it is shown"
+    assert said[2].endswith("the control 'noise_seed' of the page denoise lies in a menu, which a lesson does not show")
     assert command.main(["check", "--no-pages", str(path)]) == 0

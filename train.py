@@ -2,7 +2,7 @@
 
     python train.py                                    every model: Fashion-MNIST, then faces
     python train.py conv-vae fc-ae --dataset digits --epochs 5 --device cpu --seed 1
-    python train.py face-vae face-resvae               the face models, on CelebA
+    python train.py --dataset celeba                   the models of faces: the hours beforehand, a table in the end
     python train.py length-family beta-family          one model over a list of values each, for the pages with a dial
     python train.py --images FOLDER                    a set of models, on your own pictures
     python train.py fc-ae --only metrics projections   later stages of an existing bundle
@@ -40,6 +40,7 @@ from explorer import (
     cards,
     checkpoints,
     dials,
+    edits,
     families,
     imagefolder,
     importing,
@@ -122,7 +123,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--only", nargs="+", choices=(*checkpoints.STAGES, *checkpoints.ASKED_FOR), metavar="STAGE",
-        help="run just these of: fit, metrics, projections, uses, ladder; the last two are not run otherwise",
+        help="run just these of: fit, metrics, projections, uses, ladder, edits; the last three are not run otherwise",
     )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true", help="go on after the last whole epoch of a run that was stopped"
@@ -236,8 +237,14 @@ def load_splits(dataset: Dataset, data_dir: Path, dry_run: bool) -> dict[str, Im
     return splits
 
 
-def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace) -> None:
-    """Fit one model with a progress bar and write its configuration, weights and history."""
+def begun(
+    bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace
+) -> tuple[dict[str, object], training.Fitting | None, list[training.Epoch], str]:
+    """Describe a model and make it ready to be fitted, or None where it is fitted; with what is behind it, and a note.
+
+    Raises:
+        BundleError: it was begun or fitted otherwise.
+    """
     config = dataclasses.replace(entry.config, image_shape=dataset.image_shape)
     if not entry.is_autoencoder:
         config = dataclasses.replace(config, n_classes=len(dataset.classes))
@@ -245,15 +252,24 @@ def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageS
     curve = args.test_curve and entry.is_autoencoder
     description = checkpoints.describe(bundle, config, recipe, dataset, splits, args.seed, curve)
     if is_fitted(bundle, description, args):
-        print(f"{entry.name}: is fitted already", flush=True)
-        return
-    fitting, together = new_fitting(config, recipe, splits, args), args.together
-    model = fitting.model
-    history: list[training.Epoch] = []
+        return description, None, [], ""
+    fitting = new_fitting(config, recipe, splits, args)
     if args.resume and bundle.state_file.exists() and not args.force:
         state, history = bundle.read_state(description)
-        if note := fitting.restore(state):
-            print(f"{entry.name}: {note}", file=sys.stderr)
+        return description, fitting, history, fitting.restore(state)
+    return description, fitting, [], ""
+
+
+def fit(bundle: Bundle, entry: Entry, dataset: Dataset, splits: dict[str, ImageSet], args: argparse.Namespace) -> None:
+    """Fit one model with a progress bar and write its configuration, weights and history."""
+    description, fitting, history, note = begun(bundle, entry, dataset, splits, args)
+    if fitting is None:
+        print(f"{entry.name}: is fitted already", flush=True)
+        return
+    if note:
+        print(f"{entry.name}: {note}", file=sys.stderr)
+    model, recipe, together = fitting.model, fitting.recipe, args.together
+    curve = args.test_curve and entry.is_autoencoder
     seconds = training.expected_seconds(fitting)
     print(f"{entry.name}: {recipe.epochs - fitting.epoch} epochs, about {watching.duration(seconds)}", flush=True)
     painter = watching.Painter(args.watch, model, splits["validation"])
@@ -370,6 +386,30 @@ def summary(bundle: Bundle, figures: dict[str, object]) -> str:
     return f"{bundle.model}: test " + ", ".join(parts)
 
 
+def print_figures(bundles: list[Bundle]) -> None:
+    """Print what was measured of several models as one table."""
+    rows = []
+    for bundle in bundles:
+        with suppress(BundleError):
+            rows.append((bundle, bundle.metrics()))
+    if len(rows) < 2:
+        return
+    line = "{:<14} {:>9} {:>9} {:>7} {:>12} {:>9} {:>9} {:>12} {:>7} {:>10}"
+    print(line.format(
+        "model", "accuracy", "MSE", "PSNR", "SSIM", "-ELBO", "best σ", "-ELBO then", "SWD", "best rung"
+    ))  # fmt: skip
+    for bundle, figures in rows:
+        ladders = bundle.ladder() if bundle.has("ladder") else {}
+        rungs = [ladders[f"swd/{rung}"].mean().item() for rung in ladder.RUNGS[:-1] if ladders]
+        shown = (
+            ("accuracy", ".4f"), ("mse", ".5f"), ("psnr", ".2f"), ("ssim", ".3f"), ("negative_elbo", ",.2f"),
+            ("sigma_calibrated", ".4f"), ("negative_elbo_calibrated", ",.2f"),
+        )  # fmt: skip
+        cells = [format(figures[key], form) if key in figures else "" for key, form in shown]
+        cells.append(f"{figures['swd']['mean']:.1f}" if "swd" in figures else "")
+        print(line.format(bundle.model, *cells, f"{min(rungs):.1f}" if rungs else ""), flush=True)
+
+
 def run(name: str, dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace) -> None:
     """Run the wanted stages of one model, each on what the bundle then holds."""
     bundle = Bundle(dataset.name, name, root)
@@ -413,13 +453,16 @@ def left_of(
 def say_time(
     names: list[str], dataset: Dataset, splits: dict[str, ImageSet], root: Path, args: argparse.Namespace
 ) -> None:
-    """Say how long it will take to fit several families, before the first begins."""
+    """Say how long it will take to fit several models and families, before the first begins."""
     seconds = 0.0
     for name in names:
-        with suppress(BundleError):  # said when it is that family's turn
-            bundle = FamilyBundle(dataset.name, name, root)
-            *_, left = left_of(bundle, FAMILIES[name], dataset, splits, args)
-            seconds += expected_seconds(left, splits, args)
+        with suppress(BundleError, training.TooFew):  # said when it is its turn
+            if name in FAMILIES:
+                *_, left = left_of(FamilyBundle(dataset.name, name, root), FAMILIES[name], dataset, splits, args)
+                seconds += expected_seconds(left, splits, args)
+                continue
+            _, fitting, *_ = begun(Bundle(dataset.name, name, root), args.roster[name], dataset, splits, args)
+            seconds += training.expected_seconds(fitting) if fitting else 0.0
     print(f"{', '.join(names)}: about {watching.duration(seconds)} in all", flush=True)
 
 
@@ -534,9 +577,9 @@ def later_stages(bundle: Bundle, dataset: Dataset, splits: dict[str, ImageSet], 
         return stage in args.only and (args.force or not args.resume or not is_there())
 
     measuring, projecting = wanted("metrics", bundle.is_measured), wanted("projections", bundle.is_projected)
-    using, sampling = (wanted(stage, functools.partial(bundle.has, stage)) for stage in ("uses", "ladder"))
+    using, sampling, editing = (wanted(s, functools.partial(bundle.has, s)) for s in checkpoints.ASKED_FOR)
     model = bundle.load().to(args.device)
-    if measuring or projecting or using or sampling:
+    if measuring or projecting or using or sampling or editing:
         bundle.check_test_images(splits["test"])
     if measuring:
         args.watch.say(doing="measuring", model=bundle.model)
@@ -547,6 +590,10 @@ def later_stages(bundle: Bundle, dataset: Dataset, splits: dict[str, ImageSet], 
     if sampling and ladder.makes_sense(model, splits["test"]):
         args.watch.say(doing="measuring", model=bundle.model)
         bundle.write_asked_for("ladder", ladder.measure(model, splits))
+        model.to(args.device)
+    if editing and edits.makes_sense(model, splits):
+        args.watch.say(doing="measuring", model=bundle.model)
+        bundle.write_asked_for("edits", edits.measure(model, splits, dataset.attributes))
     if not projecting:
         return []
     args.watch.say(doing="projecting", model=bundle.model)
@@ -607,10 +654,10 @@ def run_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[s
             print(f"{dataset.title}: {note}", file=sys.stderr)
     models = args.work[name]
     print(f"{dataset.title} on {args.device} ({effort(args)}): {', '.join(models)}", flush=True)
-    several = [model for model in models if model in FAMILIES]
-    if len(several) > 1 and "fit" in args.only:
-        say_time(several, dataset, splits, root, args)
+    if len(models) > 1 and "fit" in args.only and not args.imported:
+        say_time(models, dataset, splits, root, args)
     if args.shard_roster:  # processes share the roster, and the members of each family
+        several = [model for model in models if model in FAMILIES]
         models = [m for m in models if m not in FAMILIES][args.group.rank :: args.group.count] + several
     failed = []
     for model in models:
@@ -620,6 +667,7 @@ def run_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[s
         failed.append(model)
         if args.together.count > 1:
             return failed, False
+    print_figures([Bundle(name, model, root) for model in models if model not in FAMILIES])
     return failed, True
 
 

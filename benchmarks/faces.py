@@ -1,11 +1,11 @@
-"""Compare the two face models with each other and with a plain reimplementation of the report, on CelebA.
+"""Compare the face models with each other and with a plain reimplementation of the report, on CelebA.
 
     python -m benchmarks.faces --data-dir data            a table, and whose reconstructions are sharper when
     python -m benchmarks.faces --data-dir data --json     one JSON line per model
 
 "report" is trained here, as the report did it: the architecture of `face-vae` with tanh and pixels in [-1, 1],
 Adam at a constant 1e-3, batches of 64, squared error summed over pixels plus KL, for as many steps as the bundle
-of `face-vae`. The other two are the bundles. Figures are on the official test partition, pixels in [0, 1]:
+of `face-vae`. The others are the bundles. Figures are on the official test partition, pixels in [0, 1]:
 
     parameters, multiply_adds   of one image through encoder and decoder
     ms_per_step                 one training step of a batch of 64 on this machine; the models take turns
@@ -40,9 +40,9 @@ from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.images import to_float
 from explorer.models import Autoencoder, multiply_adds, n_parameters
-from explorer.roster import ROSTER
+from explorer.roster import ROSTER, autoencoders_for
 
-MODELS = ("face-vae", "face-resvae")
+MODELS = autoencoders_for("celeba")
 NORMED = "face-vae with batch norm"  # timed only: where the time of the residual model goes
 BATCH = 64
 ROUNDS, STEPS = 7, 8  # of timing: so many turns of so many steps each

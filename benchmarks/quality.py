@@ -12,9 +12,15 @@ Nothing is read from a stored `metrics.json`. Figures are on the test split, pix
     bits_per_dim           the same in bits per 8-bit channel of a pixel, where p(x|z) is a density
     ms_ssim, active_units, swd, blurred_at, diversity, nearest_train_distance, ..._floor
                            variational models of images of 32 pixels and more, see `realism.generative_figures`
-    sigma_calibrated, sigma_gain
-                           Gaussian decoders: the sigma at which the test images cost least, and the nats that each then
-                           costs less, with the same weights; see `elbo.calibration`
+    sigma_calibrated, negative_elbo_calibrated, bits_per_dim_calibrated
+                           Gaussian decoders: the sigma at which the test images cost least, and what each then costs
+                           with the same weights; see `elbo.calibrated`
+    swd_noisy, swd_reconstructions_noisy
+                           of the same with the pixel noise of p(x|z), for the sigma fitted with and the calibrated one
+    ladder                 where a bundle has one: samples of each rung by the flow that is stored, see `ladder`
+    edits                  where images have attributes: accuracy of directions on other people, and what two steps
+                           along each change, see `edits`; `judged`: how good the stand-in for identity is. Neither
+                           this nor the ladder with --quick
     bound_1 ... bound_1000 variational models: -L_K in nats, means over n_bounds images; see `elbo`
     linear, knn            accuracy of probes on the code, by the number of labels, and beside them ..._pixels and
                            ..._pca; see `uses`
@@ -50,7 +56,7 @@ import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +64,9 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from explorer import cards, dials, elbo, families, metrics, probes, realism, uses
+from explorer import cards, dials, edits, elbo, families, ladder, metrics, probes, realism, uses
 from explorer.arguments import at_least, one_of, speak_any_encoding
+from explorer.attributes import METHODS
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.datasets import DATASETS, DataError, ImageSet
 from explorer.disentanglement import SCORES
@@ -80,7 +87,7 @@ FLOORS = {
     "nearest_train_distance_reconstructions": "nearest_train_distance_floor",
 }
 VARIANTS = ("classical", "corrected")
-CALIBRATED = ("sigma_calibrated", "sigma_gain")
+CALIBRATED = ("sigma_calibrated", "negative_elbo_calibrated", "bits_per_dim_calibrated")
 
 TARGETS: dict[tuple[str, str], tuple[str, float]] = {
     ("fc-ae", "mse"): ("≤", 0.0056),
@@ -327,25 +334,59 @@ def data_floor(test: torch.Tensor, dataset: str, data_dir: str | None) -> tuple[
     return train, realism.floor_figures(test, train)
 
 
-def generative(bundle: Bundle, model: Autoencoder, test: torch.Tensor, data_dir: str | None) -> dict[str, Any]:
-    """Measure samples of a variational model beside test images `(N, C, H, W)`.
+def generative(
+    bundle: Bundle, model: Autoencoder, test: torch.Tensor, sigmas: Sequence[float], data_dir: str | None
+) -> dict[str, Any]:
+    """Measure samples of a variational model beside test images `(N, C, H, W)`, also with pixel noise of some sigmas.
 
     Empty where images are so small that no blurred scale can be told from a sharp one.
     """
     if not realism.measurable(test):
         return {}
     train, floor = data_floor(test, bundle.dataset, data_dir)
-    return realism.generative_figures(model, test, train, floor=floor)
+    return realism.generative_figures(model, test, train, floor=floor, sigmas=sigmas)
 
 
-def likelihood(model: Autoencoder, images: torch.Tensor, reconstruction: float) -> dict[str, Any]:
-    """Bound the likelihood of images `(N, C, H, W)`, and calibrate sigma by what all test images cost on average."""
+def likelihood(model: Autoencoder, images: torch.Tensor) -> dict[str, Any]:
+    """Bound the likelihood of images `(N, C, H, W)`."""
     bounds = -elbo.mean_bounds(model, images).mean(0)
     figures = {f"bound_{k}": value for k, value in zip(elbo.BOUNDS, bounds.tolist(), strict=True)}
-    if model.config.likelihood == "gaussian":
-        best = elbo.calibration(reconstruction, model.config.sigma, images[0].numel())
-        figures |= dict(zip(CALIBRATED, best, strict=True))
     return figures | {"n_bounds": len(images)}
+
+
+def sampled(bundle: Bundle, model: Autoencoder, test: torch.Tensor, data_dir: str | None) -> dict[str, Any]:
+    """Measure the sampling ladder of a bundle that has one, by the flow that is stored."""
+    if not bundle.has("ladder"):
+        return {}
+    train = DATASETS[bundle.dataset].load("train", data_dir).images
+    test = test[: min(len(test), len(train), realism.MAX_IMAGES)]
+    flow, codes = ladder.flow_of(bundle.ladder()), ladder.Codes.of(model, train, test)
+    found = {name: tensor.tolist() for name, tensor in ladder.compare(model, codes, flow, train, test).items()}
+    return {
+        "ladder": {
+            rung: {"swd": sum(found[f"swd/{rung}"]) / len(found[f"swd/{rung}"])}
+            | dict(zip(ladder.FIGURES, found[f"figures/{rung}"], strict=True))
+            for rung in ladder.RUNGS
+        }
+    }
+
+
+def edited(bundle: Bundle, model: Autoencoder, test: ImageSet, data_dir: str | None) -> dict[str, Any]:
+    """Measure edits of attributes, and the stand-in for identity, where images are labelled."""
+    dataset = DATASETS[bundle.dataset]
+    splits = {name: dataset.load(name, data_dir) for name in ("train", "validation")} | {"test": test}
+    if not edits.makes_sense(model, splits):
+        return {}
+    found = {name: tensor.tolist() for name, tensor in edits.measure(model, splits, dataset.attributes).items()}
+    of_methods = {
+        method: {
+            name: dict(zip(edits.EFFECTS, row, strict=True))
+            for name, row in zip(dataset.attributes, found[f"effects/{method}"], strict=True) if row[0]
+        }
+        for method in METHODS
+    }  # fmt: skip
+    judged = {"judged": dict(zip(edits.JUDGED, found["judged"], strict=True))} if "judged" in found else {}
+    return {"edits": of_methods | judged}
 
 
 def good_for(bundle: Bundle, model: Model, test: ImageSet, data_dir: str | None) -> dict[str, Any]:
@@ -381,10 +422,14 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
             f"Make it anew with: {bundle.command()}"
         )
     if "negative_elbo" in figures:
-        figures |= generative(bundle, model, test.images, args.data_dir)
-        figures |= likelihood(model, test.images[: args.effort.n_bounds], figures["reconstruction"])
+        figures |= (best := elbo.calibrated(model.config, figures))
+        sigmas = [model.config.sigma, best["sigma_calibrated"]] if best else []
+        figures |= generative(bundle, model, test.images, sigmas, args.data_dir)
+        figures |= likelihood(model, test.images[: args.effort.n_bounds])
     if args.effort.uses:
         figures |= good_for(bundle, model, test, args.data_dir)
+    if args.effort.uses and isinstance(model, Autoencoder):
+        figures |= sampled(bundle, model, test.images, args.data_dir) | edited(bundle, model, test, args.data_dir)
     if recipe.noise == "gaussian" and not model.config.variational:
         x = to_float(test.images)
         figures["psnr_by_sigma"] = {str(sigma): denoised_psnr(model, x, sigma) for sigma in SIGMAS}
@@ -433,6 +478,7 @@ def table_rows(figures: dict[str, Any]) -> Iterator[Row]:
     for name in [f"bound_{k}" for k in elbo.BOUNDS] + [*CALIBRATED]:
         if name in figures:
             yield name, figures[name], None
+    yield from face_rows(figures)
     for probe in probes.PROBES:
         for n, value in figures.get(probe, {}).items():
             yield f"{probe}, {n} labels", value, figures[f"{probe}_pixels"][n]
@@ -446,16 +492,32 @@ def table_rows(figures: dict[str, Any]) -> Iterator[Row]:
         yield f"gain over classical, σ={sigma}", value - figures["best_classical_psnr_by_sigma"][sigma], None
 
 
+def face_rows(figures: dict[str, Any]) -> Iterator[Row]:
+    """List the rungs of the ladder, and what edits do: means over attributes, and one after the other."""
+    for rung, own in figures.get("ladder", {}).items():
+        yield from ((f"{kind}, codes from {rung}", value, None) for kind, value in own.items())
+    found = dict(figures.get("edits", {}))
+    yield from ((f"identity: {kind}", value, None) for kind, value in found.pop("judged", {}).items())
+    for method, own in found.items():
+        for kind in edits.EFFECTS:
+            values = [row[kind] for row in own.values()]
+            yield f"{kind}, mean of {len(values)} attributes, {method}", float(np.mean(values)), None
+    for method, own in found.items():
+        yield from ((f"{kind}, {name}, {method}", row[kind], None) for name, row in own.items() for kind in row)
+
+
 def generative_rows(figures: dict[str, Any]) -> Iterator[Row]:
     """List the figures that have a floor; none for a model that is not sampled."""
     for name in ("swd", "swd_reconstructions"):
         for level, value in figures.get(name, {}).items():
             blurred = " (blurred here)" if name == "swd" and level == figures["blurred_at"] else ""
             yield f"{name}, {level}{blurred}", value, figures["swd_floor"][level]
+        for sigma, levels in figures.get(f"{name}_noisy", {}).items():
+            yield f"{name}, mean, with noise of σ={sigma}", levels["mean"], figures["swd_floor"]["mean"]
     yield from ((name, figures[name], figures[floor]) for name, floor in FLOORS.items() if name in figures)
 
 
-LINE = "{:<13} {:<42} {:>10} {:>10} {:>8} {:>9}  {}"
+LINE = "{:<13} {:<58} {:>10} {:>10} {:>8} {:>9}  {}"
 
 
 def number(value: float) -> str:

@@ -11,11 +11,11 @@ leave some numbers unused, and in plain lengths those would count as much as the
 that tells the two apart best (Shen et al. 2020, section 3), with both classes weighing the same.
 
 A score is a reading of codes by a line, not of pictures by a person: it follows whatever goes with a label in the
-data it was fitted on. `side_effects` shows that; `measured_effects` asks the encoder what came of it in the picture.
+data it was fitted on. `side_effects` shows that; `edits` asks what came of it in the picture.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,8 @@ class Directions:
     `(A, D)` and biases `(A,)`: see above; zero where nothing could be fitted. accuracy: balanced accuracy in [0, 1]
     on held-out codes `(A,)`, NaN where there is none. on_new: whether these are of images that the encoder was not
     fitted to either, bool `(A,)`; None where that is not known. n_positive, n_negative: labels behind each `(A,)`.
-    hidden: why a direction is not to be used, empty where it is `(A,)`.
+    hidden: why a direction is not to be used, empty where it is `(A,)`. apart: whether the held-out codes are of other
+    people than those fitted on, which is known where it is known who is shown.
     """
 
     names: tuple[str, ...]
@@ -52,6 +53,7 @@ class Directions:
     n_positive: np.ndarray
     n_negative: np.ndarray
     hidden: tuple[str, ...]
+    apart: bool = False
 
     @property
     def usable(self) -> list[int]:
@@ -64,40 +66,70 @@ class Directions:
 
 
 def fit_directions(
-    codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], seed: int = 0, split: np.ndarray | None = None
-) -> dict[str, Directions]:
+    codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], seed: int = 0, split: np.ndarray | None = None,
+    people: np.ndarray | None = None,
+) -> dict[str, Directions]:  # fmt: skip
     """Find a direction for each attribute by each of `METHODS` from labelled codes.
 
     codes: `(L, D)`. attributes: `(L, A)` with 1 has it, 0 has it not, -1 unknown; a row counts for the attributes
     that it knows. split: which part each image is of `(L,)`, 0 training, 1 validation, 2 test; None where that is not
-    known. A quarter of the codes is held out by `seed`: of test images where enough of these are labelled, since an
-    encoder may know its training images by heart. A direction is hidden where a class is missing or has too few
-    labels, or where it is not better than chance: Fisher's exact test of held-out predictions against labels,
-    one-sided, which for the same predictions is the test by all permutations of the labels, at a level of 0.05 shared
-    by all attributes and methods (Bonferroni).
+    known. people: who is shown `(L,)`, -1 unknown; None where nobody is known. A quarter of the codes is held out by
+    `seed`: of test images where enough of these are labelled, since an encoder may know its training images by heart;
+    and all codes of a person, or none, since a direction may know people by heart. A direction is hidden where a class
+    is missing or has too few labels, or where it is not better than chance: Fisher's exact test of held-out predictions
+    against labels, one-sided, which for the same predictions is the test by all permutations of the labels, at a level
+    of 0.05 shared by all attributes and methods (Bonferroni).
 
     Raises:
         ValueError: rows, columns or values of `attributes` do not fit the codes and names; the message says how.
     """
-    check(codes, attributes, names, split)
+    check(codes, attributes, names, split, people)
     scale = codes.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 0, scale, 1.0)
     level, scaled = LEVEL / (len(names) * len(METHODS)), codes / scale
     new = np.zeros(len(codes), dtype=bool) if split is None else split == TEST
+    who = _numbered(np.full(len(codes), -1) if people is None else people)
     fitted = {}
     for method in METHODS:
-        rows = [_fit_one(scaled, attributes[:, k], new, method, level, seed) for k in range(len(names))]
+        rows = [_fit_one(scaled, attributes[:, k], new, who, method, level, seed) for k in range(len(names))]
         steps, normals, biases, accuracy, on_new, hidden = zip(*rows, strict=True)
         fitted[method] = Directions(
             tuple(names), scale, np.array(steps) * scale, np.array(normals) / scale, np.array(biases),
             np.array(accuracy), None if split is None else np.array(on_new),
-            (attributes == 1).sum(axis=0), (attributes == 0).sum(axis=0), hidden,
+            (attributes == 1).sum(axis=0), (attributes == 0).sum(axis=0), hidden, people is not None,
         )  # fmt: skip
     return fitted
 
 
-def check(codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], split: np.ndarray | None = None) -> None:
-    """Raise `ValueError` where labels `(L, A)` and parts `(L,)` do not belong to codes `(L, D)` and names `(A,)`."""
+def fit_stored(
+    stored: Mapping[str, np.ndarray], names: Sequence[str], only: Sequence[str] = ()
+) -> dict[str, Directions]:
+    """Find directions from what a bundle has of labelled images, see `stages.labelled_codes`; `only` of some names."""
+    labels, split, people = (stored.get(f"labelled_{name}") for name in ("attributes", "split", "people"))
+    if only:
+        labels = labels[:, [names.index(name) for name in only]]
+    return fit_directions(stored["labelled_codes"], labels, only or names, split=split, people=people)
+
+
+def own_step(directions: Directions, scorers: Directions, k: int) -> np.ndarray:
+    """Scale the direction of attribute `k` so that a step `(D,)` moves its own score by one, by whichever method.
+
+    So methods compare at the same effect; but a direction is never made more than twice as long for it.
+    """
+    return directions.steps[k] / max(0.5, scorers.normals[k] @ directions.steps[k])
+
+
+def _numbered(people: np.ndarray) -> np.ndarray:
+    """Count people `(L,)` from 0; each of those who are not known is somebody else."""
+    who = np.where(people >= 0, people, -1 - np.arange(len(people)))
+    return np.unique(who, return_inverse=True)[1]
+
+
+def check(
+    codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], split: np.ndarray | None = None,
+    people: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Raise `ValueError` where labels `(L, A)`, parts and people `(L,)` do not fit codes `(L, D)` and names `(A,)`."""
     if codes.ndim != 2 or attributes.ndim != 2 or not names:
         raise ValueError(
             later(
@@ -120,22 +152,30 @@ def check(codes: np.ndarray, attributes: np.ndarray, names: Sequence[str], split
         raise ValueError(later("an attribute is neither 1 (has it), 0 (has it not) nor -1 (unknown)"))
     if split is not None and split.shape != (len(codes),):
         raise ValueError(later("{n:,} labelled codes, but parts of the shape {shape}", n=len(codes), shape=split.shape))
+    if people is not None and people.shape != (len(codes),):
+        raise ValueError(
+            later("{n:,} labelled codes, but people of the shape {shape}", n=len(codes), shape=people.shape)
+        )
 
 
 def _fit_one(
-    codes: np.ndarray, labels: np.ndarray, new: np.ndarray, method: str, level: float, seed: int
+    codes: np.ndarray, labels: np.ndarray, new: np.ndarray, who: np.ndarray, method: str, level: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float, float, bool, str]:
     """Fit one direction to codes `(L, D)` in standard deviations; new `(L,)`: of images the encoder never saw.
+
+    who: the number of the person shown `(L,)`.
 
     Returns step, normal, bias, accuracy, whether that is on new images, and the reason to hide it.
     """
     nothing = np.zeros(codes.shape[1])
     known = labels >= 0
-    codes, labels, new = codes[known], labels[known].astype(int), new[known]
+    codes, labels, new, who = codes[known], labels[known].astype(int), new[known], who[known]
     if reason := _lack_of_labels(int((labels == 1).sum()), int((labels == 0).sum())):
         return nothing, nothing, 0.0, np.nan, False, reason
-    held = _held_out(labels, new, seed)
-    x, y = codes[~held], labels[~held]
+    held, fitted = _held_out(labels, new, who, seed)
+    if min(len(np.unique(labels[part])) for part in (held, fitted)) < 2:
+        return nothing, nothing, 0.0, np.nan, False, later("its labels are of too few people to hold some out")
+    x, y = codes[fitted], labels[fitted]
     weights, bias = _fit_means(x, y) if method == METHODS[0] else _fit_logistic(x, y)
     spread = (x @ weights).std()
     if not spread > 0:
@@ -150,19 +190,22 @@ def _fit_one(
     return normal / (normal @ normal), normal, float(bias), accuracy, bool(new[held].all()), hidden
 
 
-def _held_out(labels: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
-    """Choose the codes that nothing is fitted to, bool `(L,)`: a quarter, of the new ones if there are enough.
+def _held_out(labels: np.ndarray, new: np.ndarray, who: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the codes to judge on and those to fit on, both bool `(L,)`; nobody is in both.
 
-    Of the new ones half at most, so that either class is left to fit on, too.
+    To judge on is a quarter, of the new ones if there are enough, and then half of these at most. Those who have the
+    attribute in a picture or more, and the others, are drawn from alike.
     """
-    from sklearn.model_selection import train_test_split
-
     enough = np.bincount(labels[new], minlength=2).min() >= FEWEST_LABELS
-    pool = np.flatnonzero(new) if enough else np.arange(len(labels))
-    n = min(math.ceil(HELD_OUT * len(labels)), len(pool) // 2)
-    held = np.zeros(len(labels), dtype=bool)
-    held[train_test_split(pool, test_size=n, random_state=seed, stratify=labels[pool])[1]] = True
-    return held
+    pool = new if enough else np.ones(len(labels), dtype=bool)
+    share = min(HELD_OUT * len(labels) / pool.sum(), 0.5)
+    drawn = np.random.default_rng(seed).permutation(who.max() + 1)
+    pictures, having = (np.bincount(who[pool], weights=w, minlength=len(drawn)) for w in (None, labels[pool]))
+    held = np.zeros(len(drawn), dtype=bool)
+    for group in (having > 0, (having == 0) & (pictures > 0)):
+        people = drawn[group[drawn]]
+        held[people[pictures[people].cumsum() <= math.ceil(share * pictures[people].sum())]] = True
+    return held[who] & pool, ~held[who]
 
 
 def _lack_of_labels(n_positive: int, n_negative: int) -> str:
@@ -219,18 +262,3 @@ def orthogonalise(step: np.ndarray, normals: np.ndarray, scale: np.ndarray) -> n
 def side_effects(step: np.ndarray, scorers: Directions) -> np.ndarray:
     """Compute how far one step `(D,)` moves the score of every attribute, in standard deviations `(A,)`."""
     return scorers.normals @ step
-
-
-def measured_effects(
-    codes: np.ndarray,
-    step: np.ndarray,
-    scorers: Directions,
-    decode: Callable[[np.ndarray], np.ndarray],
-    encode: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """Measure how far a step `(D,)` moves every score in the pictures: decoded, and encoded again `(A,)`.
-
-    The mean over codes `(N, D)`, in standard deviations. decode: codes to images; encode: images to codes.
-    """
-    before, after = (scorers.scores(encode(decode(z))) for z in (codes, codes + step))
-    return (after - before).mean(axis=0)

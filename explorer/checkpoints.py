@@ -10,6 +10,7 @@
                                   codes.safetensors  codes of the gallery and their projections
                                   uses.safetensors   what the model is good for, where that was asked for; see `uses`
                                   ladder.safetensors where codes lie, and what is sampled there; asked for; see `ladder`
+                                  edits.safetensors  what edits change besides what they should; asked for; see `edits`
 
 `config.json`, `model.safetensors` and `history.csv` come from fitting; the others from stages that
 can be run later. Every file but the history names the weights it belongs to by their SHA-256, so a file
@@ -64,6 +65,7 @@ STAGES = {"fit": FITTED, "metrics": ("metrics.json",), "projections": ("codes.sa
 ASKED_FOR = {
     "uses": ("uses.safetensors",),
     "ladder": ("ladder.safetensors",),
+    "edits": ("edits.safetensors",),
 }  # stages whose files a whole bundle may lack
 FILES = tuple(name for names in (STAGES | ASKED_FOR).values() for name in names)
 KINDS: dict[str, type[ModelConfig]] = {
@@ -435,6 +437,11 @@ class Bundle(Stored):
     def ladder(self) -> dict[str, torch.Tensor]:
         """Read where the codes of these weights lie; see `ladder`. Not every bundle has it."""
         return self._own_tensors("ladder.safetensors", "ladder")
+
+    @whole
+    def edits(self) -> dict[str, torch.Tensor]:
+        """Read what edits of these weights change; see `edits`. Not every bundle has it."""
+        return self._own_tensors("edits.safetensors", "edits")
 
     def has(self, stage: str) -> bool:
         """Whether there is what one of the stages `ASKED_FOR` makes, of these weights."""

@@ -35,7 +35,7 @@ class ImageSet:
     images: uint8 `(N, C, H, W)`. labels: int64 `(N,)`. classes: the label names. attributes: int8 `(N, A)`,
     1 has it, 0 has it not, -1 unknown, or None. names: file names `(N,)`, where images are files.
     notes: what was missing or made up when they were read, in sentences. factors: int64 `(N, F)`, the values from 0 of
-    what images were drawn by, where that is known.
+    what images were drawn by, where that is known. people: int64 `(N,)`, who is shown, -1 unknown, or None.
     """
 
     images: torch.Tensor
@@ -45,6 +45,7 @@ class ImageSet:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     factors: torch.Tensor | None = None
+    people: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,6 +58,7 @@ class ImageSet:
             attributes=None if self.attributes is None else self.attributes[index.cpu()],
             names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
             factors=None if self.factors is None else self.factors[index.cpu()],
+            people=None if self.people is None else self.people[index.cpu()],
         )
 
     @cached_property
@@ -237,6 +239,7 @@ def _read_faces(data_dir: Path, split: Split) -> ImageSet:
         torch.from_numpy(faces.attributes[index]),
         tuple(faces.names[i] for i in index),
         faces.notes,
+        people=torch.from_numpy(faces.identities[index]) if (faces.identities >= 0).any() else None,
     )
 
 

@@ -19,6 +19,13 @@ Predictors are fitted to the first half of the rows and judged on the second.
 
 import numpy as np
 
+# Of dSprites, mean and deviation over ten seeds after 300,000 steps in batches of 64: Jung, Jeong & Kim, "CFASL:
+# Composite Factor-Aligned Symmetry Learning for Disentanglement in Variational AutoEncoder", TMLR 2024, as its
+# repository has them. Its SAP classifies every factor.
+PUBLISHED = {
+    "vae": {"mig": (0.132, 0.045), "disentanglement": (0.215, 0.063), "sap": (0.057, 0.020)},
+    "tcvae": {"mig": (0.240, 0.101), "disentanglement": (0.353, 0.091), "sap": (0.072, 0.007)},
+}
 SCORES = ("mig", "sap", "disentanglement", "completeness", "informativeness")
 BINS = 20
 TREES = 50  # for each factor; twice as many gave the same scores to a hundredth, in twice the time

@@ -82,7 +82,16 @@ def measure(
         log_var = None if codes.log_var is None else codes.log_var.clone()
         flow = flows.fit(codes.train.clone(), log_var, epochs, seed)
     tensors = {f"flow/{name}": value for name, value in flow.tensors().items()}
-    for rung, made in samples(model, codes, flow_of(tensors), seed):
+    return tensors | compare(model, codes, flow_of(tensors), train, test, seed)
+
+
+@torch.inference_mode()
+def compare(
+    model: Autoencoder, codes: Codes, flow: Flow, train: torch.Tensor, test: torch.Tensor, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """Measure what each rung decodes to beside test images, uint8; all but the flow of what `measure` gives."""
+    tensors = {}
+    for rung, made in samples(model, codes, flow, seed):
         distances = realism.swd(made, to_float(test), seed)
         again = torch.cat([model.embed(batch) for batch in made.split(BATCH)])
         figures = (

@@ -5,6 +5,7 @@ images. Pixels are in [0, 1]; N images, M training images, C channels, H x W pix
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -222,6 +223,12 @@ def sample_prior(model: Autoencoder, n: int, seed: int = 0) -> torch.Tensor:
     return torch.cat([model.decode(batch.to(device)) for batch in z.split(BATCH)])
 
 
+def noisy(x: torch.Tensor, sigma: float, seed: int = 0) -> torch.Tensor:
+    """Draw images `(N, C, H, W)` from a Gaussian p(x|z) with these means; what no pixel can be is clipped to [0, 1]."""
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    return (x + sigma * noise.to(x)).clamp(0, 1)
+
+
 @torch.inference_mode()
 def generative_figures(
     model: Autoencoder,
@@ -229,6 +236,7 @@ def generative_figures(
     train: torch.Tensor,
     seed: int = 0,
     floor: dict[str, Any] | None = None,
+    sigmas: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Measure a variational model against test and training images, uint8 `(N, C, H, W)` and `(M, C, H, W)`.
 
@@ -237,6 +245,7 @@ def generative_figures(
     ms_ssim                                   of reconstructions, mean over images
     active_units                              see `active_units`
     swd, swd_reconstructions, swd_floor       of samples, reconstructions and training images against test images
+    swd_noisy, swd_reconstructions_noisy      of both with the pixel noise of p(x|z), by its sigma; see `noisy`
     blurred_at                                the level where swd is the largest multiple of its floor
     diversity, diversity_floor                of samples and of test images
     nearest_train_distance, ..._reconstructions, ..._floor
@@ -262,6 +271,11 @@ def generative_figures(
         "active_units": active_units(embed(model, test[:n])),
         "swd": distances,
         "swd_reconstructions": swd(x_hat, x, seed),
+        **{
+            f"{name}_noisy": {f"{sigma:.4f}": swd(noisy(images, sigma, seed), x, seed) for sigma in sigmas}
+            for name, images in (("swd", samples), ("swd_reconstructions", x_hat))
+            if sigmas
+        },
         "blurred_at": max(levels, key=lambda size: distances[size] / max(floor["swd_floor"][size], 1e-12)),
         "diversity": diversity(samples, seed),
         "nearest_train_distance": nearest_distances(samples, train)[0].median().item(),

@@ -1,11 +1,11 @@
 """What follows the fitting of a model: its figures on the test split, and the codes and projections of the gallery."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from explorer import cards, celeba, checkpoints, metrics, projection, realism
+from explorer import cards, celeba, checkpoints, elbo, metrics, projection, realism
 from explorer.cards import DataCard
 from explorer.checkpoints import Bundle
 from explorer.datasets import SPLITS, Dataset, ImageSet, gallery_indices
@@ -20,12 +20,14 @@ def measure(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) -> dic
     test = splits["test"]
     figures = metrics.evaluate(model, test)
     if isinstance(model, Autoencoder):
+        figures |= (best := elbo.calibrated(model.config, figures))
         gallery = test.images[gallery_indices(test.labels, NOISE_IMAGES)]
         figures["psnr_by_noise"] = metrics.psnr_by_noise(model, gallery)
         figures["psnr_by_noise_classical"] = metrics.psnr_by_noise(None, gallery)
         train = splits["train"]
         if model.config.variational and realism.measurable(test.images) and min(len(test), len(train)) > 1:
-            figures |= realism.generative_figures(model, test.images, train.images)
+            sigmas = [model.config.sigma, best["sigma_calibrated"]] if best else []
+            figures |= realism.generative_figures(model, test.images, train.images, sigmas=sigmas)
     bundle.write_metrics(figures)
     return figures
 
@@ -65,22 +67,45 @@ def keep_gallery(root: Path, dataset: Dataset, indices: torch.Tensor, gallery: I
     checkpoints.write_gallery(root, dataset.name, indices, gallery)
 
 
+def labelled(splits: Mapping[str, ImageSet]) -> tuple[ImageSet, torch.Tensor]:
+    """Take the images of all splits whose attributes are known, and the place in `SPLITS` of each, uint8 `(L,)`.
+
+    Of more than `LABELLED_IMAGES` a seeded part is taken.
+    """
+    parts = [splits[name] for name in SPLITS]
+    rows = [
+        torch.arange(0) if data.attributes is None
+        else (data.attributes != celeba.UNKNOWN).any(1).nonzero().flatten()
+        for data in parts
+    ]  # fmt: skip
+    split = torch.cat([torch.full((len(known),), i, dtype=torch.uint8) for i, known in enumerate(rows)])
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:LABELLED_IMAGES].sort().values
+    split, rows = split[order], torch.cat(rows)[order]
+    return joined([data[rows[split == i]] for i, data in enumerate(parts)]), split
+
+
+def joined(parts: Sequence[ImageSet]) -> ImageSet:
+    """Put sets of the same kind of images together, with their attributes and who is shown."""
+    fields = {name: [getattr(data, name) for data in parts] for name in ("images", "labels", "attributes", "people")}
+    there = {name: values for name, values in fields.items() if all(value is not None for value in values)}
+    return ImageSet(classes=parts[0].classes, **{name: torch.cat(values) for name, values in there.items()})
+
+
 def labelled_codes(model: Model, splits: Mapping[str, ImageSet]) -> dict[str, torch.Tensor]:
     """Make the codes `(L, D)` of images of all splits whose attributes are known, and these `(L, A)`.
 
-    With the place in `SPLITS` of each `(L,)`, since an encoder may know its training images by heart. Of more than
-    `LABELLED_IMAGES` a seeded part is taken.
+    With the place in `SPLITS` of each `(L,)`, since an encoder may know its training images by heart, and with who is
+    shown `(L,)` where that is known, numbered anew.
     """
-    parts = [splits[name] for name in SPLITS]
-    known = [data[(data.attributes != celeba.UNKNOWN).any(1).nonzero().flatten()] for data in parts]
-    images, attributes = (torch.cat([getattr(d, field) for d in known]) for field in ("images", "attributes"))
-    split = torch.cat([torch.full((len(data),), i, dtype=torch.uint8) for i, data in enumerate(known)])
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:LABELLED_IMAGES].sort().values
-    if not len(order):
+    known, split = labelled(splits)
+    if not len(known):
         return {}
-    codes = metrics.embed(model, images[order])
-    return {
-        "labelled_codes": codes.half(),
-        "labelled_attributes": attributes[order],
-        "labelled_split": split[order],
+    found = {
+        "labelled_codes": metrics.embed(model, known.images).half(),
+        "labelled_attributes": known.attributes,
+        "labelled_split": split,
     }
+    if known.people is not None:
+        numbers = known.people.unique(return_inverse=True)[1]
+        found["labelled_people"] = torch.where(known.people < 0, -1, numbers).short()
+    return found

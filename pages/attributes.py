@@ -6,17 +6,18 @@ import streamlit as st
 from explorer.attributes import FEWEST_LABELS, LEVEL, METHODS, Directions
 from explorer.language import choices, later, listed, say
 from explorer.sampling import Prior
-from explorer.ui import address, components, editing, live, loading, screen, taking, widgets
+from explorer.ui import address, besides, components, editing, live, loading, screen, taking, widgets
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
+from explorer.ui.opening import Opened
 from explorer.ui.text import as_text
 
 PAGE = Page(
     "Attributes", ":material/face_retouching_natural:", "Latent space", place=70,
     question="Can one thing be changed, and only that?",
     look_for=(
-        "Move one slider: the bars show what comes along, which went together in the data. Then hold that still: less "
-        "of the change is left."
+        "The first slider is turned up: the bars show what came along, since it went together in the data. Choose one "
+        "of those to hold still: less of the change is left."
     ),
     control=".sliders", picture=".faces",
     fits=lambda there: bool(there.images.attributes),
@@ -61,13 +62,15 @@ def editor(view: View, model: str, source: str, method: str) -> None:
         face = pick_face(view, model, source)
     with screen.picture():
         moves = show_editor(view, model, face, edit) if face else {}
+    if face and len(view.autoencoders) > 1 and st.toggle(say("The same moves in every model"), key="every", **BOUND):
+        besides.side_by_side(view, model, face, edit, moves)
     if face:
         own = source == SOURCES[1]
         taking.button(view, "attributes", model, face=face, edit=edit, moves=moves, own=own)
     st.markdown(say(BIAS, labels=OF_FACES if view.dataset.has_faces else OF_OTHERS))
     about = {"title": say(view.dataset.title), "licence": say(view.dataset.licence)}
     st.caption(as_text(say("Images of {title}: {licence}", **about) + "."))
-    show_table(found)
+    show_table(view, model, found, method)
     if face:
         finish(CAPTION, editing.python_for(view, model, face, edit, moves))
 
@@ -80,11 +83,14 @@ def how_to_label(view: View, model: str) -> str:
     return say("Put `attributes.csv` among them, then run `{command}`.", command=command)
 
 
-def show_table(found: dict[str, Directions]) -> None:
+def show_table(view: View, model: str, found: dict[str, Directions], method: str) -> None:
     """List every direction with its labels and accuracy, and why some are hidden."""
-    rows = editing.table(found)
+    rows = besides.with_effects(editing.table(found), view.bundle(model), method)
     with st.expander(say("The {n} directions, and which are hidden", n=len(rows)), icon=":material/table:"):
-        columns = {f"{say(method)} (%)": st.column_config.NumberColumn(format="%.1f") for method in METHODS}
+        columns = {
+            name: st.column_config.NumberColumn(format="%.1f" if name.endswith("(%)") else "%.2f")
+            for row in rows[:1] for name, value in row.items() if isinstance(value, float | None)
+        }  # fmt: skip
         st.dataframe(rows, hide_index=True, height=420, column_config=columns)
         st.caption(
             say(
@@ -96,6 +102,25 @@ def show_table(found: dict[str, Directions]) -> None:
                 level=LEVEL,
             )
         )
+        st.caption(whose_part(view.bundle(model)))
+        st.caption(besides.how_measured(view.bundle(model)))
+
+
+def whose_part(bundle: Opened) -> str:
+    """Say of which part of the data set the labelled images are."""
+    split = loading.codes(bundle).get("labelled_split")
+    if split is None:
+        return say("It is not known of which part of the data set the labelled images are.")
+    n = np.bincount(split, minlength=3)
+    if not n[1:].any():
+        return say(
+            "All {n:,} labelled images are of the part that the model was fitted to: no encoder here is judged on "
+            "labelled images that are new to it, since there are none.", n=n[0],
+        )  # fmt: skip
+    return say(
+        "Of the labelled images {train:,} are of the part that the model was fitted to, {validation:,} of the one that "
+        "its epoch was chosen by, and {test:,} are new to it.", train=n[0], validation=n[1], test=n[2],
+    )  # fmt: skip
 
 
 def where_judged(directions: Directions) -> str:
@@ -146,14 +171,15 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
     key = f"editor-{model}"
     kept = (st.session_state.get(key) or {}).get("moves")  # of the run before this one
     texts = address.texts("move") if kept is None else editing.write_moves(kept)
-    moves = editing.read_moves(texts, edit.chosen)
+    is_new = kept is None and not texts and not address.texts("attributes")
+    moves = {name: editing.TELLING for name in edit.chosen[:1]} if is_new else editing.read_moves(texts, edit.chosen)
     editing.keep_moves(moves)
     if reason := live.unsupported(bundle):
         st.info(say("This model is decoded on the server, when a slider is let go: {reason}.", reason=reason))
-        return editing.server_editor(view, model, face, edit, moves)
+        return besides.server_editor(view, model, face, edit, moves)
     data = editing.face_data(view, model, face, edit, moves)
     data["weights"] = live.weights(bundle)
-    data["measured"] = {"moves": moves, "moved": editing.measured(bundle, face, edit, moves).round(3).tolist()}
+    data["measured"] = besides.Change(bundle, edit, moves, face.code).described()
     components.face_editor(data, key=key)
     return moves
 

@@ -1,13 +1,16 @@
 """ELBO: where do the nats go?"""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
+import pandas as pd
 import streamlit as st
 import torch
 
 from explorer import elbo, figures
 from explorer.elbo import BOUNDS
-from explorer.language import choices, later, say
+from explorer.language import choices, decimal_marks, later, say
 from explorer.ui import address, components, ledger, live, loading, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.ledger import Priced
@@ -19,7 +22,7 @@ PAGE = Page(
     question="Where do the nats go?",
     look_for=(
         "Move over the plane: the sum follows. Near the ring, where the encoder puts the image, it is lowest; further "
-        "out the picture gets dear, or the code does."
+        "out the picture costs more, or the code does."
     ),
     control=".front",
     fits=lambda there: any(card.variational for card in there.models.values()),
@@ -40,12 +43,10 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
     """Show the plane, the sum that follows its pointer, and what sampling says about the rest."""
     bundle, x = view.bundle(model), view.gallery.images[i]
     config, key = loading.model(bundle).config, f"ledger-{model}-{i}"
-    gaussian = view.card(model).likelihood == "gaussian"
-    sigma = ledger.read_sigma(key, config.sigma if gaussian else None)
+    sigma = ledger.read_sigma(key, config.sigma if view.card(model).likelihood == "gaussian" else None)
     priced = ledger.price(bundle, x, sigma)
     laid, ellipse = ledger.laid(view, model, priced.posterior)
-    cost = bundle.metrics().get("reconstruction")
-    best = elbo.calibration(cost, config.sigma, math.prod(x.shape)) if gaussian and cost is not None else None
+    best = elbo.calibrated(config, bundle.metrics())
     with screen.picture():
         left, right = st.columns([4, 7])
     with left:
@@ -55,8 +56,10 @@ def sum_of(view: View, model: str, i: int, layers: list[str]) -> None:
     code = laid.where.codes(torch.tensor(pins[:1]))[0] if pins else priced.posterior.mu[0]
     if not live.unsupported(bundle):
         with right:
-            components.ledger(ledger.ledger_data(view, model, priced, code, best and best[0]), key=key)
-    below(bundle, priced, best, config.sigma)
+            components.ledger(ledger.ledger_data(view, model, priced, code, best.get("sigma_calibrated")), key=key)
+    if best:
+        calibrated(bundle.metrics() | best, config.sigma)
+    below(bundle, priced)
     finish(
         say(CAPTION, draws=ledger.EPS[view.dataset.image_shape[0] == 3]),
         f"""
@@ -75,18 +78,35 @@ figures.bounds(elbo.BOUNDS, values, errors).write_html("bounds.html")
     )
 
 
-def below(bundle: Opened, priced: Priced, best: tuple[float, float] | None, sigma: float) -> None:
-    """Show the bounds over their draws, the equations with their numbers, and what a calibrated sigma is worth."""
-    if best:
-        st.markdown(
-            say(
-                "**A calibrated σ.** With σ = {best:.4f} in place of {sigma:g} the same weights would cost "
-                "{nats:,.0f} nats less for each test image (Rybkin et al. 2021): σ² is then the mean squared error.",
-                best=best[0],
-                sigma=sigma,
-                nats=best[1],
-            )
+def calibrated(figures: Mapping[str, Any], sigma: float) -> None:
+    """Show what the calibrated sigma is worth, and what either does to samples."""
+    kinds = ("swd", "swd_reconstructions")
+    names = ("", "σ", say("−ELBO, nats"), say("bits per dimension"), say("SWD of samples with its noise"),
+             say("… of reconstructions"))  # fmt: skip
+    rows = []
+    for name, value, ending in (
+        (say("as fitted"), sigma, ""), (say("calibrated"), figures["sigma_calibrated"], "_calibrated"),
+    ):  # fmt: skip
+        noisy = (figures.get(f"{kind}_noisy", {}).get(f"{value:.4f}", {}).get("mean") for kind in kinds)
+        rows.append((name, value, *(figures[f"{kind}{ending}"] for kind in ("negative_elbo", "bits_per_dim")), *noisy))
+    decimal, thousands = decimal_marks()
+    digits = dict(zip(names[1:], ("{:.4f}", "{:,.0f}", "{:.3f}", "{:.1f}", "{:.1f}"), strict=True))
+    table = pd.DataFrame(rows, columns=names).style
+    st.subheader(say("A calibrated σ"))
+    st.dataframe(table.format(digits, na_rep="–", decimal=decimal, thousands=thousands), hide_index=True)
+    without = (figures[kind]["mean"] if kind in figures else math.nan for kind in kinds)
+    st.markdown(
+        say(
+            "σ² is then the mean squared error of the test images (Rybkin et al. 2021); the weights are the same, and "
+            "so is every mean. A sample of p(x|z) is the mean with noise of σ in each pixel. Shown everywhere else are "
+            "means, at a sliced Wasserstein distance of {samples:.1f}, and {rebuilt:.1f} for reconstructions.",
+            **dict(zip(("samples", "rebuilt"), without, strict=True)),
         )
+    )
+
+
+def below(bundle: Opened, priced: Priced) -> None:
+    """Show the bounds over their draws, and the equations with their numbers."""
     st.subheader(say("How far is it to the likelihood?"))
     left, right = st.columns([5, 7])
     values, errors = zip(*priced.bounds, strict=True)

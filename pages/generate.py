@@ -5,18 +5,19 @@ import streamlit as st
 from explorer.language import decimal_marks, later, say
 from explorer.ui import address, components, generating, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
-from explorer.ui.generating import Row, Settings
+from explorer.ui.generating import NOISES, Row, Settings
 from explorer.ui.pictures import show_strips
 
 PAGE = Page(
     "Generate", ":material/auto_awesome:", "Latent space", place=60,
     question="What does it dream up?",
     look_for=(
-        "Compare the two rows of one model: where the prior gives rubbish and the mixture gives clothes, the codes are "
-        "not where the prior says. Then click a sample to see what is real near it."
+        "Compare the two rows of one model: where the prior gives rubbish and the mixture does not, the codes are not "
+        "where the prior says. Then click a sample: the real images nearest to it appear."
     ),
 )  # fmt: skip
 
+FEW = 3  # models: all of them are shown at first
 CAPTION = later(
     "All rows have the same seed. |z| is the median norm of the drawn codes, and of the gallery images' own. A "
     "variational model was trained so that draws from its prior decode to images; a plain one was not, and only a "
@@ -25,9 +26,9 @@ CAPTION = later(
 
 
 def pick_rows(view: View) -> tuple[list[str], list[str]]:
-    """Choose models and sources; at first one model of each kind, or both of two, from the prior and a mixture."""
+    """Choose models and sources; at first one of each kind, or all of few, from the prior and the best other one."""
     kinds = {view.card(name).variational: name for name in reversed(view.autoencoders)}
-    few = len(view.autoencoders) <= 2
+    few = len(view.autoencoders) <= FEW
     first = [name for name in view.autoencoders if few or name in kinds.values()]
     models = widgets.pick_models(view, key="makers", default=first)
     offered = generating.sources_of(view, models)
@@ -42,7 +43,7 @@ def pick_rows(view: View) -> tuple[list[str], list[str]]:
     return models, [source for source in offered if source in sources]
 
 
-def pick_settings() -> Settings:
+def pick_settings(view: View, models: list[str]) -> Settings:
     """Choose how codes are drawn."""
     temperature = st.slider(
         say("Temperature"), 0.0, 2.0, 1.0, 0.05, key="temperature", **BOUND,
@@ -58,7 +59,16 @@ def pick_settings() -> Settings:
         n = st.slider(say("Samples each"), 8, 48, 8, 8, key="samples", **BOUND)
         mixed = st.slider(say("Components of the mixture"), 1, 30, 10, key="components", **BOUND)
         seed = int(st.number_input(say("Seed"), 0, 9999, 0, key="seed", **BOUND))
-    return Settings(n, temperature, truncation, mixed, seed)
+        noise = NOISES[0]
+        if any(generating.sigma_of(view.bundle(model), NOISES[-1]) for model in models):
+            noise = st.segmented_control(
+                say("Noise of pixels"), NOISES, default=noise, format_func=say, required=True, key="noise", **BOUND,
+                help=say(
+                    "A model with a Gaussian p(x|z) gives means. A sample of it has noise of σ in each pixel: the σ "
+                    "that it was fitted with, or the calibrated one, whose square is the mean squared error."
+                ),
+            )  # fmt: skip
+    return Settings(n, temperature, truncation, mixed, seed, noise)
 
 
 def read_chosen(rows: list[Row]) -> tuple[Row, int] | None:
@@ -90,7 +100,7 @@ def neighbours(view: View, row: Row, i: int) -> None:
 def bench(view: View, models: list[str], sources: list[str]) -> None:
     """Draw the controls of the sampling, the sheet, and what is near a chosen sample; only this runs again."""
     with screen.control():
-        settings = pick_settings()
+        settings = pick_settings(view, models)
     rows = [
         generating.draw(view, model, source, settings)
         for model in models
@@ -120,9 +130,13 @@ def bench(view: View, models: list[str], sources: list[str]) -> None:
 def python_for(view: View, models: list[str], sources: list[str], settings: Settings) -> str:
     """Write the lines of Python that make the sheet."""
     draws = f"{settings.n}, {settings.temperature}, truncation={settings.truncation}, seed={settings.seed}"
+    x = f"model.decode(source.sample({draws}))"
+    if settings.noise != NOISES[0]:
+        sigma = "model.config.sigma" if settings.noise == NOISES[1] else 'best["sigma_calibrated"]'
+        x = f"realism.noisy({x}, {sigma}, {settings.seed}) if best else {x}"
     return f"""
 import torch
-from explorer import ladder, sampling
+from explorer import elbo, ladder, realism, sampling
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import grid, to_pil
 
@@ -130,12 +144,13 @@ rows = []
 for name in {models}:
     bundle = Bundle("{view.dataset.name}", name, root_folder())
     model, stored = bundle.load(), bundle.codes()
+    best = elbo.calibrated(model.config, bundle.metrics())  # of a Gaussian p(x|z)
     for kind in {sources}:
         if kind == "flow":
             source = ladder.flow_of(bundle.ladder())
         else:
             source = sampling.fit(kind, stored["codes"], stored.get("log_var"), n_components={settings.components})
-        rows.append(model.decode(source.sample({draws})))
+        rows.append({x})
 to_pil(grid(torch.cat(rows).numpy(), columns={generating.COLUMNS}), scale=4).save("samples.png")
 """
 

@@ -18,20 +18,26 @@ PAGE = Page(
     "Interpolate", ":material/linear_scale:", "Latent space", place=50,
     question="What lies between two images?",
     look_for=(
-        "The pixel fade shows two ghosts; a short code turns one thing into the other, and line and arc pass other "
-        "things on the way. Then choose a longer code: ghosts again."
+        "Read each strip from left to right: the pixel fade shows two ghosts, a short code turns one thing into the "
+        "other, by line and by arc past other things. Then choose a model with a longer code: ghosts again."
     ),
 )  # fmt: skip
 
-TABS = choices("Between two", "Between four")
+TABS = choices("Between two", "Between four", "Every model")
+WALKS = dict(zip(choices("linear", "spherical"), (latent.lerp, latent.slerp), strict=True))
 STILL, FRAME = 128, 224  # pixels of one image, at most, in a PNG and in an animation
-SETUP = """\
+IMPORTS = """\
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.images import grid, to_float, to_pil
 
+"""
+SETUP = (
+    IMPORTS
+    + """\
 model = Bundle("{dataset}", "{model}", root_folder()).load()
 {images}"""
+)
 
 
 def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
@@ -118,12 +124,45 @@ to_pil(grid(sheet.numpy(), columns={n}, gap=1), scale=4).save("sheet.png")
     )
 
 
+@fragment
+def every(view: View, models: list[str], picks: list[int]) -> None:
+    """Draw the same walk between the same two images in every model."""
+    with screen.control():
+        n = st.slider(say("Steps"), 3, 16, 9, key="steps-every", **BOUND)
+        walk = st.segmented_control(
+            say("Walk"), list(WALKS), default=next(iter(WALKS)), format_func=say, required=True, key="walk", **BOUND
+        )
+    ends, t = view.gallery.images[picks], torch.linspace(0, 1, n)
+    fade = latent.lerp(*torch.from_numpy(ends).flatten(1), t).view(n, *ends.shape[1:]).numpy()
+    strips = [Strip(say("Pixel fade"), fade, [number(v, ".2f") for v in t.tolist()], say("pixels mixed; t under each"))]
+    for name in models:
+        z = WALKS[walk](*loading.encode(view.bundle(name), ends), t)
+        strips.append(Strip(view.shown.title(name), loading.decode(view.bundle(name), z)))
+    with screen.picture():
+        show_strips(strips)
+    finish(
+        say("Left and right is what each model makes of the two images; between them each goes its own way."),
+        f"""
+import torch
+from explorer import latent
+{IMPORTS}{view.gallery.python(picks)}
+t = torch.linspace(0, 1, {n})
+rows = [latent.lerp(*x.flatten(1), t).view(-1, *x.shape[1:])]
+for name in {models}:
+    model = Bundle("{view.dataset.name}", name, root_folder()).load()
+    rows.append(model.decode(latent.{WALKS[walk].__name__}(*model.embed(x), t)))
+to_pil(grid(torch.cat(rows).numpy(), columns=len(t)), scale=4).save("every.png")
+""",
+    )
+
+
 view = begin(PAGE)
 tabs = screen.tabs(TABS, "between")
-for tab, draw, n_ends in zip(tabs, (two, four), (2, 4), strict=True):
+for tab, draw, n_ends in zip(tabs, (two, four, every), (2, 4, 2), strict=True):
     if tab.open:
         with tab:
             with screen.settings():
-                model = widgets.pick_model(view, default=view.shown.native)
+                several = draw is every
+                model = widgets.pick_models(view) if several else widgets.pick_model(view, default=view.shown.native)
                 picks = widgets.pick_images(view.gallery, n_ends)
             draw(view, model, picks)

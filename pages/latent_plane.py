@@ -51,6 +51,11 @@ ALONG = later(
     "The image in the middle is the reconstruction; to both sides one thing changes and everything else is kept. "
     "A direction that changes one thing you can name is what people call disentangled."
 )
+TOGETHER = later(
+    "Every plane goes through the codes of the same three images, A at (0, 0), B at (1, 0) and C at (0, 1), and they "
+    "share the pointer: at the corners each model rebuilds what it saw, between them it shows how it gets there. At "
+    "most {most} models fit."
+)
 HOLES = later(
     "Both planes are in standard deviations and share the pointer. Where no code lives, the plain autoencoder "
     "was never asked to make anything; the variational one was asked for something plausible all around the middle."
@@ -63,6 +68,11 @@ def pick_layers(offered: tuple[str, ...], default: str, key: str) -> list[str]:
         say("Layers"), offered, format_func=say, selection_mode="multi", default=[default], key=key, **BOUND,
         help=" ".join(f"{say(name)}: {say(LAYERS[name])}." for name in offered),
     )  # fmt: skip
+
+
+def ends_of(laid: Laid) -> str:
+    """Write the Python of where the cells of a plane stand."""
+    return f"torch.linspace({laid.axis[0]:.2f}, {laid.axis[-1]:.2f}, {len(laid.axis)})"
 
 
 def legend(view: View, layers: list[str]) -> None:
@@ -136,8 +146,7 @@ def live_any(view: View, model: str, laid: Laid, python: str) -> None:
     legend(view, layers)
     live.show_pins(view, model, laid.where, pins)
     taking.button(view, "latent_plane", model, laid={model: laid}, layers=layers, pins=pins)
-    ends = f"torch.linspace({laid.axis[0]:.2f}, {laid.axis[-1]:.2f}, {len(laid.axis)})"
-    finish(caption(view), python_for(view, model, ends, python))
+    finish(caption(view), python_for(view, model, ends_of(laid), python))
 
 
 def traversal(view: View) -> None:
@@ -187,6 +196,29 @@ def hole_test(view: View) -> None:
     finish(HOLES, IMPORTS + "".join(sheets))
 
 
+def side_by_side(view: View) -> None:
+    """Show the planes of several models through the same three images, under one pointer."""
+    with screen.control():
+        models = widgets.pick_models(view, key="planes", default=view.autoencoders[: planes.AT_ONCE])[: planes.AT_ONCE]
+        picks = widgets.pick_images(view.gallery, 3)
+        layers = pick_layers(OF_ANY_CODE, "sheet", "layers-together")
+    try:
+        laid = {model: planes.through(view, model, picks) for model in models}
+    except ValueError as error:
+        st.info(say(str(error)))
+        return
+    with screen.picture():
+        columns = st.columns(len(laid))
+    for column, model in zip(columns, laid, strict=True):
+        with column:
+            st.markdown(f"**{as_text(view.shown.title(model))}**")
+            live.live_plane(view, model, *laid[model], layers, f"together-{model}", group="together", small=True)
+    legend(view, layers)
+    where = f"latent.Plane.through(*codes[{picks}])"
+    sheets = [sheet_of(view, model, ends_of(laid[model]), where, model) for model in laid]
+    finish(say(TOGETHER, most=planes.AT_ONCE), IMPORTS + "".join(sheets))
+
+
 def python_for(view: View, model: str, axis: str, where: str) -> str:
     """Write the lines of Python that make the decoded sheet of a plane."""
     return IMPORTS + sheet_of(view, model, axis, where, "plane")
@@ -207,10 +239,10 @@ view = begin(PAGE)
 native = view.shown.native
 usual = TABS[0] if native else TABS[1]
 tabs = screen.tabs(TABS, "plane", usual)
-for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test), strict=True):
+for tab, draw in zip(tabs, (native_plane, any_plane, traversal, hole_test, side_by_side), strict=True):
     if tab.open:
         with tab:
             if draw in (native_plane, hole_test) and not native:
                 point_elsewhere(OF_TWO_NUMBERS, view.shown, view.root)
-            elif draw in (any_plane, traversal) or usable(view, [native]):
+            elif draw in (any_plane, traversal, side_by_side) or usable(view, [native]):
                 draw(view)

@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import io
 import json
@@ -18,7 +19,7 @@ from explorer.celeba import ATTRIBUTES
 from explorer.checkpoints import STAGES, Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.images import read_picture
-from explorer.roster import models_for
+from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import catalog, widgets
 from explorer.ui.catalog import Collection
 from explorer.ui.frame import PAGES
@@ -94,7 +95,21 @@ def make_faces(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXPLORER_CACHE", str(folder / "cache"))
         roots = ["--data-dir", str(folder / "data"), "--checkpoints", str(folder / "checkpoints")]
-        assert train.main([*arguments, *roots]) == 0
+        for name, more in (("first", ()), ("again", ("--resume", "--only", "fit"))):
+            with (folder / name).open("w", encoding="utf-8") as out, contextlib.redirect_stdout(out):
+                assert train.main([*arguments, *roots, *more]) == 0
+
+
+def test_one_command_says_the_hours_beforehand_fits_all_models_of_faces_and_prints_their_figures(faces):
+    models = models_for("celeba")
+    for name, n_fitted in (("first", 0), ("again", len(models))):
+        lines = (faces[0].parent / name).read_text(encoding="utf-8").splitlines()
+        hours = next(i for i, line in enumerate(lines) if line.startswith(", ".join(models)) and "in all" in line)
+        assert hours < next(i for i, line in enumerate(lines) if line.startswith(f"{models[0]}: "))
+        assert sum("is fitted already" in line for line in lines) == n_fitted
+        head, *rows = lines[-len(models) - 1 :]
+        assert head.startswith("model") and [row.split()[0] for row in rows] == list(models)
+        assert {len(row.split()) for row in rows} == {8}
 
 
 @pytest.fixture
@@ -157,7 +172,9 @@ def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
         ("latent_plane", {"plane": "Along one direction", "which": "3"}, "principal_directions(codes, 3)[2]"),
         ("latent_plane", {"plane": "Along one direction", "direction": "latent number"}, "torch.eye"),
         ("latent_plane", {"plane": "The hole test"}, "Plane.principal(codes)"),
+        ("latent_plane", {"plane": "Side by side", "planes": ["conv-ae", "fc-ae"]}, "Plane.through(*codes["),
         ("interpolate", {"steps": "5"}, "linspace(0, 1, 5)"),
+        ("interpolate", {"between": "Every model", "walk": "spherical"}, "latent.slerp(*model.embed(x), t)"),
         ("interpolate", {"between": "Between four", "side": "4"}, "bilinear(model.embed(x), 4)"),
         ("classify", {"cells": "row percent"}, "percent=True"),
         ("training", {"models": "conv-ae", "scale": "linear"}, "log=False"),
@@ -309,11 +326,11 @@ def test_one_face_of_the_gallery_that_is_missing_gives_stand_ins_and_is_named(fa
 
 def test_stand_ins_come_from_the_model_with_the_smallest_error_whose_bundle_is_whole(both, monkeypatch, tmp_path):
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
-    names = ("face-vae", "face-resvae")
-    best, other = sorted(names, key=lambda name: Bundle("celeba", name, both).metrics()["mse"])
-    assert f"decoded by {best} " in words(open_page("training", dataset="celeba"))
+    names = autoencoders_for("celeba")
+    best, other, *_ = sorted(names, key=lambda name: Bundle("celeba", name, both).metrics()["mse"])
+    assert f"decoded by {ROSTER[best].title} " in words(open_page("training", dataset="celeba"))
     (both / "celeba" / best / "model.safetensors").write_bytes(b"")
-    assert f"decoded by {other} " in words(open_page("training", dataset="celeba"))
+    assert f"decoded by {ROSTER[other].title} " in words(open_page("training", dataset="celeba"))
 
 
 def test_what_is_chosen_by_class_is_not_offered_where_there_is_one_class(face_data):
@@ -350,7 +367,7 @@ def test_another_data_set_brings_its_own_models(both):
     app = open_page("reconstruct", dataset="digits", models="fc-ae")
     app.selectbox(key="dataset").select("celeba").run()
     assert not app.exception
-    assert app.multiselect(key="models").value == ["face-vae", "face-resvae"]
+    assert app.multiselect(key="models").value == [*autoencoders_for("celeba")]
 
 
 def axis_types(app: AppTest) -> list[str]:

@@ -42,6 +42,7 @@ LAYERS = (  # from the bottom; a module imports from its own layer and from thos
         "checkpoints",
         "dials",
         "disentanglement",
+        "edits",
         "elbo",
         "families",
         "figures",

@@ -9,7 +9,6 @@ from explorer.attributes import (
     Directions,
     fit_directions,
     judge,
-    measured_effects,
     orthogonalise,
     side_effects,
 )
@@ -212,17 +211,6 @@ def test_orthogonalising_copes_with_the_same_attribute_twice_and_with_none(direc
     assert np.abs(orthogonalise(step, normals[[0]], directions.scale) / directions.scale).max() < 1e-9
 
 
-def test_effects_in_the_pictures_are_those_that_the_decoder_shows(directions, data):
-    codes, _ = data
-    step = directions.steps[0]
-    whole = measured_effects(codes[:20], step, directions, lambda z: z, lambda x: x)
-    assert whole == pytest.approx(side_effects(step, directions), abs=1e-3)
-    unused = np.ones(D)
-    unused[0] = 0  # a decoder that ignores the latent number that the attribute follows
-    deaf = measured_effects(codes[:20], step, directions, lambda z: z * unused, lambda x: x)
-    assert abs(deaf[0]) < 0.7 * whole[0]
-
-
 def test_directions_are_frozen(directions):
     assert isinstance(directions, Directions)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -269,3 +257,27 @@ def test_without_test_images_the_split_changes_nothing(data, fitted):
 def test_a_split_of_other_codes_is_refused(data):
     with pytest.raises(ValueError, match="parts of the shape"):
         fit_directions(*data, NAMES, split=np.zeros(3))
+
+
+def test_nobody_is_both_fitted_on_and_judged_on():
+    """Each person wears the label in all pictures, and codes know people by heart and nothing else."""
+    random = np.random.default_rng(0)
+    people = np.repeat(np.arange(300), 4)
+    labels = random.integers(0, 2, 300)[people][:, None].astype(np.int8)
+    codes = random.normal(size=(300, 200))[people] + 0.1 * random.normal(size=(1200, 200))
+    mixed, apart = (fit_directions(codes, labels, ["it"], people=who)[METHODS[1]] for who in (None, people))
+    assert mixed.accuracy[0] > 0.8 and not mixed.apart
+    assert apart.accuracy[0] < 0.65 and apart.apart and apart.hidden[0].startswith("not better than chance")
+    unknown = fit_directions(codes, labels, ["it"], people=np.full(1200, -1))[METHODS[1]]
+    assert unknown.accuracy[0] == mixed.accuracy[0]
+
+
+def test_of_one_person_alone_nothing_can_be_held_out():
+    codes, labels = planted(400)
+    found = fit_directions(codes, labels[:, :1], NAMES[:1], people=np.where(labels[:, 0] == 1, 0, np.arange(400)))
+    assert "too few people" in found[METHODS[0]].hidden[0]
+
+
+def test_people_of_other_codes_are_refused(data):
+    with pytest.raises(ValueError, match="people of the shape"):
+        fit_directions(*data, NAMES, people=np.zeros(3))

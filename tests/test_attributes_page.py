@@ -1,6 +1,7 @@
 """What the page of attributes prepares, and its sliders in a real browser, on the committed bundles."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from explorer import attributes, stages
 from explorer.attributes import METHODS, Directions, fit_directions
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS, ImageSet
-from explorer.roster import ROSTER
+from explorer.roster import ROSTER, autoencoders_for
 from explorer.ui import editing
 from explorer.ui.editing import METER, Edit
 from explorer.ui.frame import PAGES
@@ -111,6 +112,8 @@ def test_a_direction_says_whether_the_encoder_had_seen_the_faces_it_is_judged_on
         said[str(on_new)[:6]] = editing.describe("planted", Edit(judged, METHODS[0], ("planted",), ()))
     assert ["though perhaps not" in said["None"], "though not from the encoder" in said["[False"]] == [True, True]
     assert "neither direction nor encoder has seen" in said["[ True"]
+    apart = dataclasses.replace(found[METHODS[0]], on_new=np.zeros(len(NAMES), bool), apart=True)
+    assert editing.judged_on(apart, 0) == editing.APART
 
 
 def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
@@ -120,6 +123,12 @@ def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
 
     splits = {"test": part(2, [[1], [0]]), "train": part(3, [[1], [-1], [0]]), "validation": part(1, [[1]])}
     stored = stages.labelled_codes(ROSTER[MODEL].config.build().eval(), splits)
+    assert "labelled_people" not in stored
+    who = {
+        name: dataclasses.replace(data, people=torch.tensor([7, -1, 9][: len(data)])) for name, data in splits.items()
+    }
+    people = stages.labelled_codes(ROSTER[MODEL].config.build().eval(), who)["labelled_people"].tolist()
+    assert people[0] == people[2] == people[3] and people[1] != people[0] and people[4] == -1
     assert stored["labelled_split"].tolist() == [0, 0, 1, 2, 2]
     assert stored["labelled_attributes"].flatten().tolist() == [1, 0, 1, 1, 0]
     assert len(stored["labelled_codes"]) == 5
@@ -127,9 +136,14 @@ def test_labelled_codes_are_kept_with_the_part_that_their_images_are_of():
 
 def test_the_page_does_not_call_faces_new_that_the_encoder_may_know(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
-    monkeypatch.setattr(attributes, "fit_directions", lambda codes, labels, names, split: few_directions(codes, names))
-    text = words(open_page("attributes", dataset="celeba"))
+    monkeypatch.setattr(attributes, "fit_directions", lambda codes, labels, names, **_: few_directions(codes, names))
+    page = open_page("attributes", dataset="celeba", attributes="Smiling", move="Smiling,2", every="true")
+    text = words(page)
     assert "on faces held out from the direction, though perhaps not from the encoder; both classes" in text
+    assert "All 4,559 labelled images are of the part that the model was fitted to" in text
+    n_models = len(autoencoders_for("celeba"))
+    strips = "".join(block.proto.html.body for block in page.get("html"))  # every model, and what it changed besides
+    assert strips.count("of the change in pixels lies outside the mask") == n_models
 
 
 def few_directions(codes, names):
@@ -147,7 +161,7 @@ def few_directions(codes, names):
 
 @pytest.fixture
 def editor(page, address):
-    return open_editor(page, address)
+    return open_editor(page, address, "&move=")
 
 
 def open_editor(page, address, query=""):
@@ -212,7 +226,7 @@ def test_the_face_and_the_meter_follow_a_slider_that_is_spoken_and_reset_brings_
     editor.get_by_role("button", name="Reset").click()
     wait_for_amount(editor, "Smiling", 0)
     assert torch.equal(pixels(editor, "edited"), first)
-    wait_for_moves(editor, [])
+    wait_for_moves(editor, [""])
 
 
 def test_the_edited_face_is_what_torch_decodes(page, address):
@@ -244,11 +258,13 @@ def test_marks_of_the_encoder_come_when_a_slider_is_let_go_and_go_when_it_moves(
     marks = editor.locator(".meter .mark:not([hidden])")
     marks.first.wait_for(timeout=15_000)
     assert marks.count() == editor.locator(".meter .row").count()
+    notes = editor.locator(".notes")
+    assert re.search(r"\d % of the change in pixels lies outside the mask.*\d % of pairs of one", notes.inner_text())
     editor.locator("input.range").first.evaluate(
         "node => { node.value = 2; node.dispatchEvent(new Event('input', { bubbles: true })); }"
     )
     wait_for_amount(editor, "Smiling", 2)
-    assert marks.count() == 0
+    assert marks.count() == 0 and notes.inner_text().startswith("Let go of a slider")
 
 
 def test_a_link_opens_the_same_edit_on_a_server_that_has_not_seen_it(page, address):

@@ -6,6 +6,7 @@ import torch
 
 from explorer.attributes import METHODS, fit_directions
 from explorer.cards import DataCard
+from explorer.checkpoints import root_folder
 from explorer.datasets import DATASETS
 from explorer.ui import editing, loading
 from explorer.ui.catalog import Collection
@@ -47,7 +48,8 @@ def test_faces_are_coloured_by_how_far_their_codes_lie_along_a_labelled_attribut
 
 def test_the_python_beside_a_coloured_map_makes_the_same_scores(view, labelled):
     codes, labels = (torch.from_numpy(array) for array in labelled)
-    bundle = SimpleNamespace(codes=lambda: {"labelled_codes": codes, "labelled_attributes": labels})
+    stored = {"labelled_codes": codes, "labelled_attributes": labels}
+    bundle = SimpleNamespace(root=root_folder(), dataset="celeba", codes=lambda: stored)
     colour = pick_colour(view, "face-vae")
     names = {"bundle": bundle, "codes": codes[:50].numpy()}
     exec(colour.python, names)

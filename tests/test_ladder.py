@@ -13,7 +13,8 @@ from explorer.datasets import DATASETS, ImageSet
 from explorer.flows import Flow
 from explorer.images import to_float
 from explorer.models import AutoencoderConfig
-from explorer.ui import checking
+from explorer.roster import autoencoders_for
+from explorer.ui import checking, generating
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +147,11 @@ def test_without_the_weights_the_benchmark_says_whose_they_are(tmp_path, capsys)
     assert re.search("torch-fidelity", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("model", ["face-vae", "face-resvae"])
+@pytest.mark.parametrize("model", autoencoders_for("celeba"))
 def test_the_committed_ladders_rise(model):
-    found = Bundle("celeba", model, root_folder()).ladder()
+    bundle = Bundle("celeba", model, root_folder())
+    found, figures = bundle.ladder(), bundle.metrics()
+    row = generating._rung("", figures, "prior", found)
+    assert row["SWD 64 px"] == pytest.approx(figures["swd"]["64"], rel=1e-3)
     prior, gaussian, *better, rebuilt = (found[f"swd/{rung}"].mean() for rung in ladder.RUNGS)
     assert rebuilt < min(better) and max(better) < gaussian < prior and min(better) <= 45

@@ -95,7 +95,7 @@ def test_a_lesson_is_read_whole(file):
     assert [(option.text, option.picture) for option in first.prediction.options] == [
         ("A", "original/1"), ("a word", ""),
     ]  # fmt: skip
-    assert first.shown == reading.Shown("reconstruct", {"models": ["conv-ae", "fc-ae"]}, "n")
+    assert first.shown == reading.Shown("reconstruct", {"models": ["conv-ae", "fc-ae"]}, "class")
     assert (first.reveal, first.ask) == ("It is **so**.", "Why?")
     assert second.prediction == Point("Where?", "conv-vae", 17)
     assert third.prediction == Draw("How?", "level", "PSNR in dB", 0, 40, ("psnr", "conv-dae", "gaussian"))
@@ -109,8 +109,8 @@ def test_a_lesson_is_read_whole(file):
         ("title: A lesson\n", "", 1, "needs 'title"),
         ("---\ntitle", "title", 1, "begins with '---'"),
         ("```view\npage: reconstruct", "```vue\npage: reconstruct", 7, "no block ```view"),
-        ("live: n\n```", "live: n", 10, "no end"),
-        ("live: n\n", "", 10, "no 'live"),
+        ("live: class\n```", "live: class", 10, "no end"),
+        ("live: class\n", "", 10, "no 'live"),
         ("- [x] a word", "- [ ] a word", 16, "0 options are marked [x]"),
         ("- [ ] ![A](original/1)", "- [x] ![A](original/1)", 16, "2 options are marked [x]"),
         ("- [ ] ![A](original/1)\n", "", 16, "there are 1 options"),

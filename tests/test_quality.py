@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import quality
-from explorer import realism
+from explorer import edits, elbo, realism
 from explorer.checkpoints import Bundle
 from explorer.datasets import DATASETS, ImageSet
 from explorer.families import FamilyBundle
@@ -163,6 +163,8 @@ def test_a_variational_model_of_faces_has_figures_of_its_samples_with_their_floo
     bits = line["negative_elbo"] / (3 * 32 * 32 * math.log(2)) + 8
     assert line["bits_per_dim"] == pytest.approx(bits)
     assert set(line["swd"]) == set(line["swd_floor"]) == {"32", "16", "mean"}
+    assert list(line["swd_noisy"]) == ["0.1000", f"{line['sigma_calibrated']:.4f}"]
+    assert line["negative_elbo_calibrated"] < line["negative_elbo"]
     assert {"ms_ssim", "active_units", "blurred_at"} | set(quality.FLOORS) | set(quality.FLOORS.values()) <= set(line)
     assert line["swd_floor"] == realism.floor_figures(faces["test"].images, faces["train"].images)["swd_floor"]
     assert json.loads(json.dumps(line)) == line
@@ -274,8 +276,11 @@ def test_a_variational_model_has_bounds_on_its_likelihood(figures):
 
 def test_a_gaussian_decoder_has_a_calibrated_sigma():
     model = AutoencoderConfig((1, 8, 8), hidden=(4,), code=2, variational=True, likelihood="gaussian").build().eval()
-    found = quality.likelihood(model, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), reconstruction=500.0)
-    assert found["sigma_calibrated"] > 0 and found["sigma_gain"] > 0
+    figures = {"reconstruction": 500.0, "negative_elbo": 510.0, "bits_per_dim": 20.0}
+    found = elbo.calibrated(model.config, figures)
+    assert found["sigma_calibrated"] > 0 and found["negative_elbo_calibrated"] < 510
+    assert found["bits_per_dim_calibrated"] < 20
+    assert elbo.calibrated(model.config, {"negative_elbo": 510.0}) == {}
 
 
 def test_what_a_model_is_good_for_is_a_row_each(digits_root, digits, monkeypatch):
@@ -292,3 +297,19 @@ def test_what_a_model_is_good_for_is_a_row_each(digits_root, digits, monkeypatch
         "linear, 10 labels", "linear, 20 labels", "knn, 10 labels", "knn, 20 labels", "auc of error, noise",
     ]  # fmt: skip
     assert rows[1][1:] == (curves["linear/code"][1, 0], curves["linear/pixels"][1, 0])
+
+
+def test_edits_and_the_rungs_of_the_ladder_are_rows(monkeypatch, faces):
+    monkeypatch.setitem(DATASETS, "celeba", replace(DATASETS["celeba"], read=lambda folder, split: faces["train"]))
+    rows = torch.zeros(40, len(edits.EFFECTS))
+    rows[31], rows[20] = torch.tensor([0.8, 1.8, 0.4, 0.3, 0.9]), torch.tensor([0.6, 1.6, 0.8, 0.7, 0.5])
+    found = {f"effects/{method}": rows for method in quality.METHODS} | {"judged": torch.tensor([0.75, 0.1, 0.01])}
+    monkeypatch.setattr(edits, "measure", lambda *_: found)
+    assert quality.edited(SimpleNamespace(dataset="celeba"), None, faces["test"], None) == {}
+    monkeypatch.setattr(edits, "makes_sense", lambda *_: True)
+    figures = quality.edited(SimpleNamespace(dataset="celeba"), None, faces["test"], None)
+    figures["ladder"] = {"prior": {"swd": 101.0, "precision": 0.1}}
+    shown = {name: value for name, value, _ in quality.table_rows(figures)}
+    assert shown["swd, codes from prior"] == 101 and shown["identity: auc"] == 0.75
+    assert shown["same, Smiling, difference of means"] == pytest.approx(0.9)
+    assert shown["outside, mean of 2 attributes, logistic regression"] == pytest.approx(0.5)

@@ -17,7 +17,7 @@ from explorer.ui.catalog import Collection
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import View
 
-TABS: dict[str, Sequence[str]] = {"latent_plane": planes.TABS, "interpolate": ("Between two", "Between four")}
+TABS: dict[str, Sequence[str]] = {"latent_plane": planes.TABS[:-1], "interpolate": ("Between two", "Between four")}
 
 
 class Unfit(ValueError):
@@ -122,7 +122,7 @@ def _tab(args: argparse.Namespace, house: Collection) -> str:
     names = TABS.get(args.page, ())
     if args.tab is None:
         is_native = house.native is not None and args.model in (None, house.native)
-        return names[1] if names is planes.TABS and not is_native else next(iter(names), "")
+        return names[1] if args.page == "latent_plane" and not is_native else next(iter(names), "")
     found = [name for name in names if args.tab.casefold() in name.casefold()]
     if len(found) != 1:
         raise Unfit(f"{args.page} has no tab {args.tab!r}; it has {', '.join(names) or 'none'}")

@@ -39,7 +39,7 @@ import numpy as np
 import torch
 
 from explorer import cards, sampling
-from explorer.attributes import METHODS, fit_directions
+from explorer.attributes import METHODS, fit_stored
 from explorer.checkpoints import Bundle, BundleError, root_folder
 from explorer.families import FamilyBundle, is_family
 from explorer.latent import lerp
@@ -308,10 +308,7 @@ def _together(there: Material, name: str, other: str) -> float:
 
 def _moves(there: Material, model: str, name: str, other: str) -> float:
     stored = {k: v.float().numpy() for k, v in there._bundle(model).codes().items()}
-    names = there.card.attributes
-    columns = [names.index(n) for n in (name, other)]
-    labels = stored["labelled_attributes"][:, columns]
-    found = fit_directions(stored["labelled_codes"], labels, (name, other), split=stored.get("labelled_split"))
+    found = fit_stored(stored, there.card.attributes, (name, other))
     meter = found["logistic regression"]
     step = found[METHODS[0]].steps[0]
     return float((meter.normals[1] @ step) / (meter.normals[0] @ step))

@@ -4,12 +4,14 @@
 function returns what is wrong in words that follow the name of the file, or an empty string.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from explorer import anomalies, elbo, ladder, probes, uses
+from explorer import anomalies, edits, elbo, ladder, probes, uses
+from explorer.attributes import METHODS
 from explorer.cards import DataCard, wrong_card
 from explorer.dials import BITS
 from explorer.disentanglement import SCORES
@@ -25,7 +27,10 @@ OF_SAMPLES = (
     "n_generative", "active_units", "diversity", "diversity_floor", "nearest_train_distance",
     "nearest_train_distance_floor",
 )  # fmt: skip
-WHOLE = {"test_labels": (0, LARGEST), "labelled_attributes": (-1, 1), "labelled_split": (-1, LARGEST)}
+WHOLE = {
+    "test_labels": (0, LARGEST), "labelled_attributes": (-1, 1), "labelled_split": (-1, LARGEST),
+    "labelled_people": (-1, LARGEST), "masks": (0, 255),
+}  # fmt: skip
 
 Shape = tuple[int | str, ...]  # a letter stands for any size, the same everywhere
 
@@ -61,7 +66,7 @@ def wrong_codes(codes: Mapping[str, torch.Tensor], model: Model, images: DataCar
         "pca_2d": (n_gallery, 2), "tsne_2d": (n_gallery, 2), "umap_2d": (n_gallery, 2),
         "pca_3d": (n_gallery, 3), "umap_3d": (n_gallery, 3), "pca_explained": ("P",),
         "labelled_codes": ("L", d), "labelled_attributes": ("L", a), "labelled_split": ("L",),
-        "test_logits": ("N", k), "test_labels": ("N",),
+        "labelled_people": ("L",), "test_logits": ("N", k), "test_labels": ("N",),
     }  # fmt: skip
     needed = {"codes"}
     if not isinstance(model, Autoencoder):
@@ -132,6 +137,20 @@ def wrong_ladder(found: Mapping[str, torch.Tensor], model: Model) -> str:
         return later("lacks or does not know {name}", name=min(found.keys() ^ shapes.keys())[:40])
     if not isinstance(model, Autoencoder) or flow.axes.shape != (model.code_length, model.code_length):
         return later("holds a flow for codes of another length")
+    sizes: dict[str, int] = {}
+    return next((wrong for name in shapes if (wrong := _wrong_tensor(name, found[name], shapes[name], sizes))), "")
+
+
+def wrong_edits(found: Mapping[str, torch.Tensor], model: Model, images: DataCard) -> str:
+    """Say which tensor is missing, unknown, of another size or holds what it cannot hold."""
+    n = len(images.attributes)
+    shapes: dict[str, Shape] = {f"effects/{method}": (n, len(edits.EFFECTS)) for method in METHODS}
+    shapes["masks"] = (n, math.ceil(math.prod(images.image_shape[1:]) / 8))
+    who: dict[str, Shape] = {"axes": (model.code_length, "R"), "pairs": (2, 101), "judged": (len(edits.JUDGED),)}
+    if found.keys() & who.keys():
+        shapes |= who
+    if found.keys() != shapes.keys():
+        return later("lacks or does not know {name}", name=min(found.keys() ^ shapes.keys())[:40])
     sizes: dict[str, int] = {}
     return next((wrong for name in shapes if (wrong := _wrong_tensor(name, found[name], shapes[name], sizes))), "")
 

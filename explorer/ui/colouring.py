@@ -48,11 +48,11 @@ def pick_colour(view: View, model: str) -> Colour:
             name=editing.label(name),
         ),
         f"""\
-from explorer.attributes import fit_directions
+from explorer.attributes import fit_stored
+from explorer.cards import read_dataset
 
 labelled = {{name: tensor.float().numpy() for name, tensor in bundle.codes().items() if name.startswith("labelled")}}
-labels, split = labelled["labelled_attributes"][:, [{k}]], labelled.get("labelled_split")
-found = fit_directions(labelled["labelled_codes"], labels, ["{name}"], split=split)
+found = fit_stored(labelled, read_dataset(bundle.root, bundle.dataset).attributes, ["{name}"])
 scores = found["{METHODS[0]}"].scores(codes)[:, 0]""",
         editing.label(name),
         scores,

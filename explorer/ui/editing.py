@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-import torch
 
 from explorer import attributes
 from explorer.attributes import FEW_LABELS, METHODS, Directions
@@ -15,12 +14,15 @@ from explorer.ui import address, loading
 from explorer.ui.frame import View
 from explorer.ui.loading import BY_READING
 from explorer.ui.opening import Opened
-from explorer.ui.pictures import Strip, data_uri, show_strips
+from explorer.ui.pictures import data_uri
 
 METER = METHODS[1]  # reads every score, whichever method moves the code, so that methods compare
 NEW = later("faces that neither direction nor encoder has seen")
+APART = later("people new to the direction, not to the encoder")
+APART_AND_NEW = later("people new to the direction, in images new to the encoder")
 REACH = 3.0  # steps to either side
 FIRST = ("Smiling", "Male")
+TELLING = 2.0  # steps along the first attribute with which the page opens
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,8 @@ class Edit:
         return self.found[METER]
 
     def whole(self, name: str) -> np.ndarray:
-        """Scale a direction so that one step `(D,)` moves its own score on the meter by one, by whichever method.
-
-        So methods compare at the same effect; but a direction is never made more than twice as long for it.
-        """
-        k = self.scorers.names.index(name)
-        return self.directions.steps[k] / max(0.5, self.scorers.normals[k] @ self.directions.steps[k])
+        """Scale a direction so that one step `(D,)` moves its own score on the meter by one."""
+        return attributes.own_step(self.directions, self.scorers, self.scorers.names.index(name))
 
     def others(self, name: str) -> list[int]:
         """List the rows of the scores that moving this attribute must leave alone; never its own."""
@@ -87,8 +85,7 @@ def fitted(bundle: Opened, names: tuple[str, ...]) -> dict[str, Directions]:
     stored = loading.codes(bundle)
     if not names or len(stored.get("labelled_codes", ())) == 0:
         return {}
-    labels, split = stored["labelled_attributes"], stored.get("labelled_split")
-    return attributes.fit_directions(stored["labelled_codes"], labels, names, split=split)
+    return attributes.fit_stored(stored, names)
 
 
 def offered(found: Mapping[str, Directions]) -> list[str]:
@@ -132,15 +129,6 @@ def effects(edit: Edit, steps: np.ndarray) -> np.ndarray:
     """Compute how far steps `(K, D)` move each score of the meter `(K, M)`."""
     moved = [attributes.side_effects(step, edit.scorers)[edit.scorers.usable] for step in steps]
     return np.array(moved).reshape(len(steps), len(edit.scorers.usable))
-
-
-def measured(bundle: Opened, face: Face, edit: Edit, moves: Mapping[str, float]) -> np.ndarray:
-    """Measure how far each score of the meter moved in the edited picture, encoded again `(M,)`."""
-    moved = attributes.measured_effects(
-        face.code[None], edit.change(moves), edit.scorers,
-        lambda z: loading.decode(bundle, torch.from_numpy(z).float()), lambda x: loading.encode(bundle, x).numpy(),
-    )  # fmt: skip
-    return moved[edit.scorers.usable]
 
 
 def face_data(view: View, model: str, face: Face, edit: Edit, moves: Mapping[str, float]) -> dict[str, Any]:
@@ -193,6 +181,8 @@ def describe(name: str, edit: Edit) -> str:
 
 def judged_on(directions: Directions, k: int) -> str:
     """Say which faces the accuracy of a direction was measured on; none of them is one that it was fitted to."""
+    if directions.apart and directions.on_new is not None:
+        return say(APART_AND_NEW) if directions.on_new[k] else say(APART)
     if directions.on_new is None:
         return say("faces held out from the direction, though perhaps not from the encoder")
     return say(NEW) if directions.on_new[k] else say("faces held out from the direction, though not from the encoder")
@@ -226,24 +216,8 @@ def table(found: Mapping[str, Directions]) -> list[dict[str, Any]]:
 
 
 def keep_moves(moves: dict[str, float]) -> None:
-    """Hold the address to the moves."""
-    address.keep("move", write_moves(moves))
-
-
-def server_editor(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> dict[str, float]:
-    """Do the same with stock sliders: pictures and meter follow when one is let go."""
-    for name in edit.chosen:
-        start = moves.get(name, 0.0)
-        moves[name] = st.slider(label(name), -REACH, REACH, start, 0.05, key=f"move-{name}")
-    keep_moves(moves)
-    change = edit.change(moves)
-    codes = torch.from_numpy(np.stack([face.code, face.code + change])).float()
-    show_strips([Strip("", loading.decode(view.bundle(model), codes), [say("reconstruction"), say("edited")])])
-    moved = effects(edit, change[None])[0]
-    scores = [label(edit.scorers.names[k]) for k in edit.scorers.usable]
-    rows = sorted(zip(scores, moved.tolist(), strict=True), key=lambda row: -abs(row[1]))
-    st.dataframe([{say("score"): score, say("moved by"): value} for score, value in rows], hide_index=True)
-    return moves
+    """Hold the address to the moves; that there are none is an empty value."""
+    address.keep("move", write_moves(moves) or [""])
 
 
 def python_for(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> str:
@@ -252,20 +226,19 @@ def python_for(view: View, model: str, face: Face, edit: Edit, moves: dict[str, 
 from pathlib import Path
 import torch
 from explorer import sampling
-from explorer.attributes import fit_directions, orthogonalise
+from explorer.attributes import fit_stored, orthogonalise, own_step
 from explorer.checkpoints import Bundle, root_folder
 from explorer.images import read_upload, to_pil
 
 bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
 model, stored = bundle.load(), {{name: tensor.float().numpy() for name, tensor in bundle.codes().items()}}
 names = {view.dataset.attributes}
-labels, split = stored["labelled_attributes"], stored.get("labelled_split")
-found = fit_directions(stored["labelled_codes"], labels, names, split=split)
+found = fit_stored(stored, names)
 directions, meter = found["{edit.method}"], found["{METER}"]
 z = {face.python}
 for name, steps in {moves}.items():
     k, others = names.index(name), [names.index(other) for other in {list(edit.against)} if other != name]
-    step = directions.steps[k] / max(0.5, meter.normals[k] @ directions.steps[k])  # moves its own score by one
+    step = own_step(directions, meter, k)  # moves its own score by one
     z = z + steps * orthogonalise(step, meter.normals[others], meter.scale)
 to_pil(model.decode(torch.from_numpy(z).float()[None])[0].numpy()).save("edited.png")
 """

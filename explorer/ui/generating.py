@@ -10,10 +10,10 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from explorer import ladder, latent, sampling
+from explorer import elbo, ladder, latent, realism, sampling
 from explorer.checkpoints import to_safetensors
 from explorer.images import grid, png
-from explorer.language import number, passing, say
+from explorer.language import choices, number, passing, say
 from explorer.sampling import SOURCES, Source
 from explorer.ui import loading
 from explorer.ui.frame import View
@@ -22,6 +22,7 @@ from explorer.ui.opening import Opened
 from explorer.ui.pictures import Strip, data_uri
 
 COLUMNS = 8  # of the sheet
+NOISES = choices("none", "as fitted", "calibrated")  # of pixels, that of a Gaussian p(x|z)
 NEIGHBOURS = 7
 
 
@@ -34,6 +35,7 @@ class Settings:
     truncation: float
     components: int
     seed: int
+    noise: str = NOISES[0]
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,19 @@ def draw(view: View, model: str, source: str, settings: Settings) -> Row:
     card = view.card(model)
     whence = name_source(card.variational, source, fit)
     norms = say("|z| {drawn:.1f}, of images {there:.1f}", drawn=z.norm(dim=1).median().item(), there=there)
-    note = f"{whence}\n{norms}"
-    return Row(model, say(card.title), source, z, loading.decode(bundle, z), note)
+    x, sigma, note = loading.decode(bundle, z), sigma_of(bundle, settings.noise), f"{whence}\n{norms}"
+    if sigma:
+        x = realism.noisy(torch.from_numpy(x), sigma, settings.seed).numpy()
+        note = f"{whence}\n{say('with noise of σ = {sigma:.4f}', sigma=sigma)}"
+    return Row(model, say(card.title), source, z, x, note)
+
+
+def sigma_of(bundle: Opened, noise: str) -> float:
+    """Give the sigma of one of `NOISES`, 0 for a model whose p(x|z) has none."""
+    best = elbo.calibrated(bundle.load().config, bundle.metrics())
+    if not best or noise == NOISES[0]:
+        return 0.0
+    return bundle.load().config.sigma if noise == NOISES[1] else best["sigma_calibrated"]
 
 
 def name_source(variational: bool, source: str, fit: Source) -> str:
@@ -190,19 +203,28 @@ def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
         say("Codes from"): "" if suffix else say("prior"),
         "SWD": distances["mean"],
         **{f"SWD {size} px": value for size, value in distances.items() if size != "mean"},
+        **({} if suffix else _with_noise(figures, "swd")),
         say("MS-SSIM of pairs"): figures[f"diversity{suffix}"],
         say("Nearest training image"): figures[f"nearest_train_distance{suffix}"],
     }
 
 
+def _with_noise(figures: Mapping[str, Any], name: str) -> dict[str, float]:
+    """List the distances of images with the noise of either sigma, where they were measured."""
+    found = figures.get(f"{name}_noisy", {}).values()
+    names = (say("SWD with noise"), say("… of calibrated σ"))
+    return {title: levels["mean"] for title, levels in zip(names, found, strict=False)}
+
+
 def _rung(title: str, figures: Mapping[str, Any], rung: str, found: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    levels = [size for size in figures["swd"] if size != "mean"]
+    levels = sorted((size for size in figures["swd"] if size != "mean"), key=int, reverse=True)  # the finest first
     diversity, nearest, precision, recall = found[f"figures/{rung}"].tolist()
     return {
         "": title,
         say("Codes from"): say(rung),
         "SWD": found[f"swd/{rung}"].mean().item(),
         **{f"SWD {size} px": v for size, v in zip(levels, found[f"swd/{rung}"].tolist(), strict=True)},
+        **_with_noise(figures, {ladder.RUNGS[0]: "swd", ladder.RUNGS[-1]: "swd_reconstructions"}.get(rung, "")),
         say("MS-SSIM of pairs"): diversity,
         say("Nearest training image"): nearest,
         say("Precision"): precision,

@@ -63,6 +63,10 @@ class Opened(Bundle):
         """Give where the codes lie; see `ladder`. Where it was not found out, the error says how to."""
         return self._asked_for("ladder")
 
+    def edits(self) -> dict[str, torch.Tensor]:
+        """Give what edits change; see `edits`. Where it was not found out, the error says how to."""
+        return self._asked_for("edits")
+
     def has(self, stage: str) -> bool:
         """Whether there is what one of the stages `ASKED_FOR` makes, and it can be used."""
         return not self.problem and stage in self.parts
@@ -152,6 +156,7 @@ def opened(bundle: Bundle, images: DataCard, n_gallery: int) -> Opened:
         checks = {
             "uses": lambda found: checking.wrong_uses(found, images, n_gallery),
             "ladder": lambda found: checking.wrong_ladder(found, parts["load"]),
+            "edits": lambda found: checking.wrong_edits(found, parts["load"], images),
         }
         for stage, wrong in checks.items():
             parts |= _asked_for(bundle, stage, wrong)

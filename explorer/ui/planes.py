@@ -11,7 +11,8 @@ from explorer.latent import Plane
 from explorer.ui import loading
 from explorer.ui.frame import View
 
-TABS = choices("The 2-D code", "Any model", "Along one direction", "The hole test")
+TABS = choices("The 2-D code", "Any model", "Along one direction", "The hole test", "Side by side")
+AT_ONCE = 3  # planes that have room beside each other
 THROUGH = choices("principal directions", "three images")
 DIRECTIONS = choices("principal direction", "latent number")
 OF_ANY_CODE = choices("sheet", "codes", "density")

@@ -8,7 +8,7 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from explorer.lessons.reading import Shown
-from explorer.ui.frame import PAGES, ROOT
+from explorer.ui.paging import PAGES, ROOT
 
 MOST_SECONDS = 120
 

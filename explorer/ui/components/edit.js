@@ -7,7 +7,7 @@
 //   sliders: [{ name, label, note, step[D], effects[M], value }...]: one step adds `step` to the code, and moves
 //   the score of attribute m of the meter by effects[m]; value: steps to begin with,
 //   meter: [{ name, label, kind: "asked" | "held" | "side" }...], M of them,
-//   measured: { moves: { name: steps }, moved[M] }: what the encoder finds in the picture edited so, or null,
+//   measured: { moves: { name: steps }, moved[M], notes, hint: in its place }: what is found in the picture, or null,
 //   reach: sliders and bars go from -reach to reach
 // }
 // State for Python: moves { name: steps }, when a slider is let go.
@@ -121,6 +121,8 @@ class FaceEditor {
     if (signature === this.metered) return;
     this.metered = signature;
     this.meter.replaceChildren();
+    this.notes = element("div", "small notes", this.meter);
+    this.notes.setAttribute("role", "status");
     element("div", "title", this.meter).textContent = say("How far each score moved");
     const ticks = element("span", "ticks", element("div", "scale", this.meter));
     for (const tick of [-this.data.reach, 0, this.data.reach]) element("span", "tick", ticks).textContent = signed(tick, 0);
@@ -175,6 +177,7 @@ class FaceEditor {
     const ranks = Array.from(moved.keys()).sort((a, b) => Math.abs(moved[b]) - Math.abs(moved[a]));
     const isStill = Math.abs(moved[ranks[0]] ?? 0) < SAME; // then keep the order there is
     const isMeasured = !isStill && measured && sliders.every((s) => (measured.moves[s.name] ?? 0) === this.moves[s.name]);
+    write(this.notes, (isMeasured && measured.notes) || (measured?.hint ?? ""));
     ranks.forEach((m, rank) => {
       const { row, fill, mark, amount } = this.bars[m];
       if (!isStill) row.style.order = rank + 1;

@@ -79,6 +79,12 @@ def test_what_makes_sense_beside_nonsense_is_kept(digits_root, monkeypatch):
     assert app.query_params == {"n": ["3"]} or app.query_params == {"n": "3"}
 
 
+def test_the_key_of_a_control_is_no_word_of_a_language(digits_root, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(digits_root))
+    app = open_page("interpolate", lang="id", live="steps", between="Between four")
+    assert ["".join(app.query_params[name]) for name in ("live", "between")] == ["steps", "Antara empat"]
+
+
 def bound():
     import streamlit as st
 

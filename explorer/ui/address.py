@@ -15,6 +15,7 @@ MOST = 100  # values of one parameter
 LONGEST = 10_000  # characters of one value; the longest of ours lists half of 2,000 images by number
 NOTHING_CHOSEN = {"models", "makers", "sources", "sets", "attributes", "against", "layers", "layers-any",
                   "layers-holes", "move"}  # fmt: skip
+KEYS = {"live"}  # whose values are names of the program and no words
 _WHOLE = re.compile(r"[0-9]{1,9}")  # int() refuses 4,301 digits, and takes those of every script
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,20})?(e[+-]?[0-9]{1,2})?")
 
@@ -80,7 +81,7 @@ def understood() -> dict[str, list[str]] | None:
 
 def _said(name: str, value: str) -> str:
     """Give a value in the words of the current language, unless a control has it already, which restates it itself."""
-    return value if name in st.session_state else restated(value)
+    return value if name in KEYS or name in st.session_state else restated(value)
 
 
 def _readable(name: str, value: str) -> bool:

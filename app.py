@@ -14,8 +14,10 @@ from explorer import latent
 from explorer.language import later, listed, number, say
 from explorer.models import n_parameters
 from explorer.ui import learning, live, loading, planes, screen, serving
-from explorer.ui.frame import Page, View, begin, finish, pages_for, shared_choices, usable
+from explorer.ui.frame import Page, View, begin, finish, usable
+from explorer.ui.paging import pages_for
 from explorer.ui.reconnecting import WholePageFirst
+from explorer.ui.sidebar import shared_choices
 from explorer.ui.text import as_text
 
 PAGE = Page(

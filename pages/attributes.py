@@ -16,8 +16,8 @@ PAGE = Page(
     "Attributes", ":material/face_retouching_natural:", "Latent space", place=70,
     question="Can one thing be changed, and only that?",
     look_for=(
-        "Move one slider: the bars show what comes along, which went together in the data. Then hold that still: less "
-        "of the change is left."
+        "The first slider is turned up: the bars show what came along, since it went together in the data. Choose one "
+        "of those to hold still: less of the change is left."
     ),
     control=".sliders", picture=".faces",
     fits=lambda there: bool(there.images.attributes),
@@ -171,7 +171,8 @@ def show_editor(view: View, model: str, face: Face, edit: Edit) -> dict[str, flo
     key = f"editor-{model}"
     kept = (st.session_state.get(key) or {}).get("moves")  # of the run before this one
     texts = address.texts("move") if kept is None else editing.write_moves(kept)
-    moves = editing.read_moves(texts, edit.chosen)
+    is_new = kept is None and not texts and not address.texts("attributes")
+    moves = {name: editing.TELLING for name in edit.chosen[:1]} if is_new else editing.read_moves(texts, edit.chosen)
     editing.keep_moves(moves)
     if reason := live.unsupported(bundle):
         st.info(say("This model is decoded on the server, when a slider is let go: {reason}.", reason=reason))

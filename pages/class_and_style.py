@@ -13,8 +13,8 @@ PAGE = Page(
     "Class and style", ":material/style:", "Dials", place=88,
     question="What is left when the class is known?",
     look_for=(
-        "Drag on the pad and read across: all ten classes change alike. Rows below wear the style of one image each: "
-        "what the class says is not in it."
+        "Drag on the pad and read across: all ten classes change alike. Each row below wears the style of one image: "
+        "narrow or wide, light or dark, whatever the class."
     ),
     control=".front",
     fits=lambda there: there.family("class") is not None,

@@ -22,7 +22,7 @@ PAGE = Page(
     question="Where do the nats go?",
     look_for=(
         "Move over the plane: the sum follows. Near the ring, where the encoder puts the image, it is lowest; further "
-        "out the picture gets dear, or the code does."
+        "out the picture costs more, or the code does."
     ),
     control=".front",
     fits=lambda there: any(card.variational for card in there.models.values()),

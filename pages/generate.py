@@ -12,8 +12,8 @@ PAGE = Page(
     "Generate", ":material/auto_awesome:", "Latent space", place=60,
     question="What does it dream up?",
     look_for=(
-        "Compare the two rows of one model: where the prior gives rubbish and the mixture gives clothes, the codes are "
-        "not where the prior says. Then click a sample to see what is real near it."
+        "Compare the two rows of one model: where the prior gives rubbish and the mixture does not, the codes are not "
+        "where the prior says. Then click a sample: the real images nearest to it appear."
     ),
 )  # fmt: skip
 

@@ -18,8 +18,8 @@ PAGE = Page(
     "Interpolate", ":material/linear_scale:", "Latent space", place=50,
     question="What lies between two images?",
     look_for=(
-        "The pixel fade shows two ghosts; a short code turns one thing into the other, and line and arc pass other "
-        "things on the way. Then choose a longer code: ghosts again."
+        "Read each strip from left to right: the pixel fade shows two ghosts, a short code turns one thing into the "
+        "other, by line and by arc past other things. Then choose a model with a longer code: ghosts again."
     ),
 )  # fmt: skip
 

@@ -7,14 +7,13 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from explorer import figures, projection
-from explorer.language import number, say
+from explorer.language import say
 from explorer.projection import ProjectionUnavailable
 from explorer.ui import chosen, loading, mapping, prior, screen, widgets
 from explorer.ui.colouring import Colour, pick_colour
 from explorer.ui.components import hover_images
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
-from explorer.ui.loading import Gallery
-from explorer.ui.pictures import SHEET_COLUMNS, Strip, show_strips
+from explorer.ui.pictures import SHEET_COLUMNS
 
 PAGE = Page(
     "Latent map", ":material/scatter_plot:", "Latent space", place=30,
@@ -24,28 +23,6 @@ PAGE = Page(
         "no classes: shirts, coats and pullovers run together."
     ),
 )  # fmt: skip
-
-SHOWN, IN_A_ROW = 24, 4
-
-
-def figures_beside(view: View, model: str, points: np.ndarray) -> None:
-    """Show how well classes part in the whole code, and in the picture."""
-    bundle, labels = view.bundle(model), view.gallery.labels
-    code = loading.structure(bundle, labels, loading.codes(bundle)["codes"])
-    picture = loading.structure(bundle, labels, points)
-    if not code:
-        return
-    k = min(10, len(points) - 1)
-    st.markdown(
-        f"| {say('classes')} | {say('code')} | {say('picture')} |\n|---|---|---|\n"
-        f"| {say('silhouette')} | {number(code['silhouette'], '.2f')} | {number(picture['silhouette'], '.2f')} |\n"
-        f"| {say('{k}-NN accuracy', k=k)} | {code['knn_accuracy']:.0%} | {picture['knn_accuracy']:.0%} |\n",
-        help=say(
-            "Silhouette: −1 to 1, 1 for tight, separate classes. {k}-NN accuracy: how often the most "
-            "frequent class among an image's {k} nearest neighbours is its own.",
-            k=k,
-        ),
-    )
 
 
 @fragment
@@ -67,28 +44,9 @@ def chart(view: View, points: np.ndarray, axis_name: str, colour: Colour, before
             config={"scrollZoom": True, "displayModeBar": True, "displaylogo": False},
         )  # fmt: skip
     with right, screen.beside():
-        show_chosen(gallery, flat)
+        chosen.show(gallery, flat)
         titles = [gallery.label(i) for i in range(len(gallery))]
         hover_images(gallery.sheet, SHEET_COLUMNS, titles, "map", key="hover", on_clear=chosen.clear)
-
-
-def show_chosen(gallery: Gallery, flat: bool) -> None:
-    """Draw the images of the chosen points; one may also be chosen by its number, without a pointer."""
-    st.number_input(
-        say("Image by number"), 1, len(gallery), None, key="by_number", placeholder=say("1 to {n}", n=len(gallery)),
-        on_change=partial(chosen.keep_number, "by_number"),
-    )  # fmt: skip
-    now = chosen.read(len(gallery))
-    if not now:
-        hint = say("Click a point, or draw a lasso or box around some, to see their images here.")
-        st.markdown(hint if flat else say("In two dimensions, click points to see their images here."))
-        return
-    shown = say("**{n} chosen**, the first {shown} shown.", n=len(now), shown=SHOWN)
-    told = shown if len(now) > SHOWN else say("**{n} chosen**.", n=len(now))
-    st.markdown(f"{told} {say('Double-click the map to let go of them.')}" if flat else told)
-    for start in range(0, min(len(now), SHOWN), IN_A_ROW):
-        part = now[start : min(start + IN_A_ROW, SHOWN)]
-        show_strips([Strip("", gallery.images[part], [gallery.label(i) for i in part])])
 
 
 def show_map(view: View, model: str, method: str, dimensions: int, seldom: DeltaGenerator) -> None:
@@ -106,7 +64,7 @@ def show_map(view: View, model: str, method: str, dimensions: int, seldom: Delta
     chart(view, points, mapping.axis_name(method), colour, before)
     st.markdown(how + ".")
     if view.gallery.has_classes:
-        figures_beside(view, model, points)
+        mapping.figures_beside(view, model, points)
     finish(
         say(
             "Each point is one gallery image, {coloured}. Distances between far groups mean little in t-SNE and UMAP; "

@@ -15,8 +15,8 @@ PAGE = Page(
     "Lesson", ":material/school:", "Teach and learn", place=5,
     question="What do you predict?",
     look_for=(
-        "Guess first, then see. Who predicts what will happen learns from it; who only watches learns as little as who "
-        "was not there."
+        "Begin, and guess before you see: who predicts what will happen learns from it; who only watches learns as "
+        "little as who was not there."
     ),
 )  # fmt: skip
 

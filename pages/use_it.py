@@ -14,7 +14,7 @@ PAGE = Page(
     question="What is a code good for?",
     look_for=(
         "Read the chart from the left: with ten labels a code is ahead of the pixels, with all of them it hardly is. "
-        "Then drag the threshold of *Strangers*: some are taken for usual at any."
+        "Then open *Strangers* and drag the threshold: wherever it is, some strangers pass."
     ),
 )  # fmt: skip
 

@@ -13,16 +13,17 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import train
-from explorer import language, layers, mnist
+from explorer import language, layers, mnist, projection
 from explorer.cards import DataCard, model_card
 from explorer.celeba import ATTRIBUTES
 from explorer.checkpoints import STAGES, Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.images import read_picture
-from explorer.roster import autoencoders_for, models_for
+from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import catalog, widgets
 from explorer.ui.catalog import Collection
 from explorer.ui.frame import PAGES
+from tests.conftest import pca_for_umap
 
 ROOT = Path(__file__).parent.parent
 MODEL_PAGES = {"reconstruct": "fc-ae", "denoise": "conv-dae", "latent_map": "fc-ae", "latent_plane": "conv-vae",
@@ -180,6 +181,7 @@ def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
     ],
 )
 def test_the_python_beside_a_picture_follows_the_controls(bundles, key, params, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(projection, "umap", pca_for_umap)
     code = open_page(key, **params).code[0].value
     assert expected in code
     monkeypatch.chdir(tmp_path)
@@ -326,9 +328,9 @@ def test_stand_ins_come_from_the_model_with_the_smallest_error_whose_bundle_is_w
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
     names = autoencoders_for("celeba")
     best, other, *_ = sorted(names, key=lambda name: Bundle("celeba", name, both).metrics()["mse"])
-    assert f"decoded by {best} " in words(open_page("training", dataset="celeba"))
+    assert f"decoded by {ROSTER[best].title} " in words(open_page("training", dataset="celeba"))
     (both / "celeba" / best / "model.safetensors").write_bytes(b"")
-    assert f"decoded by {other} " in words(open_page("training", dataset="celeba"))
+    assert f"decoded by {ROSTER[other].title} " in words(open_page("training", dataset="celeba"))
 
 
 def test_what_is_chosen_by_class_is_not_offered_where_there_is_one_class(face_data):

@@ -160,7 +160,7 @@ def few_directions(codes, names):
 
 @pytest.fixture
 def editor(page, address):
-    return open_editor(page, address)
+    return open_editor(page, address, "&move=")
 
 
 def open_editor(page, address, query=""):
@@ -212,7 +212,7 @@ def test_the_face_and_the_meter_follow_a_slider_and_reset_brings_them_back(edito
     editor.get_by_role("button", name="Reset").click()
     wait_for_amount(editor, "Smiling", 0)
     assert torch.equal(pixels(editor, "edited"), first)
-    wait_for_moves(editor, [])
+    wait_for_moves(editor, [""])
 
 
 def test_the_edited_face_is_what_torch_decodes(page, address):

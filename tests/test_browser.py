@@ -130,11 +130,39 @@ def wait_for_first_screen(page, key):
     raise AssertionError(f"not on the first screen of {key} at {page.viewport_size}: {hidden}")
 
 
+# What has the focus: 0 above the control, 1 in it, 2 in the picture, 3 below; what it is; whether a ring is around it.
+FOCUSED = """() => {
+  let [node, place] = [document.activeElement, document.activeElement];
+  while (node.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
+  const parts = ["[role=tablist], .st-key-notice", ".st-key-settings, .st-key-control", ".st-key-picture"];
+  const part = parts.findIndex((selector) => place.closest(selector));
+  const isRinged = [node, node.closest("[data-focus-visible]")].some((around) => {
+    const { left, top, right, bottom } = around?.getBoundingClientRect() ?? { right: -1 };
+    const { outlineStyle, outlineWidth } = getComputedStyle(around ?? node);
+    const isSeen = right > 0 && bottom > 0 && left < innerWidth && top < innerHeight && right - left > 9;
+    return isSeen && outlineStyle !== "none" && parseFloat(outlineWidth) > 2;
+  });
+  return [part < 0 ? 3 : part, node.outerHTML, isRinged];
+}"""
+MOST_TABS = 20
+
+
+def assert_that_tab_goes_from_the_control_to_the_picture_under_a_ring(page):
+    page.evaluate("document.querySelector('.stMain').focus()")
+    found = []
+    while len(found) < MOST_TABS and (not found or found[-1][0] < 3):
+        page.keyboard.press("Tab")
+        found.append(page.evaluate(FOCUSED))
+    parts = [part for part, _, _ in found]
+    assert parts == sorted(parts) and {1, 2} & set(parts), found
+    assert [what for _, what, is_ringed in found if not is_ringed] == []
+
+
 BACKGROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 
 
 @pytest.mark.parametrize(("dataset", "key"), SENSIBLE)
-def test_a_page_has_its_control_beside_its_picture_no_exception_and_no_barrier_and_fetches_nothing_from_elsewhere(
+def test_a_page_has_its_control_beside_its_picture_all_in_reach_of_keys_no_barrier_and_fetches_nothing_from_elsewhere(
     page, address, dataset, key
 ):
     with heard(page, "pageerror") as failures, heard(page, "request") as requests:
@@ -153,6 +181,7 @@ def test_a_page_has_its_control_beside_its_picture_no_exception_and_no_barrier_a
             assert page.get_by_test_id("stAlertContentWarning").count() == 0
             if (theme == "light") == (dataset == "fashion-mnist"):  # by one theme on each of two data sets
                 assert barriers(page) == []
+        assert_that_tab_goes_from_the_control_to_the_picture_under_a_ring(page)
     assert failures == []
     assert {request.url.split("/")[2] for request in requests if "://" in request.url} == {address.split("/")[2]}
 

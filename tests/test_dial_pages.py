@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.browser import visit
 from explorer.checkpoints import root_folder, to_json
 from explorer.families import PCA, FamilyBundle
-from explorer.ui import components, dialling
+from explorer.ui import components, dialling, weighing
 from explorer.ui.frame import PAGES
 from tests.test_app import open_page, words
 
@@ -124,9 +124,9 @@ def test_where_factors_are_known_the_page_beta_walks_along_each_number(handed, s
 
 def test_a_walk_changes_one_number_alone():
     code = torch.arange(3.0)
-    walks = dialling.walks(code)
+    walks = weighing.walks(code)
     for k in range(3):
-        assert walks[k, :, k].tolist() == pytest.approx(dialling.STEPS)
+        assert walks[k, :, k].tolist() == pytest.approx(weighing.STEPS)
         others = [i for i in range(3) if i != k]
         assert (walks[k][:, others] == code[others]).all()
 
@@ -163,7 +163,7 @@ def test_the_sentence_says_how_many_numbers_pca_needs():
 def test_the_fitted_density_is_that_of_draws_from_all_posteriors(generator):
     mu = torch.randn(400, 2, generator=generator) @ torch.tensor([[2.0, 1.0], [0.0, 0.5]]) + 3
     log_var = torch.rand(400, 2, generator=generator) - 1
-    mean, root = dialling.fitted_density(mu.numpy(), log_var.numpy())
+    mean, root = weighing.fitted_density(mu.numpy(), log_var.numpy())
     drawn = mu + (0.5 * log_var).exp() * torch.randn(200, 400, 2, generator=generator)
     assert mean == pytest.approx(drawn.flatten(0, 1).mean(0).numpy(), abs=0.02)
     assert root @ root.T == pytest.approx(np.cov(drawn.flatten(0, 1).T.numpy()), abs=0.05)

@@ -46,7 +46,7 @@ def room():
 
 def test_a_lesson_by_oneself_keeps_its_answers_in_the_address():
     app = open_lesson(lesson=KEY, step="2", phase="predict")
-    assert "Why is conv-ae so much better?" in words(app)
+    assert "Why is the first one so much better?" in words(app)
     assert [button.disabled for button in app.button if button.label == "Show me"] == [True]
     press(app, "It was trained for longer")
     assert "".join(app.query_params["answer"]) == "2~before~2"

@@ -121,13 +121,15 @@ def _origin(view: View, contents: Contents, back: str) -> str:
     else:
         shown = say("Images of {title}: {licence}", **of)
         if gallery.stand_in:
-            decoded = say("shown are stand-ins, decoded by {model} from its codes of them", model=gallery.stand_in)
+            model = view.shown.title(gallery.stand_in)
+            decoded = say("shown are stand-ins, decoded by {model} from its codes of them", model=model)
             shown = f"{shown}; {decoded}"
     app = "Latent-space explorer"
     if back.startswith(("http://", "https://")):
         link = escape(say("This view in the Latent-space explorer"))
         app = f'<a href="{escape(back)}" target="_blank" rel="noopener">{link}</a>'
-    return f"{app} · {escape(', '.join(contents.networks))} · {escape(shown)}."
+    models = ", ".join(map(view.shown.title, contents.networks))
+    return f"{app} · {escape(models)} · {escape(shown)}."
 
 
 def _hash(text: str) -> str:

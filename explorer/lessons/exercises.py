@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from explorer.cards import model_card
+from explorer.checkpoints import Bundle
+from explorer.language import say, speaking
 from explorer.lessons.checking import COMMAS
 from explorer.lessons.material import Material
 from explorer.lessons.reading import FOLDER
@@ -66,8 +69,15 @@ def exercises(there: Material, seed: int, language: str) -> list[Exercise]:
     for (title, text), (make, allowed, python) in zip(_words(language)[2], KINDS, strict=True):
         numbers, answer = make(there, dice)
         shown = {name: _written(value, language) for name, value in numbers.items()}
+        if "model" in numbers:
+            shown["model"] = _title(there, numbers["model"], language)
         made.append(Exercise(title, text.format(**shown), answer, allowed(answer), python.format(**numbers)))
     return made
+
+
+def _title(there: Material, model: str, language: str) -> str:
+    with speaking(language):
+        return say(model_card(Bundle(there.card.name, model, there.root)).title)
 
 
 def worksheet(there: Material, seed: int, language: str) -> str:

@@ -14,7 +14,7 @@ from explorer.language import restated
 MOST = 100  # values of one parameter
 LONGEST = 10_000  # characters of one value; the longest of ours lists half of 2,000 images by number
 NOTHING_CHOSEN = {"models", "makers", "sources", "sets", "attributes", "against", "layers", "layers-any",
-                  "layers-holes"}  # fmt: skip
+                  "layers-holes", "move"}  # fmt: skip
 _WHOLE = re.compile(r"[0-9]{1,9}")  # int() refuses 4,301 digits, and takes those of every script
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,20})?(e[+-]?[0-9]{1,2})?")
 

@@ -6,12 +6,17 @@ back, so nothing but `keep` and `clear` ever changes the choice.
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import streamlit as st
 
+from explorer.language import say
 from explorer.ui import address
+from explorer.ui.loading import Gallery
+from explorer.ui.pictures import Strip, show_strips
 
 NAME = "chosen"  # in the address
+SHOWN, IN_A_ROW = 24, 4
 MANY = 10**9  # more than any gallery has
 
 
@@ -41,6 +46,25 @@ def of_dataset(dataset: str) -> None:
     if st.session_state.setdefault("chosen_of", dataset) != dataset:
         st.session_state["chosen_of"] = dataset
         clear()
+
+
+def show(gallery: Gallery, flat: bool) -> None:
+    """Draw the images of the chosen points; one may also be chosen by its number, without a pointer."""
+    st.number_input(
+        say("Image by number"), 1, len(gallery), None, key="by_number", placeholder=say("1 to {n}", n=len(gallery)),
+        on_change=partial(keep_number, "by_number"),
+    )  # fmt: skip
+    now = read(len(gallery))
+    if not now:
+        hint = say("Click a point, or draw a lasso or box around some, to see their images here.")
+        st.markdown(hint if flat else say("In two dimensions, click points to see their images here."))
+        return
+    shown = say("**{n} chosen**, the first {shown} shown.", n=len(now), shown=SHOWN)
+    told = shown if len(now) > SHOWN else say("**{n} chosen**.", n=len(now))
+    st.markdown(f"{told} {say('Double-click the map to let go of them.')}" if flat else told)
+    for start in range(0, min(len(now), SHOWN), IN_A_ROW):
+        part = now[start : min(start + IN_A_ROW, SHOWN)]
+        show_strips([Strip("", gallery.images[part], [gallery.label(i) for i in part])])
 
 
 def _write(chosen: Iterable[int]) -> None:

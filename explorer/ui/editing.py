@@ -22,6 +22,7 @@ APART = later("people new to the direction, not to the encoder")
 APART_AND_NEW = later("people new to the direction, in images new to the encoder")
 REACH = 3.0  # steps to either side
 FIRST = ("Smiling", "Male")
+TELLING = 2.0  # steps along the first attribute with which the page opens
 
 
 @dataclass(frozen=True)
@@ -215,8 +216,8 @@ def table(found: Mapping[str, Directions]) -> list[dict[str, Any]]:
 
 
 def keep_moves(moves: dict[str, float]) -> None:
-    """Hold the address to the moves."""
-    address.keep("move", write_moves(moves))
+    """Hold the address to the moves; that there are none is an empty value."""
+    address.keep("move", write_moves(moves) or [""])
 
 
 def python_for(view: View, model: str, face: Face, edit: Edit, moves: dict[str, float]) -> str:

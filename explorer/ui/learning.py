@@ -17,6 +17,7 @@ from explorer import figures, imagefolder, latent, watching
 from explorer.celeba.cache import cache_folder
 from explorer.images import to_float
 from explorer.language import later, say
+from explorer.roster import ROSTER
 from explorer.ui import screen, speaking
 from explorer.ui.pictures import Strip, cell_places, show_plane, show_strips
 from explorer.ui.text import as_text
@@ -136,7 +137,7 @@ def _doing(status: Status | None, failed: str) -> str:
         return as_text(failed)
     if status is None:
         return say("Starting…")
-    models = " · ".join(f":material/check: {as_text(m)}" for m in status.fitted)
+    models = " · ".join(f":material/check: {_title(m)}" for m in status.fitted)
     if status.doing == "stopped":
         return say("Stopped. What is finished is kept, and the same command with `--resume` goes on.")
     if status.doing == "failed":
@@ -144,14 +145,18 @@ def _doing(status: Status | None, failed: str) -> str:
     if status.doing == "fitting":
         told = say(
             "Fitting **{model}**, epoch {done:,} of {total:,}",
-            model=as_text(status.model), done=status.done, total=status.total,
+            model=_title(status.model), done=status.done, total=status.total,
         )  # fmt: skip
         if status.left is not None:
             told += say(", about {time} left", time=watching.duration(status.left))
         return f"{told} {models}"
     if status.doing == "reading":
         return say("Reading the pictures: {done:,} of {total:,}", done=status.done, total=status.total)
-    return f"{say(VERBS.get(status.doing, as_text(status.doing)))} {as_text(status.model)} {models}"
+    return f"{say(VERBS.get(status.doing, as_text(status.doing)))} {_title(status.model)} {models}"
+
+
+def _title(model: str) -> str:
+    return as_text(ROSTER[model].title if model in ROSTER else model)
 
 
 def _draw_picture(status: Status, picture: Picture, name: str) -> None:

@@ -184,7 +184,8 @@ def gallery(there: Collection, root: Path) -> Gallery:
     whole = [bundle for bundle in bundles if not bundle.problem]
     if not whole:
         raise BundleError(bundles[0].problem if bundles else found)
-    return _stand_ins(min(whole, key=lambda bundle: bundle.metrics()["mse"]), images, index, found)
+    best = min(whole, key=lambda bundle: bundle.metrics()["mse"])
+    return _stand_ins(best, there.models[best.model].title, images, index, found)
 
 
 @from_files(lambda images, root: stamp([str(root / images.name / "gallery.json")]), max_entries=16)
@@ -260,13 +261,13 @@ def _gallery(images: DataCard, x: np.ndarray, index: GalleryIndex, reader: str, 
 
 @st.cache_resource(max_entries=GALLERIES, show_spinner=passing("Decoding the gallery"),
                    hash_funcs=BY_READING["hash_funcs"] | sources.BY_CONTENT)  # fmt: skip
-def _stand_ins(best: Opened, images: DataCard, index: GalleryIndex, reason: str) -> Gallery:
+def _stand_ins(best: Opened, title: str, images: DataCard, index: GalleryIndex, reason: str) -> Gallery:
     """Decode the gallery with a model from its stored codes, and say so."""
     x = _in_batches(best.load().decode, torch.from_numpy(best.arrays["codes"]))
     notice = later(
         "The images you see are decoded by {model} from its stored codes of the test images, with a mean squared error "
         "of {mse:.4f} to the originals, which are not on this disk.",
-        model=best.model, mse=best.metrics()["mse"],
+        model=later(title), mse=best.metrics()["mse"],
     )  # fmt: skip
     return _gallery(images, x, index, "", notice=notice, missing=reason, stand_in=best.model)
 

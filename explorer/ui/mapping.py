@@ -62,3 +62,23 @@ def pick_setting(label: str, key: str, choices: tuple[int, int, int]) -> tuple[i
     if lowest == highest:
         return usual, usual
     return st.slider(label, lowest, highest, usual, key=key, **BOUND), usual
+
+
+def figures_beside(view: View, model: str, points: np.ndarray) -> None:
+    """Show how well classes part in the whole code, and in the picture."""
+    bundle, labels = view.bundle(model), view.gallery.labels
+    code = loading.structure(bundle, labels, loading.codes(bundle)["codes"])
+    picture = loading.structure(bundle, labels, points)
+    if not code:
+        return
+    k = min(10, len(points) - 1)
+    st.markdown(
+        f"| {say('classes')} | {say('code')} | {say('picture')} |\n|---|---|---|\n"
+        f"| {say('silhouette')} | {number(code['silhouette'], '.2f')} | {number(picture['silhouette'], '.2f')} |\n"
+        f"| {say('{k}-NN accuracy', k=k)} | {code['knn_accuracy']:.0%} | {picture['knn_accuracy']:.0%} |\n",
+        help=say(
+            "Silhouette: −1 to 1, 1 for tight, separate classes. {k}-NN accuracy: how often the most "
+            "frequent class among an image's {k} nearest neighbours is its own.",
+            k=k,
+        ),
+    )

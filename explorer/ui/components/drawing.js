@@ -14,6 +14,8 @@ export function keep(component, Kind) {
     parentElement.kept.destroy();
     delete parentElement.kept;
   }
+  const failed = JSON.stringify(say("The model's weights did not arrive. Reload the page."));
+  document.documentElement.style.setProperty("--failed", failed);
   parentElement.kept ??= new Kind(parentElement);
   const { kept } = parentElement;
   kept.language = language();
@@ -43,6 +45,22 @@ export function pictured(className, parent, name) {
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", name);
   return canvas;
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+/** The way of an arrow key, [right, up], which then does nothing else; undefined for any other key. */
+export function arrow(event) {
+  const way = ARROWS[event.key];
+  if (way) event.preventDefault();
+  return way;
+}
+
+/** Let a canvas be reached by keyboard, as what answers arrow keys. */
+export function steered(canvas, name) {
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "application");
+  canvas.setAttribute("aria-label", name);
 }
 
 const SAY_MS = 400; // after the last change: what is said is where one stays

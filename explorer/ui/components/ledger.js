@@ -33,17 +33,17 @@ class Ledger {
     const top = element("div", "top", this.root);
     const names = { original: "x", decoded: say("decoded at z"), cost: say("nats on top") };
     this.pictures = Object.fromEntries(Object.entries(names).map(([kind, name]) => [kind, figure(top, kind, name)]));
-    this.pictures.cost.addEventListener("pointermove", (event) => this.onPixel(event));
-    this.pictures.cost.addEventListener("pointerleave", () => this.schedule());
+    const tellPixel = (column, row) => this.tellPixel(column, row);
+    this.lookInto(this.pictures.cost, () => this.data.image.slice(1).reverse(), tellPixel);
+    steered(this.pictures.cost, say("{picture}. Arrow keys go from part to part.", { picture: names.cost }));
     const side = element("div", "side", top);
     this.addDial(side);
     this.parts = element("div", "parts", side);
     this.note = element("div", "told", side);
     this.table = makeTable(this.root);
     this.codes = element("canvas", "codes", this.root);
-    this.codes.setAttribute("role", "img");
-    this.codes.addEventListener("pointermove", (event) => this.onNumber(event));
-    this.codes.addEventListener("pointerleave", () => this.schedule());
+    this.lookInto(this.codes, () => [this.data.order.length, 1], (column) => this.tellNumber(column));
+    this.said = new Said(this.root);
     this.frames = 0;
     this.onModel = () => this.schedule();
     this.onCursor = ({ detail }) => {
@@ -55,6 +55,26 @@ class Ledger {
     document.addEventListener("lx-cursor", this.onCursor);
     this.watcher = new ResizeObserver(() => this.schedule());
     this.watcher.observe(this.root);
+  }
+
+  /** Tell each of [columns, rows] parts of a canvas that is pointed at, or that arrow keys go to. */
+  lookInto(canvas, size, tell) {
+    let [column, row] = [0, 0];
+    canvas.addEventListener("pointermove", (event) => {
+      const [columns, rows] = size();
+      column = Math.floor((event.offsetX / canvas.clientWidth) * columns);
+      row = Math.floor((event.offsetY / canvas.clientHeight) * rows);
+      tell(column, row);
+    });
+    canvas.addEventListener("keydown", (event) => {
+      const [way, [columns, rows]] = [arrow(event), size()];
+      if (!way) return;
+      column = Math.min(columns - 1, Math.max(0, column + way[0]));
+      row = Math.min(rows - 1, Math.max(0, row - way[1]));
+      tell(column, row);
+      this.said.soon(() => this.note.textContent);
+    });
+    for (const end of ["pointerleave", "blur"]) canvas.addEventListener(end, () => this.schedule());
   }
 
   addDial(parent) {
@@ -75,6 +95,7 @@ class Ledger {
 
   destroy() {
     cancelAnimationFrame(this.pending);
+    this.said.stop();
     this.watcher.disconnect();
     document.removeEventListener("lx-model", this.onModel);
     document.removeEventListener("lx-cursor", this.onCursor);
@@ -204,7 +225,8 @@ class Ledger {
       context.fillText(say("z{k}: {nats} nats", { k: k + 1, nats: fixed(this.kl[k], 2) }), middle, barsEnd - tall - 4);
     });
     const values = { n: order.length, nats: fixed(sum(this.kl), 1) };
-    this.codes.setAttribute("aria-label", say("KL of {n} numbers of the code, {nats} nats", values));
+    const picture = say("KL of {n} numbers of the code, {nats} nats", values);
+    steered(this.codes, say("{picture}. Arrow keys go from part to part.", { picture }));
   }
 
   /** The negative ELBO over sigma, on the dial's own axis. */
@@ -239,19 +261,15 @@ class Ledger {
     this.dial.input.setAttribute("aria-valuetext", say("sigma {sigma}", words));
   }
 
-  onPixel(event) {
-    if (!this.costs) return;
-    const [, height, width] = this.data.image;
-    const [column, row] = [Math.floor((event.offsetX / event.target.clientWidth) * width),
-      Math.floor((event.offsetY / event.target.clientHeight) * height)];
-    const cost = this.costs[row * width + column];
+  tellPixel(column, row) {
+    const cost = this.costs?.[row * this.data.image[2] + column];
     const words = { column: column + 1, row: row + 1, nats: cost === undefined ? "" : fixed(cost, 2) };
     if (cost !== undefined) write(this.note, say("Pixel {column}, {row}: {nats} nats above a perfect one.", words));
   }
 
-  onNumber(event) {
+  tellNumber(column) {
     const { order, deviation } = this.data;
-    const k = order[Math.floor((event.offsetX / event.target.clientWidth) * order.length)];
+    const k = order[column];
     if (k === undefined || !this.kl) return;
     const words = { k: k + 1, nats: fixed(this.kl[k], 3), mean: fixed(this.z[k], 2), deviation: fixed(deviation[k], 3) };
     write(this.note, say("Number {k}: KL {nats} nats, q = N({mean}; {deviation}²).", words));

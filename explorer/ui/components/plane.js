@@ -38,8 +38,6 @@ class LivePlane {
     this.back = element("canvas", "back", sheet); // what does not move with the pointer
     this.back.setAttribute("aria-hidden", "true"); // the one before it has the name of both
     this.front = element("canvas", "front", sheet); // cursor and pins
-    this.front.tabIndex = 0;
-    this.front.setAttribute("role", "application");
     const side = element("div", "side", this.layout);
     this.picture = pictured("picture", side, say("What the point decodes to"));
     const words = element("div", "words", side);
@@ -112,7 +110,7 @@ class LivePlane {
     this.edges = [data.axis[0] - step(0) / 2, data.axis.at(-1) + step(data.axis.length - 2) / 2];
     const names = data.names.filter(Boolean).join(say(", "));
     const keys = say("Plane of codes: {names}. Arrow keys move a pin, with Shift further; Delete lets it go.", { names });
-    this.front.setAttribute("aria-label", keys);
+    steered(this.front, keys);
     fitCanvas(this.picture, data.image[2], data.image[1]);
     this.isSmooth = data.image[2] >= SMOOTH_FROM;
     this.picture.style.imageRendering = this.isSmooth ? "auto" : "";
@@ -239,20 +237,20 @@ class LivePlane {
   }
 
   onKey(event) {
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    const way = arrow(event);
     if (["Delete", "Backspace"].includes(event.key) && this.pins.length) {
+      event.preventDefault();
       this.pins.splice(this.active, 1);
       this.active = this.pins.length - 1;
       this.tell(null);
-    } else if (event.key in moves) {
+    } else if (way) {
       if (this.active < 0) this.active = this.pins.push(this.valueAt([0.5, 0.5])) - 1;
       const step = NUDGE * (event.shiftKey ? 10 : 1);
       const place = this.placeOf(this.pins[this.active]);
-      this.pins[this.active] = this.valueAt(place.map((p, i) => p + step * moves[event.key][i]));
+      this.pins[this.active] = this.valueAt(place.map((p, i) => p + step * way[i]));
       this.cursor = null;
       this.tell(this.placeOf(this.pins[this.active]));
     } else return;
-    event.preventDefault();
     this.schedule();
     clearTimeout(this.reporting);
     this.reporting = setTimeout(() => this.report(), 250); // a held key is one move

@@ -34,7 +34,8 @@ export default function (component) {
     for (let image = 0; image < n; image += 1) {
       const button = document.createElement("button");
       button.type = "button";
-      button.title = `${label}, ${note.split("\n")[0]}, ${say("sample {i}", { i: image + 1 })}`;
+      const numbered = label ? say("sample {i}", { i: image + 1 }) : say("image {i}", { i: image + 1 });
+      button.title = [label, note.split("\n")[0], numbered].filter(Boolean).join(", ");
       button.setAttribute("aria-label", button.title);
       button.style.backgroundImage = `url("${sheet}")`;
       button.style.backgroundSize = `${data.columns * 100}% ${lines * 100}%`;

@@ -99,9 +99,8 @@ class Sketch {
   }
 
   key(event) {
-    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    if (!way || !this.data.open) return;
-    event.preventDefault();
+    const way = this.data.open && arrow(event);
+    if (!way) return;
     const { x, y } = this.data;
     const [dx, dy] = [(way[0] * (x[1] - x[0])) / KEY_STEPS, (way[1] * (y[1] - y[0])) / KEY_STEPS];
     const middle = (y[0] + y[1]) / 2;

@@ -3,7 +3,7 @@
 // On the document's root it keeps `--room`, the height in pixels from the picture's top to the lower edge of the window.
 // In a lecture the arrow keys, Page Down and Page Up, which a presenter's clicker sends, go on and back.
 
-const EDGE = 12; // pixels below the picture
+const EDGE = 18; // pixels below the picture, 12 of them its own, for rings
 const LEAST = 150; // pixels of a picture, even where nothing is left
 const STEPS = { ArrowRight: 1, ArrowDown: 1, PageDown: 1, ArrowLeft: -1, ArrowUp: -1, PageUp: -1 };
 const HAS_OWN_KEYS = "input, textarea, select, canvas, [contenteditable], [role=slider], [role=application], [role=radio], [role=combobox], [role=listbox], [role=option], [role=tab], [role=menuitem], [role=spinbutton]";

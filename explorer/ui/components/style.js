@@ -21,10 +21,9 @@ class Styles extends Dialled {
     const layout = element("div", "layout", this.root);
     const left = element("div", "left", layout);
     element("div", "title", left).textContent = say("Move the style");
-    this.pad = new Square(left, say("Two numbers of the style. Arrow keys move it."));
+    this.pad = new Square(left, "");
     const { front } = this.pad;
-    front.tabIndex = 0;
-    front.setAttribute("role", "application");
+    steered(front, say("Two numbers of the style. Arrow keys move it."));
     front.addEventListener("pointerdown", (event) => {
       front.setPointerCapture(event.pointerId);
       this.held = true;
@@ -36,6 +35,7 @@ class Styles extends Dialled {
     const turn = (i) => this.turn({ strength: this.data.strengths[i] });
     this.dial = new Dial(left, say("How much of it"), turn, () => this.report());
     this.note = element("div", "small", left);
+    this.said = new Said(left);
     const table = element("div", "table", layout);
     this.heads = element("div", "heads", table);
     this.lines = element("div", "lines", table);
@@ -76,14 +76,14 @@ class Styles extends Dialled {
   }
 
   onKey(event) {
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-    if (!(event.key in moves)) return;
-    event.preventDefault();
+    const way = arrow(event);
+    if (!way) return;
     const { reach } = this.data;
-    const [u, v] = moves[event.key].map((step, k) => {
+    const [u, v] = way.map((step, k) => {
       return Math.min(reach, Math.max(-reach, [this.at.u, this.at.v][k] + step * NUDGE * reach));
     });
     this.turn({ u, v });
+    this.said.soon(() => this.note.textContent);
     this.report();
   }
 

@@ -12,6 +12,8 @@
 
 const GLIDE_MS = 450;
 const STAY_MS = 1300;
+const GRAB = 5; // hundredths of a map's half side, from the pointer to a dot
+const NUDGE = 8; // as many, for an arrow key
 
 export default function (component) {
   return keep(component, Times);
@@ -54,8 +56,13 @@ class Times extends Dialled {
   newMap(k) {
     const map = framed(this.layout, this.data.maps[k]);
     map.note = element("div", "small note", map.root);
-    map.square.front.addEventListener("pointermove", (event) => this.point(k, event));
-    map.square.front.addEventListener("pointerleave", () => this.mark(-1));
+    const { front } = map.square;
+    steered(front, say("{map}. Arrow keys go from image to image.", { map: this.data.maps[k] }));
+    front.addEventListener("pointermove", (event) => this.point(k, event));
+    front.addEventListener("keydown", (event) => this.onKey(k, event));
+    for (const end of ["pointerleave", "blur"]) front.addEventListener(end, () => this.mark(-1));
+    map.said = new Said(map.root);
+    map.spot = [0, 0];
     return map;
   }
 
@@ -99,9 +106,21 @@ class Times extends Dialled {
     const box = event.target.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * 200 - 100;
     const y = 100 - ((event.clientY - box.top) / box.height) * 200;
+    this.markNearest(k, [x, y], GRAB);
+  }
+
+  onKey(k, event) {
+    const [way, map] = [arrow(event), this.maps[k]];
+    if (!way) return;
+    map.spot = map.spot.map((value, i) => Math.min(100, Math.max(-100, value + NUDGE * way[i])));
+    this.markNearest(k, map.spot, Infinity);
+    map.said.soon(() => this.data.names[this.marked] ?? "");
+  }
+
+  markNearest(k, [x, y], reach) {
     const away = this.places()[k].map(([u, v]) => Math.hypot(u - x, v - y));
     const nearest = away.indexOf(Math.min(...away));
-    this.mark(away[nearest] < 5 ? nearest : -1);
+    this.mark(away[nearest] < reach ? nearest : -1);
   }
 
   mark(i) {

@@ -220,7 +220,7 @@ def test_the_edited_face_is_what_torch_decodes(page, address):
     bundle = Bundle("celeba", MODEL, root_folder())
     stored = {name: tensor.float().numpy() for name, tensor in bundle.codes().items()}
     names = DATASETS["celeba"].attributes
-    found = fit_directions(stored["labelled_codes"], stored["labelled_attributes"], names)
+    found = attributes.fit_stored(stored, names)
     edit = Edit(found, METHODS[1], ("Smiling", "Male"), ())
     z = stored["codes"][5] + edit.change({"Smiling": 2.0, "Male": -1.0})
     with torch.inference_mode():

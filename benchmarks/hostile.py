@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import multiprocessing
@@ -16,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -97,7 +97,7 @@ class Ground:
             "EXPLORER_DATA": str(folder / "data"), "EXPLORER_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
 
-    @cached_property
+    @functools.cached_property
     def faces(self) -> Path:
         """The data folder; in it faces with tables in the official layout."""
         data, rng = self.folder / "data", np.random.default_rng(0)
@@ -109,7 +109,7 @@ class Ground:
             (folder.parent / f"{table}.txt").write_text(self.table(table, ".txt"), encoding="utf-8")
         return data
 
-    @cached_property
+    @functools.cached_property
     def tables(self) -> dict[str, dict[str, list[int]]]:
         """The true rows of each table, by image."""
         rng, names = random.Random(0), [f"{i:06d}.jpg" for i in range(1, FACES + 1)]
@@ -367,10 +367,14 @@ def pages() -> list[str]:
 
 def open_page(key: str, params: dict[str, Any]) -> Any:
     """Open a page of the app; an exception on it is a fault."""
+    from streamlit.components.v2 import manifest_scanner
     from streamlit.testing.v1 import AppTest
 
     from explorer.ui.frame import PAGES
 
+    search = manifest_scanner.scan_component_manifests  # of every package installed, longer than most pages take
+    if not hasattr(search, "cache_info"):
+        manifest_scanner.scan_component_manifests = functools.cache(search)
     app = AppTest.from_file(ROOT / "app.py", default_timeout=50)
     if PAGES[key].file != "app.py":
         app.switch_page(PAGES[key].file)

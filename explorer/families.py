@@ -125,7 +125,7 @@ def _betas(length: int) -> tuple[Fit, ...]:
 _SHAPE = AutoencoderConfig(
     (1, 64, 64), channels=(8, 16, 32, 32), strides=(2, 2, 2, 2), hidden=(128,), code=10, variational=True
 )
-_SHAPE_RECIPE = Recipe(epochs=6, batch_size=64, learning_rate=4e-3, kl_from=50.0)
+_SHAPE_RECIPE = Recipe(epochs=12, batch_size=64, learning_rate=4e-3, kl_from=50.0)
 
 
 def _shapes(kind: str, betas: tuple[float, ...], weighs: str) -> tuple[Fit, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from streamlit.components.v2 import manifest_scanner
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
-from explorer import dials, disentanglement, projection, shapes, stages
+from explorer import dials, disentanglement, projection, realism, shapes, stages
 from explorer.datasets import DATASETS, data_folder
 from explorer.families import FAMILIES
 from explorer.roster import ROSTER, models_for
@@ -32,7 +33,13 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(items):
     """Tests that share servers first: whole in one process, while tests at the end may change sides."""
-    items.sort(key=lambda item: {"browser", "address", "hall"}.isdisjoint(item.fixturenames))
+    items.sort(key=lambda item: {"browser", "address"}.isdisjoint(item.fixturenames))
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the collector, which pages call often, does not look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session):
@@ -68,9 +75,10 @@ def one_search():
 
 @pytest.fixture(autouse=True, scope="session")
 def few_noisy_images():
-    """The curves of PSNR over noise are a third of what a model's bundle costs, and no test reads their values."""
+    """Curves of PSNR over noise and diversity are half of what a model's bundle costs, and no test reads its values."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "NOISE_IMAGES", 40)
+        patch.setattr(stages, "NOISE_IMAGES", 10)
+        patch.setattr(realism, "N_PAIRS", 60)
         yield
 
 
@@ -104,16 +112,46 @@ def small_numbers():
 
 
 @pytest.fixture(autouse=True)
-def own_main(monkeypatch):
+def own_main():
     """Streamlit's AppTest leaves the app behind as `__main__`, which every spawned process would run again."""
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
-@pytest.fixture(autouse=True)
-def clear_streamlit_caches():
+class Patch(pytest.MonkeyPatch):
+    """Replaces parts of the program, which must not meet what these have made and Streamlit keeps."""
+
+    replaced = False
+
+    def setattr(self, *args, **kwargs):
+        self._replace()
+        super().setattr(*args, **kwargs)
+
+    def setitem(self, *args):
+        self._replace()
+        super().setitem(*args)
+
+    def _replace(self):
+        if not self.replaced:
+            forget()
+        self.replaced = True
+
+
+def forget():
     if streamlit := sys.modules.get("streamlit"):
         streamlit.cache_data.clear()
         streamlit.cache_resource.clear()
+
+
+@pytest.fixture
+def monkeypatch():
+    """As pytest's own; what is kept of files is kept by their state, as on a server, and forgotten for new code."""
+    patch = Patch()
+    yield patch
+    patch.undo()
+    if patch.replaced:
+        forget()
 
 
 @pytest.fixture(params=ROSTER.values(), ids=list(ROSTER))

@@ -13,7 +13,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import train
-from explorer import language, layers, mnist
+from explorer import language, layers, mnist, projection
 from explorer.cards import DataCard, model_card
 from explorer.celeba import ATTRIBUTES
 from explorer.checkpoints import STAGES, Bundle, root_folder
@@ -23,6 +23,7 @@ from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import catalog, widgets
 from explorer.ui.catalog import Collection
 from explorer.ui.frame import PAGES
+from tests.conftest import pca_for_umap
 
 ROOT = Path(__file__).parent.parent
 MODEL_PAGES = {"reconstruct": "fc-ae", "denoise": "conv-dae", "latent_map": "fc-ae", "latent_plane": "conv-vae",
@@ -180,6 +181,7 @@ def test_the_python_beside_a_picture_runs(bundles, key, tmp_path, monkeypatch):
     ],
 )
 def test_the_python_beside_a_picture_follows_the_controls(bundles, key, params, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(projection, "umap", pca_for_umap)
     code = open_page(key, **params).code[0].value
     assert expected in code
     monkeypatch.chdir(tmp_path)

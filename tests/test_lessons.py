@@ -23,7 +23,7 @@ Look. {{1.3 = code("conv-ae") / pixels}} ![it](reconstruct/fc-ae/3)
 ```view
 page: reconstruct
 models: conv-ae; fc-ae
-live: n
+live: class
 ```
 
 ```predict
@@ -95,7 +95,7 @@ def test_a_lesson_is_read_whole(file):
     assert [(option.text, option.picture) for option in first.prediction.options] == [
         ("A", "original/1"), ("a word", ""),
     ]  # fmt: skip
-    assert first.shown == reading.Shown("reconstruct", {"models": ["conv-ae", "fc-ae"]}, "n")
+    assert first.shown == reading.Shown("reconstruct", {"models": ["conv-ae", "fc-ae"]}, "class")
     assert (first.reveal, first.ask) == ("It is **so**.", "Why?")
     assert second.prediction == Point("Where?", "conv-vae", 17)
     assert third.prediction == Draw("How?", "level", "PSNR in dB", 0, 40, ("psnr", "conv-dae", "gaussian"))
@@ -109,8 +109,8 @@ def test_a_lesson_is_read_whole(file):
         ("title: A lesson\n", "", 1, "needs 'title"),
         ("---\ntitle", "title", 1, "begins with '---'"),
         ("```view\npage: reconstruct", "```vue\npage: reconstruct", 7, "no block ```view"),
-        ("live: n\n```", "live: n", 10, "no end"),
-        ("live: n\n", "", 10, "no 'live"),
+        ("live: class\n```", "live: class", 10, "no end"),
+        ("live: class\n", "", 10, "no 'live"),
         ("- [x] a word", "- [ ] a word", 16, "0 options are marked [x]"),
         ("- [ ] ![A](original/1)", "- [x] ![A](original/1)", 16, "2 options are marked [x]"),
         ("- [ ] ![A](original/1)\n", "", 16, "there are 1 options"),
@@ -202,9 +202,15 @@ def test_every_page_of_a_lesson_opens_with_its_control(name):
 
 
 def test_the_command_names_what_is_wrong_and_ends_with_one(file, capsys):
-    path = file(GOOD.replace("page: reconstruct", "page: rebuild").replace("live: native", "live: naive"))
+    wrong = {
+        "page: reconstruct": "page: rebuild",
+        "live: native": "live: naive",
+        "live: level-gaussian": "live: noise_seed",
+    }
+    path = file(functools.reduce(lambda text, part: text.replace(part, wrong[part]), wrong, GOOD))
     assert command.main(["check", str(path)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"{path}:10: there is no page 'rebuild'; there are: overview, ")
     assert said[1] == f"{path}:30: the page latent_plane has no control 'naive' as it is shown"
+    assert said[2].endswith("the control 'noise_seed' of the page denoise lies in a menu, which a lesson does not show")
     assert command.main(["check", "--no-pages", str(path)]) == 0

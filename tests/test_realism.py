@@ -15,11 +15,6 @@ from explorer.images import to_float
 from explorer.models import AutoencoderConfig
 
 
-@pytest.fixture(autouse=True)
-def few_pairs(monkeypatch):
-    monkeypatch.setattr(realism, "N_PAIRS", 60)
-
-
 def smooth(x, times=1):
     for _ in range(times):
         x = realism.blur(x)

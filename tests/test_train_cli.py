@@ -310,8 +310,8 @@ def history(root):
 
 def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(checkpoints_root, tmp_path):
     whole = tmp_path / "whole"
-    assert run("fc-ae", "--only", "fit", "--epochs", "24", "--checkpoints", str(whole)) == 0
-    process = child("fc-ae", "--only", "fit", "--epochs", "24")
+    assert run("fc-ae", "--only", "fit", "--epochs", "12", "--checkpoints", str(whole)) == 0
+    process = child("fc-ae", "--only", "fit", "--epochs", "12")
     bundle = Bundle("digits", "fc-ae", checkpoints_root)
     while not bundle.state_file.exists():
         assert process.poll() is None
@@ -319,7 +319,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(checkpoint
     process.kill()
     process.communicate(timeout=60)
     assert not bundle.folder.exists()
-    assert run("fc-ae", "--only", "fit", "--epochs", "24", "--resume") == 0
+    assert run("fc-ae", "--only", "fit", "--epochs", "12", "--resume") == 0
     assert history(checkpoints_root) == history(whole)
     assert not bundle.state_file.exists()
 

@@ -14,7 +14,7 @@
     ```view
     page: reconstruct
     models: conv-ae
-    live: n
+    live: class
     ```
 
     ```predict

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
@@ -36,7 +36,20 @@ def try_page(shown: Shown, dataset: str) -> list[str]:
             faults.append(f"{name!r} of the page {shown.page} cannot be {'; '.join(values)!r}, or is it anyway")
     if shown.live not in app.session_state:
         faults.append(f"the page {shown.page} has no control {shown.live!r} as it is shown")
+    elif shown.live in _folded(app.main):
+        faults.append(
+            f"the control {shown.live!r} of the page {shown.page} lies in a menu, which a lesson does not show"
+        )
     return faults
+
+
+def _folded(node: object, is_folded: bool = False) -> Iterator[str]:
+    """List the keys of what lies in menus: an identity is a hash and the key that the page gave."""
+    is_folded = is_folded or getattr(node, "type", "") == "popover"
+    if is_folded:
+        yield getattr(getattr(node, "proto", None), "id", "").split("-", 2)[-1]
+    for child in getattr(node, "children", {}).values():
+        yield from _folded(child, is_folded)
 
 
 def _has(app: AppTest, name: str, values: Sequence[str]) -> bool:

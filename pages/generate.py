@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from explorer.language import decimal_marks, later, say
-from explorer.ui import address, components, generating, screen, widgets
+from explorer.language import later, say
+from explorer.ui import address, components, generating, ladders, screen, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.generating import NOISES, Row, Settings
-from explorer.ui.pictures import show_strips
 
 PAGE = Page(
     "Generate", ":material/auto_awesome:", "Latent space", place=60,
@@ -82,20 +81,6 @@ def read_chosen(rows: list[Row]) -> tuple[Row, int] | None:
     return (row, i - 1) if i else None
 
 
-def neighbours(view: View, row: Row, i: int) -> None:
-    """Show the gallery images nearest to one sample."""
-    st.subheader(say("Nearest to sample {i} of {title}, {source}", i=i + 1, title=row.title, source=say(row.source)))
-    show_strips(generating.nearest_strips(view, row, i))
-    st.markdown(
-        say(
-            "**Did it memorise?** In pixels: root mean squared difference; by code: distance. A smooth picture is "
-            "near to every other, so look before you believe the number. The gallery is test images, which no model "
-            "was trained on: what was learned by heart from training images does not show here. But densities *are* "
-            "fitted to the gallery's codes, and a mixture of many components can give some of them back."
-        )
-    )
-
-
 @fragment
 def bench(view: View, models: list[str], sources: list[str]) -> None:
     """Draw the controls of the sampling, the sheet, and what is near a chosen sample; only this runs again."""
@@ -121,62 +106,10 @@ def bench(view: View, models: list[str], sources: list[str]) -> None:
         on_click="ignore",
     )
     if chosen:
-        neighbours(view, *chosen)
+        generating.neighbours(view, *chosen)
     else:
         text.markdown(say("Click a sample to see the {noun} nearest to it.", noun=view.gallery.noun))
-    finish(CAPTION, python_for(view, models, sources, settings))
-
-
-def python_for(view: View, models: list[str], sources: list[str], settings: Settings) -> str:
-    """Write the lines of Python that make the sheet."""
-    draws = f"{settings.n}, {settings.temperature}, truncation={settings.truncation}, seed={settings.seed}"
-    x = f"model.decode(source.sample({draws}))"
-    if settings.noise != NOISES[0]:
-        sigma = "model.config.sigma" if settings.noise == NOISES[1] else 'best["sigma_calibrated"]'
-        x = f"realism.noisy({x}, {sigma}, {settings.seed}) if best else {x}"
-    return f"""
-import torch
-from explorer import elbo, ladder, realism, sampling
-from explorer.checkpoints import Bundle, root_folder
-from explorer.images import grid, to_pil
-
-rows = []
-for name in {models}:
-    bundle = Bundle("{view.dataset.name}", name, root_folder())
-    model, stored = bundle.load(), bundle.codes()
-    best = elbo.calibrated(model.config, bundle.metrics())  # of a Gaussian p(x|z)
-    for kind in {sources}:
-        if kind == "flow":
-            source = ladder.flow_of(bundle.ladder())
-        else:
-            source = sampling.fit(kind, stored["codes"], stored.get("log_var"), n_components={settings.components})
-        rows.append({x})
-to_pil(grid(torch.cat(rows).numpy(), columns={generating.COLUMNS}), scale=4).save("samples.png")
-"""
-
-
-def show_figures(view: View) -> None:
-    """List how realistic and how diverse samples are on the whole, where it was measured."""
-    table, n = generating.measured(view)
-    if table.empty:
-        return
-    st.subheader(say("The sampling ladder: how realistic, how diverse, learned by heart?"))
-    decimal, thousands = decimal_marks()
-    st.dataframe(table.style.format(precision=3, na_rep="–", decimal=decimal, thousands=thousands), hide_index=True)
-    st.caption(
-        say(
-            "Of {n:,} samples, and of as many real images: training images for SWD, else test images. Each rung is a "
-            "better guess of where codes lie, fitted to those of the training images (the rows above: of the "
-            "gallery); the last is the codes of test images themselves, the best that this decoder can give. SWD: "
-            "sliced Wasserstein distance to {n:,} test images at each scale of a Laplacian pyramid (Karras et al. "
-            "2018), times 1,000; the scale that is furthest above real images is where the samples are wrong, the "
-            "finest means blur. MS-SSIM of pairs: lower is more diverse. Nearest training image: median root mean "
-            "squared difference of pixels; blurred pictures are nearer to everything. Precision: the share of samples "
-            "whose code lies among those of test images; recall: the other way round (Kynkäänniemi et al. 2019, three "
-            "neighbours, in the model's own codes, which do not see blur).",
-            n=n,
-        )
-    )
+    finish(CAPTION, generating.python_for(view, models, sources, settings))
 
 
 view = begin(PAGE)
@@ -186,4 +119,4 @@ if sources:
     bench(view, models, sources)
 else:
     st.info(say("Choose where codes come from."))
-show_figures(view)
+ladders.show(view)

@@ -6,11 +6,10 @@ import streamlit as st
 import torch
 
 from explorer.language import choices, later, say
-from explorer.ui import live, loading, planes, screen, taking, widgets
+from explorer.ui import laying, live, loading, planes, screen, taking, widgets
 from explorer.ui.frame import BOUND, PAGES, Page, View, begin, finish, fragment, point_elsewhere, usable
-from explorer.ui.pictures import Strip, show_legend, show_strips
+from explorer.ui.pictures import Strip, show_strips
 from explorer.ui.planes import DIRECTIONS, OF_ANY_CODE, TABS, THROUGH, Laid
-from explorer.ui.text import as_text
 
 PAGE = Page(
     "Latent plane", ":material/grid_on:", "Latent space", place=40,
@@ -23,30 +22,11 @@ PAGE = Page(
 )  # fmt: skip
 
 SPACINGS = choices("linear", "quantiles")
-LAYERS = {
-    "sheet": later("decoded images"),
-    "codes": later("where gallery images lie, by class"),
-    "density": later("how many of them"),
-    "prior": later("one, two and three standard deviations"),
-    "posterior": later("two standard deviations of one image"),
-}
 OF_TWO_NUMBERS = replace(
     PAGES["latent_plane"],
     fits=lambda there: there.native is not None,
     needs=later("a variational model of two numbers"),
 )
-IMPORTS = """
-import torch
-from explorer import latent
-from explorer.checkpoints import Bundle, root_folder
-from explorer.images import grid, to_pil
-"""
-CAPTION, GUESSED = choices(
-    "The picture beside the plane is what the decoder makes of the point under the pointer.",
-    "The picture beside the plane is what the decoder makes of the point under the pointer, with what the classifier "
-    "takes it for.",
-)
-PINS = later("Click to pin a point, drag it, nudge it with the arrow keys; Delete lets it go.")
 ALONG = later(
     "The image in the middle is the reconstruction; to both sides one thing changes and everything else is kept. "
     "A direction that changes one thing you can name is what people call disentangled."
@@ -62,37 +42,13 @@ HOLES = later(
 )
 
 
-def pick_layers(offered: tuple[str, ...], default: str, key: str) -> list[str]:
-    """Choose what lies on the plane."""
-    return st.pills(
-        say("Layers"), offered, format_func=say, selection_mode="multi", default=[default], key=key, **BOUND,
-        help=" ".join(f"{say(name)}: {say(LAYERS[name])}." for name in offered),
-    )  # fmt: skip
-
-
-def ends_of(laid: Laid) -> str:
-    """Write the Python of where the cells of a plane stand."""
-    return f"torch.linspace({laid.axis[0]:.2f}, {laid.axis[-1]:.2f}, {len(laid.axis)})"
-
-
-def legend(view: View, layers: list[str]) -> None:
-    """Say which mark is which class, where codes are drawn."""
-    if "codes" in layers:
-        show_legend(view.gallery.classes)
-
-
-def caption(view: View) -> str:
-    """Say how to read a plane."""
-    return f"{say(GUESSED if view.classifier else CAPTION)} {say(PINS)}"
-
-
 @fragment
 def native_plane(view: View) -> None:
     """Show the plane of the two latent numbers."""
     model, ellipse = view.native.model, None
     stored = loading.codes(view.native)
     with screen.control():
-        layers = pick_layers(tuple(LAYERS), "sheet", "layers")
+        layers = laying.pick_layers(tuple(laying.LAYERS), "sheet", "layers")
         reach = st.slider(say("Range: ± standard deviations"), 0.5, 5.0, 2.5, 0.25, key="reach", **BOUND)
         if "posterior" in layers:
             i = widgets.pick_images(view.gallery, 1)[0]
@@ -106,11 +62,11 @@ def native_plane(view: View) -> None:
     laid = planes.native(density, reach, spacing)
     with screen.picture():
         pins = live.live_plane(view, model, *laid, layers, "native", ellipse=ellipse, pins=live.read_pins())
-    legend(view, layers)
+    laying.legend(view, layers)
     live.show_pins(view, model, laid.where, pins)
     taking.button(view, "latent_plane", model, laid={model: laid}, layers=layers, ellipse=ellipse, pins=pins)
     python = f"latent.axis({density}, {reach}, '{spacing}')"
-    finish(caption(view), python_for(view, model, python, "latent.Plane.native()"))
+    finish(laying.caption(view), laying.python_for(view, model, python, "latent.Plane.native()"))
 
 
 def any_plane(view: View) -> None:
@@ -139,14 +95,14 @@ def any_plane(view: View) -> None:
 def live_any(view: View, model: str, laid: Laid, python: str) -> None:
     """Show the chosen plane; only this part runs again when a pin moves."""
     with screen.control():
-        layers = pick_layers(OF_ANY_CODE, "sheet", "layers-any")
+        layers = laying.pick_layers(OF_ANY_CODE, "sheet", "layers-any")
     key = f"any-{model}-{laid.names[0]}"
     with screen.picture():
         pins = live.live_plane(view, model, *laid, layers, key, pins=live.read_pins())
-    legend(view, layers)
+    laying.legend(view, layers)
     live.show_pins(view, model, laid.where, pins)
     taking.button(view, "latent_plane", model, laid={model: laid}, layers=layers, pins=pins)
-    finish(caption(view), python_for(view, model, ends_of(laid), python))
+    finish(laying.caption(view), laying.python_for(view, model, laying.ends_of(laid), python))
 
 
 def traversal(view: View) -> None:
@@ -169,7 +125,7 @@ def traversal(view: View) -> None:
         live.live_plane(view, model, *laid, ["sheet"], f"line-{model}", flat=True)
     taking.button(view, "latent_plane", model, laid={model: laid}, layers=["sheet"], flat=True)
     ends = f"torch.linspace(-3, 3, {len(laid.axis)})"
-    code = python_for(view, model, ends, f"latent.Plane.line(codes[{i}], {python})")
+    code = laying.python_for(view, model, ends, f"latent.Plane.line(codes[{i}], {python})")
     finish(ALONG, code.replace("latent.plane(axis, axis)", "latent.plane(axis, torch.zeros(1))"))
 
 
@@ -179,21 +135,15 @@ def hole_test(view: View) -> None:
     plain = [name for name in view.autoencoders if name != native]
     with screen.control():
         name = widgets.one_of(view, say("Plain autoencoder"), plain, "plain")
-        layers = pick_layers(OF_ANY_CODE, "density", "layers-holes")
+        layers = laying.pick_layers(OF_ANY_CODE, "density", "layers-holes")
     if name not in usable(view, [name]):
         return
     laid = {model: planes.principal(view, model, planes.OF_HOLES) for model in (name, native)}
-    with screen.picture():
-        columns = st.columns(2)
-    for column, model in zip(columns, laid, strict=True):
-        with column:
-            st.markdown(f"**{as_text(view.shown.title(model))}**")
-            live.live_plane(view, model, *laid[model], layers, f"hole-{model}", group="hole")
-    legend(view, layers)
+    laying.abreast(view, laid, layers, "hole")
     taking.button(view, "latent_plane", name, laid=laid, layers=layers, group="hole")
     ends = "torch.linspace(-3, 3, 12)"
-    sheets = [sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, native)]
-    finish(HOLES, IMPORTS + "".join(sheets))
+    sheets = [laying.sheet_of(view, model, ends, "latent.Plane.principal(codes)", model) for model in (name, native)]
+    finish(HOLES, laying.IMPORTS + "".join(sheets))
 
 
 def side_by_side(view: View) -> None:
@@ -201,38 +151,16 @@ def side_by_side(view: View) -> None:
     with screen.control():
         models = widgets.pick_models(view, key="planes", default=view.autoencoders[: planes.AT_ONCE])[: planes.AT_ONCE]
         picks = widgets.pick_images(view.gallery, 3)
-        layers = pick_layers(OF_ANY_CODE, "sheet", "layers-together")
+        layers = laying.pick_layers(OF_ANY_CODE, "sheet", "layers-together")
     try:
         laid = {model: planes.through(view, model, picks) for model in models}
     except ValueError as error:
         st.info(say(str(error)))
         return
-    with screen.picture():
-        columns = st.columns(len(laid))
-    for column, model in zip(columns, laid, strict=True):
-        with column:
-            st.markdown(f"**{as_text(view.shown.title(model))}**")
-            live.live_plane(view, model, *laid[model], layers, f"together-{model}", group="together", small=True)
-    legend(view, layers)
+    laying.abreast(view, laid, layers, "together", small=True)
     where = f"latent.Plane.through(*codes[{picks}])"
-    sheets = [sheet_of(view, model, ends_of(laid[model]), where, model) for model in laid]
-    finish(say(TOGETHER, most=planes.AT_ONCE), IMPORTS + "".join(sheets))
-
-
-def python_for(view: View, model: str, axis: str, where: str) -> str:
-    """Write the lines of Python that make the decoded sheet of a plane."""
-    return IMPORTS + sheet_of(view, model, axis, where, "plane")
-
-
-def sheet_of(view: View, model: str, axis: str, where: str, file: str) -> str:
-    """Write the lines that decode one sheet; they need `IMPORTS`."""
-    return f"""
-bundle = Bundle("{view.dataset.name}", "{model}", root_folder())
-codes = bundle.codes()["codes"].float()
-axis = {axis}
-x = bundle.load().decode({where}.codes(latent.plane(axis, axis)))
-to_pil(grid(x.numpy(), columns=len(axis), gap=0), scale=3).save("{file}.png")
-"""
+    sheets = [laying.sheet_of(view, model, laying.ends_of(laid[model]), where, model) for model in laid]
+    finish(say(TOGETHER, most=planes.AT_ONCE), laying.IMPORTS + "".join(sheets))
 
 
 view = begin(PAGE)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.language import later, offered, say
+from explorer.language import current, later, offered, say
 from explorer.lessons import exercises
 from explorer.lessons.exercises import DATASET
 from explorer.lessons.material import Wrong
@@ -27,8 +27,8 @@ CAPTION = later(
 
 
 def pick_lesson() -> Lesson:
-    """Choose a lesson."""
-    found = stepping.lessons()
+    """Choose a lesson, at first one in the language of the page."""
+    found = dict(sorted(stepping.lessons().items(), key=lambda pair: pair[1].language != current()))
     name = lambda lesson: f"{lesson.title} ({offered().get(lesson.language, lesson.language)})"  # noqa: E731
     return found[st.selectbox(say("Lesson"), list(found), format_func=lambda key: name(found[key]), key="lesson")]
 
@@ -36,7 +36,7 @@ def pick_lesson() -> Lesson:
 def ways(lesson: Lesson) -> None:
     """Offer to take a lesson by oneself, to open a room, or to join one."""
     st.markdown(say("{n} steps, about {minutes} minutes.", n=len(lesson.steps), minutes=lesson.minutes))
-    left, middle, right = st.columns(3, gap="large", border=True)
+    left, middle, right = st.columns(3, gap="medium", border=True)
     with left:
         st.markdown(say("**By yourself.** At your own pace; your answers stand in the address."))
         if st.button(say("Begin"), type="primary"):

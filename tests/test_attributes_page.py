@@ -141,9 +141,8 @@ def test_the_page_does_not_call_faces_new_that_the_encoder_may_know(tmp_path, mo
     text = words(page)
     assert "on faces held out from the direction, though perhaps not from the encoder; both classes" in text
     assert "All 4,559 labelled images are of the part that the model was fitted to" in text
-    n_models = len(autoencoders_for("celeba"))
-    strips = "".join(block.proto.html.body for block in page.get("html"))  # every model, and what it changed besides
-    assert strips.count("of the change in pixels lies outside the mask") == n_models
+    n = text.count("of the change in pixels lies outside the mask")  # beside the strip of each model, and as its text
+    assert n == 2 * len(autoencoders_for("celeba"))
 
 
 def few_directions(codes, names):
@@ -234,7 +233,7 @@ def test_the_edited_face_is_what_torch_decodes(page, address):
     bundle = Bundle("celeba", MODEL, root_folder())
     stored = {name: tensor.float().numpy() for name, tensor in bundle.codes().items()}
     names = DATASETS["celeba"].attributes
-    found = fit_directions(stored["labelled_codes"], stored["labelled_attributes"], names)
+    found = attributes.fit_stored(stored, names)
     edit = Edit(found, METHODS[1], ("Smiling", "Male"), ())
     z = stored["codes"][5] + edit.change({"Smiling": 2.0, "Male": -1.0})
     with torch.inference_mode():

@@ -14,7 +14,7 @@ from explorer.flows import Flow
 from explorer.images import to_float
 from explorer.models import AutoencoderConfig
 from explorer.roster import autoencoders_for
-from explorer.ui import checking, generating
+from explorer.ui import checking, ladders
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,8 @@ def test_without_the_weights_the_benchmark_says_whose_they_are(tmp_path, capsys)
 def test_the_committed_ladders_rise(model):
     bundle = Bundle("celeba", model, root_folder())
     found, figures = bundle.ladder(), bundle.metrics()
-    row = generating._rung("", figures, "prior", found)
+    row = ladders._rung("", figures, "prior", found)
     assert row["SWD 64 px"] == pytest.approx(figures["swd"]["64"], rel=1e-3)
+    assert row["SWD"] < row["… of calibrated σ"] < row["SWD with noise"]  # grain is no detail
     prior, gaussian, *better, rebuilt = (found[f"swd/{rung}"].mean() for rung in ladder.RUNGS)
     assert rebuilt < min(better) and max(better) < gaussian < prior and min(better) <= 45

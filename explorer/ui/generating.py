@@ -1,12 +1,10 @@
 """What the page Generate prepares: fitted sources, rows of samples, files of them; no widgets here."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 import torch
 
@@ -19,7 +17,7 @@ from explorer.ui import loading
 from explorer.ui.frame import View
 from explorer.ui.loading import BY_READING, Gallery
 from explorer.ui.opening import Opened
-from explorer.ui.pictures import Strip, data_uri
+from explorer.ui.pictures import Strip, data_uri, show_strips
 
 COLUMNS = 8  # of the sheet
 NOISES = choices("none", "as fitted", "calibrated")  # of pixels, that of a Gaussian p(x|z)
@@ -177,56 +175,43 @@ def usual_pixel_distance(gallery: Gallery) -> float:
     return latent.usual_distance(flat) / math.sqrt(flat.shape[1])
 
 
-def measured(view: View) -> tuple[pd.DataFrame, int]:
-    """List the stored figures of samples of the data set's models, and of real images; empty where there are none.
-
-    Of a model that has a ladder each rung has a row, see `ladder`; of another one the prior. Returns also how many
-    samples each was measured on.
-    """
-    rows, real, n = [], {}, 0
-    for name in view.autoencoders:
-        bundle = view.bundle(name)
-        figures = {} if bundle.problem else bundle.metrics()
-        if "swd" in figures:
-            title, found = view.shown.title(name), bundle.ladder() if bundle.has("ladder") else {}
-            rows += (
-                [_rung(title, figures, rung, found) for rung in ladder.RUNGS] if found else [_row(title, figures, "")]
-            )
-            real, n = _row(say("real images"), figures, "_floor"), figures["n_generative"]
-    return pd.DataFrame([*rows, real] if rows else []), n
+def neighbours(view: View, row: Row, i: int) -> None:
+    """Show the gallery images nearest to one sample."""
+    st.subheader(say("Nearest to sample {i} of {title}, {source}", i=i + 1, title=row.title, source=say(row.source)))
+    show_strips(nearest_strips(view, row, i))
+    st.markdown(
+        say(
+            "**Did it memorise?** In pixels: root mean squared difference; by code: distance. A smooth picture is "
+            "near to every other, so look before you believe the number. The gallery is test images, which no model "
+            "was trained on: what was learned by heart from training images does not show here. But densities *are* "
+            "fitted to the gallery's codes, and a mixture of many components can give some of them back."
+        )
+    )
 
 
-def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
-    distances = figures[f"swd{suffix}"]
-    return {
-        "": title,
-        say("Codes from"): "" if suffix else say("prior"),
-        "SWD": distances["mean"],
-        **{f"SWD {size} px": value for size, value in distances.items() if size != "mean"},
-        **({} if suffix else _with_noise(figures, "swd")),
-        say("MS-SSIM of pairs"): figures[f"diversity{suffix}"],
-        say("Nearest training image"): figures[f"nearest_train_distance{suffix}"],
-    }
+def python_for(view: View, models: list[str], sources: list[str], settings: Settings) -> str:
+    """Write the lines of Python that make the sheet."""
+    draws = f"{settings.n}, {settings.temperature}, truncation={settings.truncation}, seed={settings.seed}"
+    x = f"model.decode(source.sample({draws}))"
+    if settings.noise != NOISES[0]:
+        sigma = "model.config.sigma" if settings.noise == NOISES[1] else 'best["sigma_calibrated"]'
+        x = f"realism.noisy({x}, {sigma}, {settings.seed}) if best else {x}"
+    return f"""
+import torch
+from explorer import elbo, ladder, realism, sampling
+from explorer.checkpoints import Bundle, root_folder
+from explorer.images import grid, to_pil
 
-
-def _with_noise(figures: Mapping[str, Any], name: str) -> dict[str, float]:
-    """List the distances of images with the noise of either sigma, where they were measured."""
-    found = figures.get(f"{name}_noisy", {}).values()
-    names = (say("SWD with noise"), say("… of calibrated σ"))
-    return {title: levels["mean"] for title, levels in zip(names, found, strict=False)}
-
-
-def _rung(title: str, figures: Mapping[str, Any], rung: str, found: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    levels = sorted((size for size in figures["swd"] if size != "mean"), key=int, reverse=True)  # the finest first
-    diversity, nearest, precision, recall = found[f"figures/{rung}"].tolist()
-    return {
-        "": title,
-        say("Codes from"): say(rung),
-        "SWD": found[f"swd/{rung}"].mean().item(),
-        **{f"SWD {size} px": v for size, v in zip(levels, found[f"swd/{rung}"].tolist(), strict=True)},
-        **_with_noise(figures, {ladder.RUNGS[0]: "swd", ladder.RUNGS[-1]: "swd_reconstructions"}.get(rung, "")),
-        say("MS-SSIM of pairs"): diversity,
-        say("Nearest training image"): nearest,
-        say("Precision"): precision,
-        say("Recall"): recall,
-    }
+rows = []
+for name in {models}:
+    bundle = Bundle("{view.dataset.name}", name, root_folder())
+    model, stored = bundle.load(), bundle.codes()
+    best = elbo.calibrated(model.config, bundle.metrics())  # of a Gaussian p(x|z)
+    for kind in {sources}:
+        if kind == "flow":
+            source = ladder.flow_of(bundle.ladder())
+        else:
+            source = sampling.fit(kind, stored["codes"], stored.get("log_var"), n_components={settings.components})
+        rows.append({x})
+to_pil(grid(torch.cat(rows).numpy(), columns={COLUMNS}), scale=4).save("samples.png")
+"""

@@ -88,7 +88,8 @@ def start(data_dir: Path, folder: Path, models: list[str]) -> dict[str, Any]:
             print(line, end="", file=sys.stderr)
             if said := re.search("about (.+) in all|epochs, about (.+)", line):
                 status = Path(f"/proc/{run.pid}/status")
-                peak = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) * 1024 if status.exists() else 0
+                used = status.read_text(encoding="utf-8") if status.exists() else "VmHWM: 0"
+                peak = int(re.search(r"VmHWM:\s*(\d+)", used)[1]) * 1024
                 run.terminate()
                 break
     if not said:

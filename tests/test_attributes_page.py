@@ -142,7 +142,7 @@ def test_the_page_does_not_call_faces_new_that_the_encoder_may_know(tmp_path, mo
     assert "on faces held out from the direction, though perhaps not from the encoder; both classes" in text
     assert "All 4,559 labelled images are of the part that the model was fitted to" in text
     n_models = len(autoencoders_for("celeba"))
-    strips = "".join(block.proto.html.body for block in page.get("html"))  # every model, and what it changed besides
+    strips = "".join(block.proto.body for block in page.get("html"))  # every model, and what it changed besides
     assert strips.count("of the change in pixels lies outside the mask") == n_models
 
 

@@ -120,7 +120,7 @@ def test_the_downloaded_codes_are_those_of_the_rows_with_how_they_were_drawn(row
     assert torch.equal(tensors["conv-vae.one-Gaussian"], rows[1].codes)
     with safetensors.safe_open(path, "pt") as file:
         assert file.metadata() == {
-            "n": "8", "temperature": "0.5", "truncation": "2.0", "components": "10", "seed": "3",
+            "n": "8", "temperature": "0.5", "truncation": "2.0", "components": "10", "seed": "3", "noise": "none",
         }  # fmt: skip
 
 

@@ -163,4 +163,4 @@ def visit(page: object, address: str, key: str, query: str = "", language: str =
 
 def wait_until_finished(page: object, title: str, seconds: float = 60) -> None:
     """Wait until a page of the app has its title, all pictures and charts, and its script has ended."""
-    page.wait_for_function(FINISHED, arg=title, timeout=1000 * seconds, polling="raf")
+    page.wait_for_function(FINISHED, arg=title, timeout=1000 * seconds, polling=50)

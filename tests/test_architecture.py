@@ -1,4 +1,5 @@
 import ast
+import functools
 import subprocess
 import tempfile
 from graphlib import TopologicalSorter
@@ -70,7 +71,12 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in [*PROGRAMS, *LIBRARY]}
+MODULES = {module_name(path): path for path in [*PROGRAMS, *LIBRARY]}
+
+
+@functools.cache
+def parsed(name):
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
 
 def imports(tree):
@@ -84,13 +90,15 @@ def imports(tree):
                 yield whole if whole in MODULES else node.module
 
 
-GRAPH = {name: set(imports(tree)) for name, tree in MODULES.items()}
+@functools.cache
+def graph():
+    return {name: set(imports(parsed(name))) for name in MODULES}
 
 
 def everything_behind(name):
     found, waiting = set(), [name]
     while waiting:
-        for target in GRAPH.get(waiting.pop(), ()):
+        for target in graph().get(waiting.pop(), ()):
             if target not in found:
                 found.add(target)
                 waiting.append(target)
@@ -114,7 +122,7 @@ def test_only_the_app_its_pages_and_the_ui_import_streamlit(name):
     # the stock app is the baseline of benchmarks; hostile addresses are tried on the pages; sessions speak its protocol
     programs = ("app", "benchmarks.stock_app", "benchmarks.hostile", "benchmarks.sessions")
     allowed = name in programs or name.startswith(("pages.", "explorer.ui"))
-    assert allowed or "streamlit" not in packages(GRAPH[name])
+    assert allowed or "streamlit" not in packages(graph()[name])
 
 
 def test_training_never_reaches_streamlit_or_plotly():
@@ -124,24 +132,24 @@ def test_training_never_reaches_streamlit_or_plotly():
 
 
 def test_figures_never_import_torch():
-    assert "plotly" in packages(GRAPH["explorer.figures"])
+    assert "plotly" in packages(graph()["explorer.figures"])
     assert "torch" not in packages(everything_behind("explorer.figures"))
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("explorer.")])
 def test_no_import_runs_upward(name):
-    ours = {target for target in GRAPH[name] if target in MODULES}
+    ours = {target for target in graph()[name] if target in MODULES}
     assert {target for target in ours if layer(target) > layer(name)} == set()
 
 
 def test_no_import_runs_in_a_circle():
-    TopologicalSorter(GRAPH).prepare()
+    TopologicalSorter(graph()).prepare()
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_reads_or_writes_what_can_execute(name):
-    assert not packages(GRAPH[name]) & {"pickle", "joblib", "dill", "shelve", "marshal"}
-    attributes = {ast.unparse(node) for node in ast.walk(MODULES[name]) if isinstance(node, ast.Attribute)}
+    assert not packages(graph()[name]) & {"pickle", "joblib", "dill", "shelve", "marshal"}
+    attributes = {ast.unparse(node) for node in ast.walk(parsed(name)) if isinstance(node, ast.Attribute)}
     assert not attributes & {"torch.load", "torch.save", "np.load", "np.save"}
 
 
@@ -155,8 +163,8 @@ def test_everything_public_has_a_docstring(name):
                 if isinstance(node, ast.ClassDef):
                     yield from without(node.body, node.name)
 
-    assert ast.get_docstring(MODULES[name])
-    assert list(without(MODULES[name].body, name)) == []
+    assert ast.get_docstring(parsed(name))
+    assert list(without(parsed(name).body, name)) == []
 
 
 def test_no_tracked_file_names_a_folder_of_this_machine():

@@ -141,9 +141,8 @@ def test_the_page_does_not_call_faces_new_that_the_encoder_may_know(tmp_path, mo
     text = words(page)
     assert "on faces held out from the direction, though perhaps not from the encoder; both classes" in text
     assert "All 4,559 labelled images are of the part that the model was fitted to" in text
-    n_models = len(autoencoders_for("celeba"))
-    strips = "".join(block.proto.body for block in page.get("html"))  # every model, and what it changed besides
-    assert strips.count("of the change in pixels lies outside the mask") == n_models
+    n = text.count("of the change in pixels lies outside the mask")  # beside the strip of each model, and as its text
+    assert n == 2 * len(autoencoders_for("celeba"))
 
 
 def few_directions(codes, names):
@@ -202,11 +201,24 @@ def pixels(page, name):
     return torch.tensor(page.locator(f".{name} canvas").evaluate(NUMBERS)).view(64, 64, 4)[..., :3]
 
 
-def test_the_face_and_the_meter_follow_a_slider_and_reset_brings_them_back(editor):
+def sizes_of_side_effects(page):
+    """List how far each moves, in the order in which they are shown."""
+    rows = page.locator(".meter .side .row").evaluate_all(
+        "rows => rows.sort((a, b) => a.style.order - b.style.order).map(row => row.querySelector('.amount').innerText)"
+    )
+    return [abs(float(text.replace("−", "-"))) for text in rows]
+
+
+def test_the_face_and_the_meter_follow_a_slider_that_is_spoken_and_reset_brings_them_back(editor):
     first = pixels(editor, "edited")
     assert torch.equal(first, pixels(editor, "reconstruction"))
     push(editor, 0, 30)
     wait_for_amount(editor, "Smiling", 1.5)
+    assert editor.get_by_role("slider", name="Smiling").get_attribute("aria-valuetext") == "+1.50 steps"
+    editor.wait_for_timeout(300)
+    sizes = sizes_of_side_effects(editor)
+    assert sizes == sorted(sizes, reverse=True)  # the largest stands first
+    assert sizes[0] > 0.1
     assert not torch.equal(pixels(editor, "edited"), first)
     assert torch.equal(pixels(editor, "reconstruction"), first)
     wait_for_moves(editor, ["Smiling,1.5"])
@@ -221,24 +233,13 @@ def test_the_edited_face_is_what_torch_decodes(page, address):
     bundle = Bundle("celeba", MODEL, root_folder())
     stored = {name: tensor.float().numpy() for name, tensor in bundle.codes().items()}
     names = DATASETS["celeba"].attributes
-    found = fit_directions(stored["labelled_codes"], stored["labelled_attributes"], names)
+    found = attributes.fit_stored(stored, names)
     edit = Edit(found, METHODS[1], ("Smiling", "Male"), ())
     z = stored["codes"][5] + edit.change({"Smiling": 2.0, "Male": -1.0})
     with torch.inference_mode():
         expected = bundle.load().decode(torch.from_numpy(z).float()[None])[0].permute(1, 2, 0)
     wait_for_amount(page, "Smiling", 2 + -1 * editing.effects(edit, edit.steps)[1, found[METER].usable.index(31)])
     assert (pixels(page, "edited") / 255 - expected).abs().max() < 0.02  # half precision and eight bits
-
-
-def test_the_largest_side_effect_stands_first(editor):
-    push(editor, 0, 30)
-    editor.wait_for_timeout(300)
-    rows = editor.locator(".meter .side .row").evaluate_all(
-        "rows => rows.sort((a, b) => a.style.order - b.style.order).map(row => row.querySelector('.amount').innerText)"
-    )
-    sizes = [abs(float(text.replace("−", "-"))) for text in rows]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] > 0.1
 
 
 def test_what_is_held_still_stays_where_it_is(page, address):
@@ -277,11 +278,3 @@ def test_a_sample_of_the_prior_has_no_original(page, address):
     before = pixels(page, "reconstruction")
     open_editor(page, address, "&face=sample&seed=4")
     assert not torch.equal(pixels(page, "reconstruction"), before)
-
-
-def test_sliders_are_named_and_spoken(editor):
-    slider = editor.get_by_role("slider", name="Smiling")
-    slider.focus()
-    slider.press("ArrowRight")
-    editor.wait_for_timeout(200)
-    assert slider.get_attribute("aria-valuetext") == "+0.05 steps"

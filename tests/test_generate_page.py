@@ -1,5 +1,6 @@
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from explorer.checkpoints import Bundle
+from explorer.models import AutoencoderConfig
 from explorer.ui import catalog, components, generating
 from explorer.ui.generating import Row, Settings
 from explorer.ui.opening import opened
@@ -120,7 +122,8 @@ def test_the_downloaded_codes_are_those_of_the_rows_with_how_they_were_drawn(row
     assert torch.equal(tensors["conv-vae.one-Gaussian"], rows[1].codes)
     with safetensors.safe_open(path, "pt") as file:
         assert file.metadata() == {
-            "n": "8", "temperature": "0.5", "truncation": "2.0", "components": "10", "seed": "3", "noise": "none",
+            "n": "8", "temperature": "0.5", "truncation": "2.0", "components": "10", "seed": "3",
+            "noise": "none",
         }  # fmt: skip
 
 
@@ -170,3 +173,15 @@ def test_a_model_without_a_prior_is_not_held_against_one(model):
     app = open_page("latent_map", model=model)
     assert not app.exception
     assert "follow the prior" not in words(app)
+
+
+def test_only_a_gaussian_decoder_has_noise_of_pixels_and_either_sigma():
+    def bundle(likelihood):
+        config = AutoencoderConfig((3, 8, 8), hidden=(4,), code=2, variational=True, likelihood=likelihood, sigma=0.2)
+        figures = {"reconstruction": -50.0, "negative_elbo": -40.0}
+        figures |= {"bits_per_dim": 5.0} if likelihood == "gaussian" else {}
+        return SimpleNamespace(load=config.build, metrics=lambda: figures)
+
+    none, fitted, best = (generating.sigma_of(bundle("gaussian"), noise) for noise in generating.NOISES)
+    assert (none, fitted) == (0, 0.2) and 0 < best != fitted
+    assert [generating.sigma_of(bundle("bernoulli"), noise) for noise in generating.NOISES] == [0, 0, 0]

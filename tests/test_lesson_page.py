@@ -188,3 +188,7 @@ def test_the_code_for_phones_is_a_picture_of_their_address():
     assert address.endswith("/lesson?room=ABC234") and "localhost" not in address
     assert rooming.qr_picture(address).startswith('<img class="lx-qr" src="data:image/svg+xml;base64,')
     assert "<script" not in rooming.qr_picture('http://x/"><script>')
+
+
+def test_a_figure_that_is_a_sentence_begins_no_numbered_list():
+    assert stepping.plain("{{5 = pixels}}. The others.\n\n1. It is.") == "5\\. The others.\n\n1. It is."

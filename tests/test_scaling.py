@@ -5,9 +5,11 @@ import io
 import json
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import scaling
+from benchmarks import allfaces, scaling
 from benchmarks.scaling import Size
 
 
@@ -48,3 +50,17 @@ def test_every_curve_is_printed_and_drawn(tmp_path, monkeypatch):
         assert row["peak_bytes"] >= 4 * 4 * row["parameters"]
     drawn = ET.parse(tmp_path / "plot.svg").getroot()
     assert len([e for e in drawn if e.tag.endswith("circle")]) == 2
+
+
+@pytest.mark.wide
+def test_all_of_celeba_is_simulated_with_links_to_few_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
+    room = tmp_path / "celeba" / "img_align_celeba"
+    room.mkdir(parents=True)
+    for i in range(12):
+        Image.fromarray(np.full((218, 178, 3), 20 * i, np.uint8)).save(room / f"{i:06}.jpg")
+    command = ["face-vae", "--images", "200", "--left", "30", "--data-dir", str(tmp_path), "--json"]
+    assert allfaces.main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["pictures"]) == (200, 12)
+    assert found["hours"] and found["seconds_to_hours"] > 0

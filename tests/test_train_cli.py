@@ -555,7 +555,7 @@ def test_a_user_without_a_name_and_a_home_can_fit(tmp_path):
     assert ended.returncode == 0, ended.stderr.decode()
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp932", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", wide("cp1252"), wide("utf-8")])
 def test_what_is_printed_survives_any_encoding(encoding):
     environment = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "train.py", "--list"]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from explorer import language
 from explorer.lessons.reading import Choose, Draw, Point, Prediction
 
 REACH = 4.5  # of the plane that is pointed at, in its numbers, to each side
@@ -51,8 +52,8 @@ def in_words(asked: Prediction, value: Any) -> str:
     if isinstance(asked, Choose):
         return asked.options[value].text
     if isinstance(asked, Point):
-        return f"({value[0]:.2f}, {value[1]:.2f})"
-    return f"{value[0]:.3g} … {value[-1]:.3g}"
+        return f"({language.number(value[0], '.2f')}; {language.number(value[1], '.2f')})"
+    return f"{language.number(value[0], '.3g')} … {language.number(value[-1], '.3g')}"
 
 
 def counts(asked: Choose, votes: Sequence[Any]) -> list[int]:

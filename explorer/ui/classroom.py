@@ -10,7 +10,7 @@ import streamlit as st
 from explorer.language import later, say, say_many
 from explorer.lessons.reading import Lesson, Step
 from explorer.lessons.rooms import CODE_LENGTH, PHASES, ROUNDS, NotAllowed, Room
-from explorer.ui import address, rooming, stepping
+from explorer.ui import address, rooming, speaking, stepping
 from explorer.ui.frame import bare
 from explorer.ui.rooming import all_rooms, browser, reaching
 
@@ -102,6 +102,7 @@ def _step_of_phone(lesson: Lesson, room: Room, me: str) -> None:
 @st.fragment
 def _ballot(view: stepping.View, step: Step, room: Room, me: str, which: str) -> None:
     """Take the vote of a phone; it may be changed while it is asked."""
+    speaking.again()
     with reaching():
         now, key = all_rooms().own_vote(room.code, room.step, which, me), f"{room.code}-{room.step}-{which}"
         new = stepping.given(view, step.prediction, key)
@@ -126,6 +127,7 @@ def _explained(lesson: Lesson, step: Step, room: Room, me: str, view: stepping.V
 @st.fragment(run_every=PHONE_SECONDS)
 def _follow_phone(drawn: Room) -> None:
     """Draw the page anew once the room has moved on."""
+    speaking.again()
     with reaching():
         if all_rooms().find(drawn.code) != drawn:
             st.rerun()
@@ -242,6 +244,7 @@ def _beside(lesson: Lesson, room: Room) -> None:
 @st.fragment(run_every=LEADER_SECONDS)
 def _arriving(lesson: Lesson, room: Room, shown: bool) -> None:
     """Count the votes while they arrive, and show them where that is wanted."""
+    speaking.again()
     with reaching():
         if all_rooms().find(room.code) != room:
             st.rerun()

@@ -95,7 +95,7 @@ def picture(view: View, recipe: str) -> np.ndarray:
 
 def show_text(view: View, text: str) -> None:
     """Show a text of a lesson: Markdown without HTML, figures as they stand, neighbouring pictures in a row."""
-    text = CLAIM.sub(lambda claim: claim[1], text)
+    text = plain(text)
     row: list[tuple[str, str]] = []
     for part in re.split(r"(!\[[^\]\n]*\]\([^)\s]*\))", text):
         found = PICTURE.fullmatch(part)
@@ -195,7 +195,8 @@ def unanswered(view: View, asked: Prediction, key: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Leave of each figure what the text says."""
+    """Leave of each figure what the text says; one that is a sentence by itself begins no numbered list."""
+    text = re.sub(rf"(?m)^({CLAIM.pattern})([.)])", lambda found: f"{found[1]}\\{found[found.re.groups]}", text)
     return CLAIM.sub(lambda claim: claim[1], text)
 
 
@@ -216,7 +217,7 @@ def _field(view: View, asked: Prediction) -> dict[str, Any]:
         dots = [[*(round(float(v), 2) for v in codes[i]), int(view.gallery.labels[i])] for i in others]
         reach = [-REACH, REACH]
         return field | {"kind": "point", "axes": ["z₁", "z₂"], "x": reach, "y": reach, "dots": dots}
-    texts = [f"{x:g}" for x in material_of(view).curve(asked.truth)[0]]
+    texts = [language.number(x, "g") for x in material_of(view).curve(asked.truth)[0]]
     ends = {"x": [0, len(texts) - 1], "y": [asked.low, asked.high]}
     return field | {"kind": "curve", "axes": [asked.across, asked.up], "places": texts} | ends
 
@@ -232,7 +233,7 @@ def votes(view: View, asked: Prediction, found: Sequence[Any], title: str, solve
     components.sketch(_field(view, asked) | {"crowd": crowd, "truth": right}, key=key)
     if crowd and solved:
         far = sorted(voting.distance(asked, vote, right) for vote in crowd)
-        st.caption(say("Half of them are nearer than {far:.2g} to what is true.", far=far[len(far) // 2]))
+        st.caption(say("Half of them are nearer than {far:g} to what is true.", far=float(f"{far[len(far) // 2]:.2g}")))
 
 
 def own_votes(view: View, asked: Prediction, pair: Sequence[Any], key: str) -> None:

@@ -183,7 +183,11 @@ class Sketch {
       const value = x[0] + (i * (x[1] - x[0])) / 4;
       return [value, short(value)];
     });
-    for (const [at, text] of across) context.fillText(text, this.pixel([at, y[0]])[0], box.top + box.up + 12);
+    const widest = 6 + Math.max(...across.map(([, text]) => context.measureText(text).width));
+    const every = Math.ceil((widest * (across.length - 1)) / box.across); // so that none lies over the next
+    across.forEach(([at, text], i) => {
+      if (i % every === 0) context.fillText(text, this.pixel([at, y[0]])[0], box.top + box.up + 12);
+    });
     context.font = "600 14px sans-serif";
     context.fillText(axes[0], box.left + box.across / 2, box.top + box.up + 30);
     context.save();
@@ -269,5 +273,5 @@ function clamp(value, [low, high]) {
 
 /** Write a number with three digits that count. */
 function short(value) {
-  return String(Number(value.toPrecision(3))).replace("-", "−");
+  return plain(Number(value.toPrecision(3))).replace("-", "−");
 }

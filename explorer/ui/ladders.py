@@ -70,9 +70,11 @@ def _row(title: str, figures: Mapping[str, Any], suffix: str) -> dict[str, Any]:
 
 def _with_noise(figures: Mapping[str, Any], name: str) -> dict[str, float]:
     """List the distances of images with the noise of either sigma, where they were measured."""
-    found = figures.get(f"{name}_noisy", {}).values()
-    names = (say("SWD with noise"), say("… of calibrated σ"))
-    return {title: levels["mean"] for title, levels in zip(names, found, strict=False)}
+    found = figures.get(f"{name}_noisy", {})
+    best = f"{figures.get('sigma_calibrated', 0.0):.4f}"
+    fitted = next((sigma for sigma in found if sigma != best), best)
+    names = {say("SWD with noise"): fitted, say("… of calibrated σ"): best}
+    return {title: found[sigma]["mean"] for title, sigma in names.items() if sigma in found}
 
 
 def _rung(title: str, figures: Mapping[str, Any], rung: str, found: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def side_by_side(view: View, model: str, face: Face, edit: Edit, moves: Mapping[
             continue
         chosen = tuple(label for label in edit.chosen if label in editing.offered(found))
         own = replace(edit, found=found, chosen=chosen)
-        strips.append(_strip(view.shown.title(name), x, Change(bundle, own, moves, loading.encode(bundle, x[None])[0])))
+        strips.append(
+            _strip(view.shown.title(name), x, Change(bundle, own, moves, loading.encode(bundle, x[None])[0].numpy()))
+        )
     show_strips(strips)
 
 
@@ -134,10 +136,10 @@ def _strip(title: str, x: np.ndarray, change: Change) -> Strip:
 
 
 def with_effects(rows: list[dict[str, Any]], bundle: Opened, method: str) -> list[dict[str, Any]]:
-    """Add to a table of attributes what two steps in each change, by one method, where it was measured; in %."""
-    if not bundle.has("edits"):
+    """Add to a table of attributes what two steps in each change, by one method, where that was measured; in %."""
+    measured = bundle.edits()[f"effects/{method}"].tolist() if bundle.has("edits") else []
+    if len(measured) != len(rows):
         return rows
-    measured = bundle.edits()[f"effects/{method}"].tolist()
     shown = {"side": say("other scores moved (SD)"), "outside": say("outside the mask (%)"), "same": say("same (%)")}
     for row, effects in zip(rows, measured, strict=True):
         found = dict(zip(edits.EFFECTS, effects, strict=True))
@@ -146,9 +148,9 @@ def with_effects(rows: list[dict[str, Any]], bundle: Opened, method: str) -> lis
     return rows
 
 
-def how_measured(bundle: Opened) -> str:
+def how_measured(bundle: Opened, rows: list[dict[str, Any]]) -> str:
     """Say what the columns of `with_effects` mean, and how good the stand-in for identity is."""
-    if not bundle.has("edits"):
+    if not any(say("same (%)") in row for row in rows):
         command = bundle.command("edits")
         return say("What edits change besides was not measured. Run: `{command}`.", command=command)
     found = bundle.edits()

@@ -38,7 +38,7 @@ def show_table(view: View, model: str, found: dict[str, Directions], method: str
             )
         )
         st.caption(whose_part(view.bundle(model)))
-        st.caption(besides.how_measured(view.bundle(model)))
+        st.caption(besides.how_measured(view.bundle(model), rows))
 
 
 def whose_part(bundle: Opened) -> str:

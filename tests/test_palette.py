@@ -1,4 +1,5 @@
 import itertools
+import re
 import tomllib
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def test_contrast_is_that_of_the_guidelines():
 def test_every_colour_stands_out_from_both_backgrounds(background):
     for colour in palette.COLOURS:
         assert palette.contrast(colour, background) >= 3, colour
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_the_ring_of_the_keyboard_stands_out_from_both_backgrounds(background):
+    style = (Path(palette.__file__).parent / "ui" / "style.css").read_text(encoding="utf-8")
+    (ring,) = set(re.findall(r"outline: \S+ solid (#[0-9a-f]{6})", style))
+    assert palette.contrast(ring, background) >= 3
 
 
 @pytest.mark.parametrize("eye", SEEN)

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import train
 from explorer import checkpoints, stages
 from explorer.checkpoints import Bundle
 from explorer.roster import ROSTER
@@ -64,10 +65,16 @@ def test_a_second_run_waits_for_the_first_and_says_so(fitted, capsys, monkeypatc
             held.set()
             release.wait(30)
 
+    said = train.say_busy
+
+    def waiting(bundle):
+        said(bundle)
+        release.set()
+
+    monkeypatch.setattr(train, "say_busy", waiting)
     thread = threading.Thread(target=first)
     thread.start()
     assert held.wait(30)
-    threading.Timer(0.3, release.set).start()
     assert run("fc-ae", "--only", "metrics") == 0
     thread.join()
     assert f"fc-ae: another run is at work on {bundle.folder}; waiting for it" in capsys.readouterr().err

@@ -342,7 +342,10 @@ def window(browser):
 
 @pytest.fixture(scope="session")
 def tab(window):
-    return window.new_page()
+    tab = window.new_page()
+    # by itself it looks at each frame, and has the browser draw one frame after the other
+    tab.wait_for_function = functools.partial(tab.wait_for_function, polling=50)
+    return tab
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ Exit codes: 0 it was measured, 1 data are missing or train.py failed, 2 the comm
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.scaling import high_water
 from explorer import arguments, celeba
 from explorer.arguments import at_least, speak_any_encoding
 from explorer.celeba import cache
@@ -62,12 +64,10 @@ def make_folder(folder: Path, source: Path, there: celeba.Faces, n: int) -> Path
 
 def half_decode(room: Path, names: list[str], there: celeba.Faces, left: int) -> None:
     """Leave the cache as a run does that was killed with so many pictures `left`; the variable names its folder."""
-    folder, state = cache.cache_folder(), cache._state(room, names)
-    source = hashlib.sha256(os.fsencode(os.path.realpath(room))).hexdigest()
-    part, lines = cache._parts(folder / f"celeba-{celeba.SIDE}-{source[:12]}-{state[:16]}.uint8")
+    part, lines = cache._parts(cache.place_of(room, names, celeba.SIDE))
     contents = [image.tobytes() for image in there.images]
     digests = [hashlib.sha256(content).hexdigest()[:16] for content in contents]
-    folder.mkdir(parents=True, exist_ok=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("wb") as file, lines.open("w", encoding="utf-8") as journal:
         for i, name in enumerate(names[:-left]):
             file.write(contents[i % len(contents)])
@@ -87,9 +87,8 @@ def start(data_dir: Path, folder: Path, models: list[str]) -> dict[str, Any]:
         for line in run.stdout:
             print(line, end="", file=sys.stderr)
             if said := re.search("about (.+) in all|epochs, about (.+)", line):
-                status = Path(f"/proc/{run.pid}/status")
-                used = status.read_text(encoding="utf-8") if status.exists() else "VmHWM: 0"
-                peak = int(re.search(r"VmHWM:\s*(\d+)", used)[1]) * 1024
+                with contextlib.suppress(OSError):  # on Linux alone
+                    peak = high_water(run.pid)
                 run.terminate()
                 break
     if not said:

@@ -112,13 +112,18 @@ def random_images(size: Size, folder: Path) -> ImageSet:
     return ImageSet(images, torch.zeros(size.n_images, dtype=torch.long), ("Face",))
 
 
+def high_water(process: int | str) -> int:
+    """Read the most memory in bytes that a process has had; only Linux keeps account of it in `/proc`."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
+
+
 def peak_bytes(device: torch.device) -> int:
     """Read the most memory that was taken so far: on CUDA by tensors, on the CPU by the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):  # Linux's getrusage begins at the parent's peak
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
+        return high_water("self")
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

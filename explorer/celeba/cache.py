@@ -105,9 +105,7 @@ def decoded(room: Path, names: Sequence[str], side: int, watch: Watcher | None =
     Raises:
         FacesError: none can be read, or the cache cannot be written.
     """
-    folder, state = cache_folder(), _state(room, names)
-    source = hashlib.sha256(os.fsencode(os.path.realpath(room))).hexdigest()
-    pixels = folder / f"celeba-{side}-{source[:12]}-{state[:16]}.uint8"
+    pixels = place_of(room, names, side)
     found = _known(pixels, side)
     if found and any(image is not None for image, _ in read_images([room / name for name in found.skipped], side)):
         with suppress(OSError):  # the file is the same, but there was no memory or no reader of its format
@@ -124,6 +122,12 @@ def decoded(room: Path, names: Sequence[str], side: int, watch: Watcher | None =
             )
         )
     return found
+
+
+def place_of(room: Path, names: Sequence[str], side: int) -> Path:
+    """Name the file of the cache for the images of a folder as they are now; see `decoded`."""
+    source = hashlib.sha256(os.fsencode(os.path.realpath(room))).hexdigest()
+    return cache_folder() / f"celeba-{side}-{source[:12]}-{_state(room, names)[:16]}.uint8"
 
 
 def rearranged(pictures: Decoded, order: np.ndarray, name: str, convert: Converter) -> np.ndarray:

@@ -176,7 +176,9 @@ FAMILIES: dict[str, Family] = {
                 Fit(
                     "classifier",
                     {"model": "classifier"},
-                    ROSTER["ffnn"].config,
+                    dataclasses.replace(
+                        ROSTER["ffnn"].config, hidden=(128, 64)
+                    ),  # seven states are a third of one ffnn
                     dataclasses.replace(ROSTER["ffnn"].recipe, epochs=EPOCHS[-1]),
                     EPOCHS,
                 ),

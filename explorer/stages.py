@@ -49,7 +49,8 @@ def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet], 
         tensors["test_logits"] = metrics.logits(model, test)
         tensors["test_labels"] = test.labels.to(torch.uint8)
     elif model.config.variational:
-        tensors["log_var"] = metrics.log_variances(model, gallery.images)
+        log_var = metrics.log_variances(model, gallery.images)
+        tensors["log_var"] = log_var.half() if codes.shape[1] > 2 else log_var
     if gallery.attributes is not None:
         tensors["attributes"] = gallery.attributes
         tensors |= labelled_codes(model, splits)

@@ -57,7 +57,7 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Three test processes share what may be two cores; the programs they start inherit the variable."""
+    """Four test processes share what may be two cores; the programs they start inherit the variable."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         torch.set_num_threads(1)
@@ -321,13 +321,6 @@ def browser():
 
 @pytest.fixture(scope="session")
 def address():
-    with serve() as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def other_address():
-    """A server that has seen nothing of what was done on the first."""
     with serve() as started:
         yield started
 

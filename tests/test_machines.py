@@ -80,8 +80,11 @@ found = {"encoding": locale.getencoding().lower(), "scripts": {}, "problems": []
 for path in Path(components.__file__).parent.glob("*.js"):
     found["scripts"][path.stem] = components.script(path.stem)
 if "pages" in sys.argv:
+    import functools
+    from streamlit.components.v2 import manifest_scanner
     from streamlit.testing.v1 import AppTest
     from explorer.ui.frame import PAGES
+    manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
     for page in PAGES.values():
         app = AppTest.from_file(ROOT / "app.py", default_timeout=60)
         if page.file != "app.py":

@@ -18,8 +18,12 @@ projection.umap = lambda codes, n_components, *settings: projection.pca(codes, n
 projection.tsne = lambda codes, *settings: projection.pca(codes, 2)[0]
 assert train.main(["tiny", "--device", "cpu", "--threads", "1"]) == 0
 
+import functools
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from explorer.ui.frame import PAGES
+
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 for page in PAGES.values():
     app = AppTest.from_file("app.py", default_timeout=60)

@@ -1,16 +1,14 @@
 """Interpolate: what lies between two images?"""
 
-from functools import partial
 from html import escape
 
-import numpy as np
 import streamlit as st
 import torch
 
 from explorer import latent
-from explorer.images import gif, grid, png
-from explorer.language import choices, number, say
-from explorer.ui import loading, screen, taking, widgets
+from explorer.images import grid, png
+from explorer.language import choices, say
+from explorer.ui import loading, screen, taking, walking, widgets
 from explorer.ui.frame import BOUND, Page, View, begin, finish, fragment
 from explorer.ui.pictures import Strip, data_uri, show_strips
 
@@ -25,7 +23,6 @@ PAGE = Page(
 
 TABS = choices("Between two", "Between four", "Every model")
 WALKS = dict(zip(choices("linear", "spherical"), (latent.lerp, latent.slerp), strict=True))
-STILL, FRAME = 128, 224  # pixels of one image, at most, in a PNG and in an animation
 IMPORTS = """\
 from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
@@ -40,45 +37,15 @@ model = Bundle("{dataset}", "{model}", root_folder()).load()
 )
 
 
-def walks(view: View, model: str, picks: list[int], n: int) -> list[Strip]:
-    """Make the three strips from the first image to the second, with the norm of the code under each."""
-    bundle = view.bundle(model)
-    ends = view.gallery.images[picks]
-    t = torch.linspace(0, 1, n)
-    fade = latent.lerp(*torch.from_numpy(ends).flatten(1), t).view(n, *ends.shape[1:]).numpy()
-    codes = loading.encode(bundle, ends)
-    strips = [Strip(say("Pixel fade"), fade, [number(v, ".2f") for v in t.tolist()], say("pixels mixed; t under each"))]
-    for name, walk in ((say("Linear"), latent.lerp), (say("Spherical"), latent.slerp)):
-        z = walk(codes[0], codes[1], t)
-        norms = [number(v, ".2f") for v in z.norm(dim=1).tolist()]
-        note = say("decoded; |z|, the norm of the code, under each")
-        strips.append(Strip(name, loading.decode(bundle, z), norms, note))
-    return strips
-
-
-def downloads(strips: list[Strip]) -> None:
-    """Offer the strips as one PNG, and each walk as an animated GIF."""
-    columns = st.columns(4)
-    n = len(strips[0].images)
-    together = grid(np.concatenate([s.images for s in strips]), n, gap=2)
-    still = partial(png, together, STILL // strips[0].images.shape[-1])
-    columns[0].download_button(say("PNG of the strips"), still, "interpolation.png", "image/png", on_click="ignore")
-    for column, strip, name in zip(columns[1:], strips, ("pixel-fade", "linear", "spherical"), strict=True):
-        animation = partial(gif, strip.images, FRAME // strip.images.shape[-1])  # made when it is asked for
-        column.download_button(
-            say("GIF: {walk}", walk=strip.label.lower()), animation, f"{name}.gif", "image/gif", on_click="ignore"
-        )
-
-
 @fragment
 def two(view: View, model: str, picks: list[int]) -> None:
     """Draw the number of steps and the strips it moves."""
     with screen.control():
         n = st.slider(say("Steps"), 3, 16, 9, key="steps", **BOUND)
-    strips = walks(view, model, picks, n)
+    strips = walking.walks(view, model, picks, n)
     with screen.picture():
         show_strips(strips)
-    downloads(strips)
+    walking.downloads(strips)
     taking.button(view, "interpolate", model, picks=picks, n=n)
     finish(
         say(
@@ -106,7 +73,7 @@ def four(view: View, model: str, picks: list[int]) -> None:
         n = st.slider(say("Images per side"), 3, 16, 9, key="side", **BOUND)
     codes = loading.encode(view.bundle(model), view.gallery.images[picks])
     x = loading.decode(view.bundle(model), latent.bilinear(codes, n).flatten(0, 1))
-    picture = png(grid(x, n, gap=1), STILL // x.shape[-1])
+    picture = png(grid(x, n, gap=1), walking.STILL // x.shape[-1])
     with screen.picture():
         alt = escape(say("{n} by {n} images between four", n=n))
         st.html(f'<img class="lx-whole" src="{data_uri(grid(x, n, gap=2))}" alt="{alt}">')
@@ -133,8 +100,7 @@ def every(view: View, models: list[str], picks: list[int]) -> None:
             say("Walk"), list(WALKS), default=next(iter(WALKS)), format_func=say, required=True, key="walk", **BOUND
         )
     ends, t = view.gallery.images[picks], torch.linspace(0, 1, n)
-    fade = latent.lerp(*torch.from_numpy(ends).flatten(1), t).view(n, *ends.shape[1:]).numpy()
-    strips = [Strip(say("Pixel fade"), fade, [number(v, ".2f") for v in t.tolist()], say("pixels mixed; t under each"))]
+    strips = [walking.fade(ends, t)]
     for name in models:
         z = WALKS[walk](*loading.encode(view.bundle(name), ends), t)
         strips.append(Strip(view.shown.title(name), loading.decode(view.bundle(name), z)))

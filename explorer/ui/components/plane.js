@@ -25,6 +25,8 @@ const TOP = 3;
 const SLICE_MS = { pointing: 5, idle: 150 }; // at a time, for decoding the sheet behind
 const POINTING_MS = 400; // after its last move the pointer counts as moving
 const SMOOTH_FROM = 64; // pixels of a side: so many read as a photograph
+const KEEPS_UP_MS = 33; // for one picture; what takes longer lags behind the pointer
+const TIMED = 9; // pictures, of whose times the middle one counts
 
 export default function (component) {
   return keep(component, LivePlane);
@@ -53,6 +55,7 @@ class LivePlane {
     this.frames = 0;
     this.sheets = 0;
     this.moved = -Infinity;
+    this.took = []; // ms that the last pictures under the pointer took
     this.listen();
   }
 
@@ -98,6 +101,7 @@ class LivePlane {
   update({ data, setStateValue }) {
     const joins = !this.data && data.group;
     this.setStateValue = setStateValue;
+    if (data.model !== this.data?.model) this.took = [];
     this.data = data;
     fetchModels(data.weights);
     this.pins ??= data.pins.map((pin) => [...pin]);
@@ -274,7 +278,9 @@ class LivePlane {
     this.paintFront();
     if (!this.networks || this.data.bare) return;
     this.spot = this.cursor ?? this.pins[this.active] ?? this.spot ?? this.valueAt([0.5, 0.5]);
+    const began = performance.now();
     const image = this.networks.decode(codeOn(this.data, this.spot));
+    this.took = [...this.took, performance.now() - began].slice(-TIMED);
     paintImage(this.picture, image, this.data.image);
     this.describe(this.spot, image);
     this.frames += 1;
@@ -286,10 +292,15 @@ class LivePlane {
     write(this.where, this.coordinates(spot));
     this.guess = "";
     if (this.classify) this.guess = showGuesses(this.guesses, softmax(this.classify(image)), classes, colours, TOP);
-    if (points.length) {
-      const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
-      write(this.note, say("nearest real code: {n} × the usual distance between codes", { n: fixed(ratio, 1) }));
-    }
+    const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
+    const near = points.length && say("nearest real code: {n} × the usual distance between codes", { n: fixed(ratio, 1) });
+    write(this.note, [near, this.pace()].filter(Boolean).join("; "));
+  }
+
+  /** Say that pictures lag behind the pointer, where the last ones took too long. */
+  pace() {
+    const usual = [...this.took].sort((a, b) => a - b)[this.took.length >> 1];
+    return usual > KEEPS_UP_MS && say("{n} ms a picture in this browser: it lags behind the pointer", { n: fixed(usual, 0) });
   }
 
   /** Write coordinates with the names of their directions. */

@@ -2,11 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn as nn
 
 KERNEL, PADDING = 3, 1
+GROUP = 8  # channels that group norm takes together
+
+Norm = Literal["group", "batch"]
+Upsampling = Literal["transposed", "nearest", "shuffle"]
 
 
 class Residual(nn.Module):
@@ -97,6 +102,57 @@ def conv_decoder(
         if i:
             layers += [nn.BatchNorm2d(channels[i])] if residual else []
             layers += [nn.ReLU()]
+    return layers
+
+
+def before_activation(channels: int, norm: Norm) -> list[nn.Module]:
+    """Make a norm and a SiLU (Elfwing et al. 2018): group norm (Wu & He 2018), `GROUP` channels each, or batch norm."""
+    return [nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(channels // GROUP, channels), nn.SiLU()]
+
+
+def smooth_blocks(channels: int, n: int, norm: Norm) -> list[nn.Module]:
+    """Stack `n` residual blocks that normalise before they convolve (He et al. 2016b), nothing after the sum.
+
+    Each has two 3x3 convolutions. The weights of the last begin at zero, so a block begins by adding its bias alone.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(n):
+        last = nn.Conv2d(channels, channels, KERNEL, 1, PADDING)
+        nn.init.zeros_(last.weight)
+        first = nn.Conv2d(channels, channels, KERNEL, 1, PADDING)
+        layers.append(Residual([*before_activation(channels, norm), first, *before_activation(channels, norm), last]))
+    return layers
+
+
+def deep_encoder(channels: Sequence[int], residual: Sequence[int], norm: Norm) -> list[nn.Module]:
+    """Halve the image with 3x3 convolutions `channels[i] -> channels[i + 1]`, each before `residual[i]` blocks."""
+    layers: list[nn.Module] = []
+    for i, n in enumerate(residual):
+        layers += before_activation(channels[i], norm) if i else []
+        layers += [nn.Conv2d(channels[i], channels[i + 1], KERNEL, 2, PADDING)]
+        layers += smooth_blocks(channels[i + 1], n, norm)
+    return [*layers, *before_activation(channels[-1], norm)]
+
+
+def deep_decoder(
+    channels: Sequence[int], residual: Sequence[int], norm: Norm, upsampling: Upsampling
+) -> list[nn.Module]:
+    """Double the image from `channels[i]` to `channels[i + 1]`, each time behind `residual[i]` blocks; logits at last.
+
+    upsampling: a transposed convolution of stride 2; a convolution of pixels that were each repeated four times, which
+    leaves no checkerboard (Odena et al. 2016); or one to four times the channels, which then become pixels (Shi et al.
+    2016).
+    """
+    layers: list[nn.Module] = []
+    for i, n in enumerate(residual):
+        layers += smooth_blocks(channels[i], n, norm) + before_activation(channels[i], norm)
+        n_in, n_out = channels[i : i + 2]
+        if upsampling == "transposed":
+            layers += [nn.ConvTranspose2d(n_in, n_out, KERNEL, 2, PADDING, output_padding=1)]
+        elif upsampling == "nearest":
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(n_in, n_out, KERNEL, 1, PADDING)]
+        else:
+            layers += [nn.Conv2d(n_in, 4 * n_out, KERNEL, 1, PADDING), nn.PixelShuffle(2)]
     return layers
 
 

@@ -48,6 +48,7 @@ from explorer.models import (
     AutoencoderConfig,
     ClassifierConfig,
     ConditionalConfig,
+    DeepConfig,
     ImportedAutoencoderConfig,
     ImportedClassifierConfig,
     Model,
@@ -72,6 +73,7 @@ KINDS: dict[str, type[ModelConfig]] = {
     "autoencoder": AutoencoderConfig,
     "classifier": ClassifierConfig,
     "conditional": ConditionalConfig,
+    "deep": DeepConfig,
     "imported autoencoder": ImportedAutoencoderConfig,
     "imported classifier": ImportedClassifierConfig,
 }

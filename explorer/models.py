@@ -116,6 +116,55 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
+class DeepConfig(AutoencoderConfig):
+    """Architecture of a deep autoencoder: halvings with residual blocks between them, and a decoder of its own widths.
+
+    channels, residual: output channels of each 3x3 convolution of stride 2, and blocks behind it.
+    decoder_channels, decoder_residual: channels before each doubling, and blocks before it.
+    norm, upsampling: see `blocks.before_activation` and `blocks.deep_decoder`.
+    """
+
+    decoder_channels: tuple[int, ...] = ()
+    decoder_residual: tuple[int, ...] = ()
+    norm: blocks.Norm = "group"
+    upsampling: blocks.Upsampling = "transposed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n = len(self.channels)
+        if self.code is None or set(self.strides) != {2} or any(side % 2**n for side in self.image_shape[1:]):
+            raise ValueError("a deep autoencoder halves a side that stays whole, and needs the length of its code")
+        if {len(self.residual), len(self.decoder_channels), len(self.decoder_residual)} != {n}:
+            raise ValueError(f"a deep autoencoder with {n} halvings needs {n} numbers of blocks, and {n} doublings")
+        for name in ("norm", "upsampling"):
+            known = get_args(getattr(blocks, name.title()))
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
+        if self.norm == "group" and any(c % blocks.GROUP for c in (*self.channels, *self.decoder_channels)):
+            raise ValueError(
+                f"channels {self.channels} and {self.decoder_channels} are to be multiples of {blocks.GROUP}"
+            )
+
+    def _networks(self) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
+        n_channels, *sides = self.image_shape
+        height, width = (side // 2 ** len(self.channels) for side in sides)
+        last = nn.Linear(self.channels[-1] * height * width, self.code * (2 if self.variational else 1))
+        nn.init.normal_(last.weight, std=0.1 / math.sqrt(last.in_features))  # as behind batch norm
+        encoder = blocks.deep_encoder((n_channels, *self.channels), self.residual, self.norm)
+        first = self.decoder_channels[0]
+        decoder = blocks.deep_decoder(
+            (*self.decoder_channels, n_channels), self.decoder_residual, self.norm, self.upsampling
+        )
+        return (
+            nn.Sequential(*encoder, nn.Flatten(), last),
+            nn.Sequential(
+                nn.Linear(self.code, first * height * width), nn.Unflatten(1, (first, height, width)), *decoder
+            ),
+            (self.code,),
+        )
+
+
+@dataclass(frozen=True)
 class ImportedAutoencoderConfig:
     """An autoencoder that was made elsewhere: its layers as `graph.build` takes them.
 

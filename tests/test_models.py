@@ -9,7 +9,7 @@ import torch.nn as nn
 from explorer import losses
 from explorer.blocks import Dropout, Residual, conv_sizes
 from explorer.checkpoints import parse
-from explorer.models import AutoencoderConfig, ClassifierConfig, Posterior, multiply_adds, n_parameters
+from explorer.models import AutoencoderConfig, ClassifierConfig, DeepConfig, Posterior, multiply_adds, n_parameters
 from explorer.roster import ROSTER
 from explorer.training import Recipe
 
@@ -22,6 +22,11 @@ def bottleneck(n, inner):
         f"x + (conv {n}-{inner} 1x1, norm {inner}, relu, conv {inner}-{inner} /1, norm {inner}, relu, "
         f"conv {inner}-{n} 1x1, norm {n})"
     )
+
+
+def block(n):
+    norm = f"norm {n // 8}x8, silu"
+    return f"x + ({norm}, conv {n}-{n} /1, {norm}, conv {n}-{n} /1)"
 
 
 LAYERS = {
@@ -46,6 +51,12 @@ LAYERS = {
         f"dense 128-7680, relu, unflatten 120x8x8, {bottleneck(120, 30)}, relu, up 120-56 x2, norm 56, relu, "
         f"{bottleneck(56, 14)}, relu, up 56-32 x2, norm 32, relu, up 32-3 x2",
     ],
+    "face-best": [
+        f"conv 3-32 /2, norm 4x8, silu, conv 32-64 /2, norm 8x8, silu, conv 64-128 /2, {block(128)}, norm 16x8, silu, "
+        "flatten, dense 8192-256",
+        f"dense 128-8192, unflatten 128x8x8, {block(128)}, norm 16x8, silu, up 128-96 x2, {block(96)}, "
+        "norm 12x8, silu, up 96-48 x2, norm 6x8, silu, up 48-3 x2",
+    ],
     "ffnn": [
         "flatten, dense 784-512, norm 512, relu, dropout 0.2, dense 512-256, norm 256, relu, dropout 0.2, "
         "dense 256-128, norm 128, relu, dropout 0.2",
@@ -56,6 +67,7 @@ LAYERS = {
 # and batch norm has a scale and an offset for each number
 CONV_AE = (9 * 16 + 16) + (9 * 16 * 32 + 32) + (9 * 32 * 64 + 64) + (
     9 * 64 * 32 + 32) + (9 * 32 * 16 + 16) + (9 * 16 + 1)  # fmt: skip
+BLOCK = {n: 2 * (9 * n * n + n) + 4 * n for n in (96, 128)}
 PARAMETERS = {
     "fc-ae": (784 * 256 + 256) + (256 * 64 + 64) + (64 * 256 + 256) + (256 * 784 + 784),
     "conv-ae": CONV_AE,
@@ -68,6 +80,9 @@ PARAMETERS = {
     "face-resvae": (9 * 3 * 32 + 3 * 32) + (9 * 32 * 56 + 3 * 56) + (9 * 56 * 120 + 3 * 120) + (7680 * 256 + 256)
     + (128 * 7680 + 7680) + (9 * 120 * 56 + 3 * 56) + (9 * 56 * 32 + 3 * 32) + (9 * 32 * 3 + 3)
     + 2 * (2 * 56 * 14 + 9 * 14 * 14 + 2 * (14 + 14 + 56)) + 2 * (2 * 120 * 30 + 9 * 30 * 30 + 2 * (30 + 30 + 120)),
+    "face-best": (9 * 3 * 32 + 3 * 32) + (9 * 32 * 64 + 3 * 64) + (9 * 64 * 128 + 3 * 128) + (8192 * 256 + 256)
+    + (128 * 8192 + 8192 + 2 * 128) + (9 * 128 * 96 + 3 * 96) + (9 * 96 * 48 + 3 * 48) + (9 * 48 * 3 + 3)
+    + 2 * BLOCK[128] + BLOCK[96],
     "ffnn": (784 * 512 + 512) + (512 * 256 + 256) + (256 * 128 + 128) + (128 * 10 + 10)
     + 2 * (512 + 256 + 128),
 }  # fmt: skip
@@ -79,6 +94,7 @@ LATENT_SHAPES = {
     "conv-vae": (2,),
     "face-vae": (128,),
     "face-resvae": (128,),
+    "face-best": (128,),
 }
 
 
@@ -94,13 +110,15 @@ def describe(layer):
             return f"{word} {layer.in_channels}-{layer.out_channels} {sign}{layer.stride[0]}"
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return f"norm {layer.num_features}"
+        case nn.GroupNorm():
+            return f"norm {layer.num_groups}x{layer.num_channels // layer.num_groups}"
         case Residual():
             return f"x + ({', '.join(map(describe, layer.body))})"
         case nn.Dropout():
             return f"dropout {layer.p}"
         case nn.Unflatten():
             return "unflatten " + "x".join(map(str, layer.unflattened_size))
-    return {nn.ReLU: "relu", nn.Flatten: "flatten"}[type(layer)]
+    return {nn.ReLU: "relu", nn.SiLU: "silu", nn.Flatten: "flatten"}[type(layer)]
 
 
 def test_layers_are_those_of_the_reports(entry, model):
@@ -129,6 +147,44 @@ def test_multiply_adds_are_those_of_the_layers():
     one = 14 * 14 * 9 * 16 + 7 * 7 * 9 * 16 * 32 + 4 * 4 * 9 * 32 * 64
     back = 4 * 4 * 9 * 64 * 32 + 7 * 7 * 9 * 32 * 16 + 14 * 14 * 9 * 16
     assert multiply_adds(ROSTER["conv-ae"].config.build()) == one + back
+
+
+DEEP = DeepConfig(
+    (3, 32, 16), (8, 16), (2, 2), (0, 1), code=5, variational=True, decoder_channels=(24, 8), decoder_residual=(1, 0)
+)
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "shuffle"])
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_a_deep_autoencoder_ends_where_it_began_with_any_norm_and_step_up(norm, upsampling, generator):
+    model = dataclasses.replace(DEEP, norm=norm, upsampling=upsampling).build().eval()
+    x = torch.rand(4, 3, 32, 16, generator=generator)
+    posterior = model.encode(x)
+    assert posterior.mu.shape == posterior.log_var.shape == (4, 5)
+    assert model(x).shape == x.shape
+    blocks = [m for m in model.modules() if isinstance(m, Residual)]
+    assert len(blocks) == 2
+    features = torch.rand(2, 16, 8, 4, generator=generator)
+    bias = blocks[0].body[-1].bias.view(-1, 1, 1)
+    torch.testing.assert_close(blocks[0](features), features + bias)  # as it begins
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"image_shape": (3, 30, 16)}, "stays whole"),
+        ({"strides": (2, 1)}, "stays whole"),
+        ({"code": None, "variational": False}, "length of its code"),
+        ({"decoder_channels": (24,)}, "2 halvings needs 2 numbers"),
+        ({"residual": ()}, "2 halvings needs 2 numbers"),
+        ({"norm": "layer"}, "norm 'layer' is none of group, batch"),
+        ({"upsampling": "bilinear"}, "upsampling 'bilinear' is none of transposed, nearest, shuffle"),
+        ({"channels": (8, 12)}, "multiples of 8"),
+    ],
+)
+def test_a_deep_autoencoder_that_cannot_be_is_refused(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        dataclasses.replace(DEEP, **changes)
 
 
 def test_convolutions_halve_28_to_14_to_7_to_4():
@@ -203,6 +259,8 @@ def test_gradients_reach_every_parameter(entry, model, x, generator):
 
 @pytest.mark.parametrize("image_shape", [(3, 64, 64), (1, 32, 20)])
 def test_other_image_shapes_are_rebuilt(autoencoder_entry, image_shape, generator):
+    if isinstance(autoencoder_entry.config, DeepConfig):
+        image_shape = (image_shape[0], 48, 32)
     model = dataclasses.replace(autoencoder_entry.config, image_shape=image_shape).build()
     x = torch.rand(2, *image_shape, generator=generator)
     assert model(x).shape == x.shape

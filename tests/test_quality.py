@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import quality
+from benchmarks import face_runs, quality
 from explorer import edits, elbo, realism
 from explorer.checkpoints import Bundle
 from explorer.datasets import DATASETS, ImageSet
@@ -313,3 +313,20 @@ def test_edits_and_the_rungs_of_the_ladder_are_rows(monkeypatch, faces):
     assert shown["swd, codes from prior"] == 101 and shown["identity: auc"] == 0.75
     assert shown["same, Smiling, difference of means"] == pytest.approx(0.9)
     assert shown["outside, mean of 2 attributes, logistic regression"] == pytest.approx(0.5)
+
+
+def test_runs_of_equal_time_name_what_they_changed_and_sigma_is_learned_where_it_is_to_be(monkeypatch, capsys):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (10, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    noise = ImageSet(images, torch.zeros(10).long(), ("Face",))
+    monkeypatch.setitem(DATASETS, "celeba", replace(DATASETS["celeba"], read=lambda folder, split: noise))
+    monkeypatch.setattr(face_runs, "LEARN_EVERY", 1)
+    assert face_runs.main(["sigma 0.1", "sigma learned", "--seconds", "0.1", "--json"]) == 0
+    fixed, learned = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (fixed["run"], fixed["sigma"], learned["run"]) == ("sigma 0.1", 0.1, "sigma learned")
+    assert learned["sigma"] != 0.1 and learned["n_seen"] % 10 == 0
+    assert all(0 < line[name] < 30 for line in (fixed, learned) for name in ("psnr", "psnr_average"))
+    assert face_runs.main(["face-vae", "--seconds", "0.1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("face-vae")
+    with pytest.raises(SystemExit, match="2"):
+        face_runs.main(["bigger"])

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import gc
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from explorer.training import Recipe
 
 ALLOWED_SKIPS = ("no CUDA GPU",)
 ALLOWED_WITHOUT_DATA = ("EXPLORER_DATA holds no ",)
+NO_DATA = str(Path(__file__).parent / "no data")  # always the same, so that stand-ins are decoded once
 SIZE = {"width": 1280, "height": 1000}  # of a page in the browser
 AUTOENCODERS = [name for name, entry in ROSTER.items() if entry.is_autoencoder]
 
@@ -57,7 +59,7 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Four test processes share what may be two cores; the programs they start inherit the variable."""
+    """Three test processes share what may be two cores; the programs they start inherit the variable."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         torch.set_num_threads(1)
@@ -128,9 +130,10 @@ class Patch(pytest.MonkeyPatch):
         self._replace()
         super().setattr(*args, **kwargs)
 
-    def setitem(self, *args):
-        self._replace()
-        super().setitem(*args)
+    def setitem(self, table, *args):
+        if table is not os.environ:  # folders that it names are part of what is kept
+            self._replace()
+        super().setitem(table, *args)
 
     def _replace(self):
         if not self.replaced:

@@ -23,7 +23,7 @@ from explorer.roster import ROSTER, autoencoders_for, models_for
 from explorer.ui import catalog, widgets
 from explorer.ui.catalog import Collection
 from explorer.ui.frame import PAGES
-from tests.conftest import pca_for_umap
+from tests.conftest import NO_DATA, pca_for_umap
 
 ROOT = Path(__file__).parent.parent
 MODEL_PAGES = {"reconstruct": "fc-ae", "denoise": "conv-dae", "latent_map": "fc-ae", "latent_plane": "conv-vae",
@@ -324,8 +324,8 @@ def test_one_face_of_the_gallery_that_is_missing_gives_stand_ins_and_is_named(fa
     assert name.name in words(open_page("reconstruct", dataset="celeba"))
 
 
-def test_stand_ins_come_from_the_model_with_the_smallest_error_whose_bundle_is_whole(both, monkeypatch, tmp_path):
-    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+def test_stand_ins_come_from_the_model_with_the_smallest_error_whose_bundle_is_whole(both, monkeypatch):
+    monkeypatch.setenv("EXPLORER_DATA", NO_DATA)
     names = autoencoders_for("celeba")
     best, other, *_ = sorted(names, key=lambda name: Bundle("celeba", name, both).metrics()["mse"])
     assert f"decoded by {ROSTER[best].title} " in words(open_page("training", dataset="celeba"))
@@ -398,8 +398,8 @@ def test_a_portrait_is_turned_upright_and_its_middle_square_is_taken_first(face_
     exec(compile(app.code[0].value, "reconstruct", "exec"), {})
 
 
-def test_missing_originals_give_labelled_stand_ins(tmp_path, monkeypatch):
-    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+def test_missing_originals_give_labelled_stand_ins(monkeypatch):
+    monkeypatch.setenv("EXPLORER_DATA", NO_DATA)
     app = open_page("reconstruct", dataset="fashion-mnist")
     assert not app.exception
     assert "Stand-ins" in words(app)
@@ -410,10 +410,8 @@ def test_missing_originals_give_labelled_stand_ins(tmp_path, monkeypatch):
     ("dataset", "key"),
     [(name, key) for name, there in COMMITTED.items() for key, page in PAGES.items() if page.fits(there)],
 )
-def test_every_page_has_content_with_nothing_downloaded_and_no_english_in_indonesian(
-    tmp_path, monkeypatch, dataset, key
-):
-    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+def test_every_page_has_content_with_nothing_downloaded_and_no_english_in_indonesian(monkeypatch, dataset, key):
+    monkeypatch.setenv("EXPLORER_DATA", NO_DATA)
     app = open_page(key, dataset=dataset, lang="id")
     assert not app.exception
     assert not app.error

@@ -25,13 +25,13 @@ from explorer.roster import ROSTER
 from explorer.ui import catalog, editing, loading, taking
 from explorer.ui.editing import Edit, Face
 from explorer.ui.frame import PAGES, View
-from tests.conftest import AUTOENCODERS
+from tests.conftest import AUTOENCODERS, NO_DATA
 from tests.test_app import open_page
 from tests.test_layers import interpret, unpack
 
 ROOT = Path(__file__).parent.parent
 HALF_A_GREY_LEVEL = 0.5 / 255
-MOST_OF_FACES = 3e6  # bytes
+MOST_OF_FACES = {"face-best": 4.1e6}  # bytes; of the others 3 MB
 
 
 def write(folder, *arguments):
@@ -70,7 +70,7 @@ def test_what_is_written_decodes_within_half_a_grey_level_of_what_the_app_decode
     if home == "celeba":
         monkeypatch.setattr(loading, "gallery", lambda dataset, root: faces_view().gallery)
     file = write(tmp_path, "latent_plane", "--model", model, "--dataset", home, "--tab", "any")
-    assert home == "fashion-mnist" or file.stat().st_size <= MOST_OF_FACES
+    assert home == "fashion-mnist" or file.stat().st_size <= MOST_OF_FACES.get(model, 3e6)
     [(identity, networks, weights)] = map(unpack, bytes_in(file.read_text(encoding="utf-8")))
     bundle = Bundle(home, model, root_folder())
     assert identity == bundle.identity
@@ -157,7 +157,7 @@ def test_pages_with_images_offer_others_and_hold_exactly_their_codes():
 
 
 def test_without_the_original_images_stand_ins_travel_and_the_page_says_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("EXPLORER_DATA", NO_DATA)
     text = write(tmp_path, "draw", "--model", "conv-vae").read_text(encoding="utf-8")
     assert "shown are stand-ins, decoded by" in text
 

@@ -38,7 +38,9 @@ RUN = """([packed, inputs, wasm]) => {
 def test_the_browser_computes_what_torch_computes(page, name, kind):
     home = ROSTER[name].home
     parts = Bundle(home, name, root_folder()).load().networks()
-    for part, error in errors_in_the_browser(page, parts, kind, n=4 if home == "celeba" else 16).items():
+    if home == "celeba":  # the decoder alone travels
+        del parts["encode"]
+    for part, error in errors_in_the_browser(page, parts, kind, n=2 if home == "celeba" else 16).items():
         assert error <= 1e-3, part
 
 

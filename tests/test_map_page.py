@@ -14,6 +14,7 @@ from benchmarks.browser import visit, wait_until_finished
 from explorer import checkpoints, projection
 from explorer.checkpoints import Bundle, root_folder
 from explorer.ui import chosen, mapping
+from tests.conftest import NO_DATA
 from tests.test_app import open_page, words
 from tests.test_browser import press
 
@@ -21,7 +22,7 @@ from tests.test_browser import press
 @pytest.fixture
 def few(tmp_path, monkeypatch):
     """Make bundles whose gallery is the first few images of the committed one; t-SNE and UMAP cost nothing."""
-    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setenv("EXPLORER_DATA", NO_DATA)
     monkeypatch.setattr(projection, "tsne", lambda codes, perplexity, seed=0: codes[:, :2] + perplexity)
     monkeypatch.setattr(projection, "umap", lambda codes, d, n_neighbors=15, seed=0: codes[:, [0] * d] + n_neighbors)
 

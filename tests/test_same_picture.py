@@ -17,6 +17,7 @@ from explorer.checkpoints import Bundle, root_folder
 from explorer.datasets import DATASETS
 from explorer.images import to_uint8
 from explorer.ui import components, loading
+from tests.conftest import NO_DATA
 from tests.test_app import open_page
 
 
@@ -226,8 +227,8 @@ def test_a_map_that_ignores_its_slider_is_told(pages, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def without_data(tmp_path, monkeypatch):
-    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path / "nothing"))
+def without_data(monkeypatch):
+    monkeypatch.setenv("EXPLORER_DATA", NO_DATA)
 
 
 @pytest.mark.parametrize(

@@ -176,9 +176,7 @@ FAMILIES: dict[str, Family] = {
                 Fit(
                     "classifier",
                     {"model": "classifier"},
-                    dataclasses.replace(
-                        ROSTER["ffnn"].config, hidden=(128, 64)
-                    ),  # seven states are a third of one ffnn
+                    dataclasses.replace(ROSTER["ffnn"].config, hidden=(128, 64)),  # seven states of it are kept
                     dataclasses.replace(ROSTER["ffnn"].recipe, epochs=EPOCHS[-1]),
                     EPOCHS,
                 ),

@@ -136,10 +136,9 @@ class DeepConfig(AutoencoderConfig):
             raise ValueError("a deep autoencoder halves a side that stays whole, and needs the length of its code")
         if {len(self.residual), len(self.decoder_channels), len(self.decoder_residual)} != {n}:
             raise ValueError(f"a deep autoencoder with {n} halvings needs {n} numbers of blocks, and {n} doublings")
-        for name in ("norm", "upsampling"):
-            known = get_args(getattr(blocks, name.title()))
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
+        for name, kinds in (("norm", blocks.Norm), ("upsampling", blocks.Upsampling)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(get_args(kinds))}")
         if self.norm == "group" and any(c % blocks.GROUP for c in (*self.channels, *self.decoder_channels)):
             raise ValueError(
                 f"channels {self.channels} and {self.decoder_channels} are to be multiples of {blocks.GROUP}"

@@ -35,8 +35,8 @@ def measure(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet]) -> dic
 def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet], dataset: Dataset) -> list[str]:
     """Store the codes of the gallery and their projections; return what had to be left out, in words.
 
-    Codes of more than two numbers are stored in half precision: a relative error below 0.001 at half
-    the size.
+    Codes of more than two numbers, and their spreads, are stored in half precision: a relative error below 0.001 at
+    half the size.
     """
     test = splits["test"]
     indices = gallery_indices(test.labels, dataset.gallery_size)
@@ -44,19 +44,23 @@ def embed_gallery(bundle: Bundle, model: Model, splits: Mapping[str, ImageSet], 
     codes = metrics.embed(model, gallery.images)
     made, left_out = projection.project(codes.numpy())
     tensors = {name: torch.from_numpy(value) for name, value in made.items()}
-    tensors["codes"] = codes.half() if codes.shape[1] > 2 else codes
+    tensors["codes"] = _shortened(codes)
     if not isinstance(model, Autoencoder):
         tensors["test_logits"] = metrics.logits(model, test)
         tensors["test_labels"] = test.labels.to(torch.uint8)
     elif model.config.variational:
-        log_var = metrics.log_variances(model, gallery.images)
-        tensors["log_var"] = log_var.half() if codes.shape[1] > 2 else log_var
+        tensors["log_var"] = _shortened(metrics.log_variances(model, gallery.images))
     if gallery.attributes is not None:
         tensors["attributes"] = gallery.attributes
         tensors |= labelled_codes(model, splits)
     keep_gallery(bundle.root, dataset, indices, gallery)
     bundle.write_codes(tensors)
     return left_out
+
+
+def _shortened(codes: torch.Tensor) -> torch.Tensor:
+    """Halve the precision of codes or spreads `(M, D)` of more than two numbers."""
+    return codes.half() if codes.shape[1] > 2 else codes
 
 
 def keep_gallery(root: Path, dataset: Dataset, indices: torch.Tensor, gallery: ImageSet) -> None:

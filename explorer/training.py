@@ -164,10 +164,7 @@ class Fitting:
         self.step = Step(model, self.train, recipe, self.generator, processes, graph, precision)
         self.optimizer = self.step.optimizer
         self.n_steps = recipe.epochs * len(_batches(torch.arange(len(train)), recipe.batch_size, fewest))
-        if recipe.schedule == "one-cycle":
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.learning_rate, self.n_steps)
-        else:
-            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
+        self.schedule = schedule_for(self.optimizer, recipe, self.n_steps)
         self.epoch = 0
         self.best_loss, self.best = math.inf, {}
 
@@ -287,6 +284,15 @@ class Fitting:
         if self.device.type != "cpu":
             states["device"] = getattr(torch, self.device.type).get_rng_state()
         return states
+
+
+def schedule_for(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, n_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Make the schedule that a recipe names, for `n_steps` steps in all."""
+    if recipe.schedule == "one-cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, n_steps)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
 class Loss(nn.Module):

@@ -87,9 +87,8 @@ def test_figures_and_codes_are_those_of_the_stored_weights(families_root, digits
     assert stored.pop("weights") == config["weights"]
     found, kept = numbers(json.loads(to_json(figures))), numbers(stored)
     assert list(found) == list(kept)
-    assert list(found.values()) == pytest.approx(
-        list(kept.values()), rel=1e-4
-    )  # another process, or processor, may add otherwise
+    # another process, or processor, may add otherwise
+    assert list(found.values()) == pytest.approx(list(kept.values()), rel=1e-4)
     assert all(
         torch.allclose(codes[name].float(), x.float(), rtol=2e-3, atol=1e-3) for name, x in bundle.codes().items()
     )

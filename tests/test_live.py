@@ -45,8 +45,6 @@ IN_JAVASCRIPT = ("conv-vae", "ffnn", "face-resvae", "face-best")
 def test_the_browser_computes_what_torch_computes(page, name, kind):
     home = ROSTER[name].home
     parts = Bundle(home, name, root_folder()).load().networks()
-    if home == "celeba":  # the decoder alone travels
-        del parts["encode"]
     for part, error in errors_in_the_browser(page, parts, kind, n=2 if home == "celeba" else 16).items():
         assert error <= 1e-3, part
 

@@ -292,15 +292,19 @@ class LivePlane {
     write(this.where, this.coordinates(spot));
     this.guess = "";
     if (this.classify) this.guess = showGuesses(this.guesses, softmax(this.classify(image)), classes, colours, TOP);
-    const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
-    const near = points.length && say("nearest real code: {n} × the usual distance between codes", { n: fixed(ratio, 1) });
-    write(this.note, [near, this.pace()].filter(Boolean).join("; "));
+    const notes = [];
+    if (points.length) {
+      const ratio = Math.sqrt(Math.min(...squaredDistances(this.data, spot))) / typical;
+      notes.push(say("nearest real code: {n} × the usual distance between codes", { n: fixed(ratio, 1) }));
+    }
+    write(this.note, [...notes, ...this.pace()].join("; "));
   }
 
-  /** Say that pictures lag behind the pointer, where the last ones took too long. */
+  /** Say, in a sentence or in none, that pictures lag behind the pointer, where the last ones took too long. */
   pace() {
     const usual = [...this.took].sort((a, b) => a - b)[this.took.length >> 1];
-    return usual > KEEPS_UP_MS && say("{n} ms a picture in this browser: it lags behind the pointer", { n: fixed(usual, 0) });
+    if (usual <= KEEPS_UP_MS) return [];
+    return [say("{n} ms a picture in this browser: it lags behind the pointer", { n: fixed(usual, 0) })];
   }
 
   /** Write coordinates with the names of their directions. */

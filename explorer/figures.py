@@ -4,7 +4,8 @@ What a colour says is said a second time, by a shape, a dash, a pattern or a num
 `explorer.palette`, legible on white and on near-black. The page's theme brings background, grid and text.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,6 +18,7 @@ FONT = 16
 ROUND = "circle-open"  # for "x" in three dimensions, where shapes are letters and that one is in few fonts
 MOST_MARKERS = 12  # on a line, which tell it from others
 HIGHEST_PSNR = 45  # dB; at noise level 0 the untouched image has 100
+SETTLED = 2  # epochs whose losses, where a scale cannot be logarithmic, would leave no room for those after them
 MOST_BARS = 500  # of a histogram: ten a unit as far as 25 standard deviations of the prior, wider ones beyond
 EXACT = 99  # dB; an image without any error has 100, see `metrics.psnr`
 
@@ -186,7 +188,7 @@ def curves(
     """Draw lines `name -> (x, values)` over epochs or what `over` says; a name's part before " · " sets its look.
 
     Colour and shape of the markers, a few on each line, are those of the owner, whom the legend names once; lines whose
-    name ends in "validation" are dashed.
+    name ends in "validation" are dashed. Where values fall below zero, the scale begins with those after `SETTLED`.
     """
     figure = go.Figure()
     owners = list(dict.fromkeys(name.split(" · ")[0] for name in lines))
@@ -203,8 +205,16 @@ def curves(
             hovertemplate=f"{shown}, {say(over)} %{{x:.5g}}: %{{y:.5g}}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=say(over))
-    figure.update_yaxes(title=unit, type="log" if log else "linear")
+    figure.update_yaxes(title=unit, type="log" if log else "linear", range=_range_below_zero(lines.values()))
     return _finish(figure, 480)
+
+
+def _range_below_zero(lines: Iterable[tuple[Sequence[float], Sequence[float]]]) -> list[float] | None:
+    """Give the range that lines fill once they have settled, where they fall below zero; None where it is all."""
+    lowest = min((min(values) for _, values in lines), default=0.0)
+    highest = max((max(values[SETTLED:], default=math.inf) for _, values in lines), default=math.inf)
+    margin = (highest - lowest) / 20
+    return [lowest - margin, highest + margin] if lowest < 0 and math.isfinite(margin) else None
 
 
 def prior_histogram(draws: np.ndarray, means: np.ndarray, name: str) -> go.Figure:

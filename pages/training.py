@@ -59,7 +59,7 @@ for heading in dict.fromkeys(panel.heading for panel in shown):
     with screen.picture() if is_first else st.container():
         curves.draw(heading, [panel for panel in shown if panel.heading == heading], is_first)
     if heading == curves.DENSITY:
-        st.markdown(say(curves.BELOW_ZERO))
+        st.markdown(f"{say(curves.BELOW_ZERO)} {curves.spreads(view, models)}")
 if elsewhere := [view.shown.title(name) for name in models if view.card(name).imported]:
     st.info(say("{names}: fitted elsewhere and imported, so there are no curves of how.", names=listed(elsewhere)))
 python = sharpness(view, models)

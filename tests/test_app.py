@@ -379,7 +379,10 @@ def test_nats_below_zero_are_drawn_on_a_linear_scale(face_data, monkeypatch):
     history = {f"{which}_{k}": v for which in ("train", "validation") for k, v in parts.items()}
     history |= {"epoch": [1.0, 2.0], "seconds": [1.0, 1.0]}
     monkeypatch.setattr(Bundle, "history", lambda self: history)
-    assert axis_types(open_page("training", dataset="celeba", scale="log")) == ["linear", "linear", "log"]
+    app = open_page("training", dataset="celeba", scale="log")
+    assert axis_types(app) == ["linear", "linear", "log"]
+    assert "differ in σ: Face VAE 0.1, " in words(app) and "Deep face VAE 0.06. Nats" in words(app)
+    assert "differ in σ" not in words(open_page("training", dataset="celeba", models="face-vae"))
 
 
 def test_a_portrait_is_turned_upright_and_its_middle_square_is_taken_first(face_data, tmp_path, monkeypatch):

@@ -94,6 +94,14 @@ def test_training_and_validation_of_a_model_share_colour_and_shape_and_differ_in
     assert figure.layout.yaxis.type == "log"
 
 
+def test_losses_below_zero_have_the_scale_of_what_follows_the_first_two_epochs():
+    epochs = [1, 2, 3, 4]
+    lines = {"a": (epochs, [900.0, 90.0, -80.0, -100.0]), "b": (epochs, [500.0, 50.0, 0.0, -20.0])}
+    assert figures.curves(lines, "loss", log=False).layout.yaxis.range == (-105, 5)
+    assert figures.curves({"a": (epochs[:2], [900.0, -90.0])}, "loss", log=False).layout.yaxis.range is None
+    assert figures.curves({"a": (epochs, [9.0, 4.0, 2.0, 1.0])}, "loss", log=False).layout.yaxis.range is None
+
+
 def test_a_map_by_score_has_every_point_in_one_trace_with_a_scale_whose_middle_is_the_boundary():
     points, scores = np.arange(8.0).reshape(4, 2), np.array([-1.0, 0.5, 3.0, -2.0])
     [trace] = figures.latent_map(points, np.zeros(4, int), ("Face",), "PCA", scores, "Smiling").data

@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer import figures
 from explorer.cards import ModelCard
-from explorer.language import choices, later, listed, say
+from explorer.language import choices, later, listed, number, say
 from explorer.noise import NOISES
 from explorer.ui import screen
 from explorer.ui.frame import View
@@ -27,7 +27,8 @@ HEADINGS = SQUARED, ELBO, DENSITY, CLASSIFIER = choices(
 )
 BELOW_ZERO = later(
     "This likelihood is a density of pixels, and a density may exceed one: the better the model, the further its "
-    "nats fall below zero. A scale with values there is linear, since they have no logarithm."
+    "nats fall below zero. A scale with values there is linear, since they have no logarithm, and the losses of the "
+    "first two epochs may lie above it."
 )
 
 Curve = Mapping[str, Sequence[float]]  # "steps", "minutes" and "psnr"; see `Bundle.test_curve`
@@ -99,6 +100,19 @@ def draw(heading: str, panels_of_it: Sequence[Panel], is_picture: bool) -> None:
         figure, alt = figures.curves(panel.lines, unit, panel.log), say("{what} over epochs", what=unit)
         with column:
             screen.chart(figure, f"{heading}-{panel.part}", f"{say(heading)}: {alt}", is_picture)
+
+
+def spreads(view: View, models: list[str]) -> str:
+    """Say where Gaussian likelihoods have different sigmas, since their nats do not compare then."""
+    cards = [card for name in models if family(card := view.card(name)) == DENSITY and not card.imported]
+    if len({card.config.sigma for card in cards}) < 2:
+        return ""
+    each = [f"{view.shown.title(card.name)} {number(card.config.sigma)}" for card in cards]
+    return say(
+        "The likelihoods differ in σ: {each}. Nats under one σ do not compare with nats under another; follow each "
+        "line by itself, and compare models by their sharpness.",
+        each=listed(each),
+    )
 
 
 def noisy(view: View, models: list[str]) -> str:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.face_runs --data-dir data                 a table
     python -m benchmarks.face_runs --data-dir data --json          one JSON line per run
-    python -m benchmarks.face_runs "batch norm" --seconds 60       one of them, shorter
+    python -m benchmarks.face_runs "group norm" --seconds 60       one of them, shorter
 
 Every run begins with the same seed and gets the same processor time, `--seconds` of all its threads together; its
 one-cycle schedule is made for as many steps as fit in, by the time of its first ones. Figures are on the validation
@@ -77,11 +77,13 @@ RUNS: dict[str, Run] = {
         )
     ),
     "no blocks": Run(replace(BASE.config, residual=NONE, decoder_residual=NONE)),
-    "batch norm": Run(replace(BASE.config, norm="batch")),
+    "shallow encoder": Run(replace(BASE.config, residual=(0, 0, 1))),
+    "group norm": Run(replace(BASE.config, norm="group")),
     "nearest": Run(replace(BASE.config, upsampling="nearest")),
     "pixel shuffle": Run(replace(BASE.config, upsampling="shuffle")),
     "constant rate": Run(recipe=replace(BASE.recipe, schedule="constant", learning_rate=BASE.recipe.learning_rate / 2)),
     "half the rate": Run(recipe=replace(BASE.recipe, learning_rate=BASE.recipe.learning_rate / 2)),
+    "no weight decay": Run(recipe=replace(BASE.recipe, weight_decay=0.0)),
     "bfloat16": Run(precision="bfloat16"),
 }
 
@@ -159,7 +161,7 @@ def measure(name: str, train: ImageSet, validation: ImageSet, seconds: float) ->
     }
 
 
-LINE = "{:<14} {:>10} {:>14} {:>9} {:>8} {:>8} {:>7} {:>13} {:>6} {:>5}"
+LINE = "{:<16} {:>10} {:>14} {:>9} {:>8} {:>8} {:>7} {:>13} {:>6} {:>5}"
 
 
 def print_table(lines: Iterator[dict[str, Any]]) -> None:

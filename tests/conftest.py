@@ -1,5 +1,6 @@
 """Fixtures that every test file shares; only these point the program at a folder of bundles."""
 
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -92,18 +93,19 @@ def few_qualities():
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory, worker_id):
+    """A folder that all test processes of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_rooms(tmp_path_factory):
-    """No test writes a room into the folder of states of whoever runs it."""
+def own_places(shared_folder):
+    """No test writes into the cache, or a room into the folder of states, of whoever runs it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EXPLORER_DATABASE", f"sqlite:///{tmp_path_factory.mktemp('rooms')}/rooms.sqlite")
+        patch.setenv("EXPLORER_CACHE", str(shared_folder / "cache"))
+        patch.setenv("EXPLORER_DATABASE", f"sqlite:///{shared_folder}/rooms.sqlite")
         yield
 
 
@@ -235,20 +237,18 @@ def pca_for_tsne(codes, perplexity=None, seed=0):
 
 
 @pytest.fixture(scope="session")
-def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+def build_once(shared_folder) -> Callable[[str, Callable[[Path], None]], Path]:
     """Fill a folder that all test processes of this run share; the first one that asks does, the others wait.
 
     PCA stands in for the UMAP and t-SNE of bundles: their maps take most of two minutes, and tests of projections make
     real ones.
     """
-    own = tmp_path_factory.getbasetemp()
-    shared = own if worker_id == "master" else own.parent
 
     def ask(name: str, build: Callable[[Path], None]) -> Path:
-        folder = shared / name
-        with FileLock(shared / f"{name}.lock"):
+        folder = shared_folder / name
+        with FileLock(shared_folder / f"{name}.lock"):
             if not folder.exists():
-                unfinished = shared / f"{name}.new"
+                unfinished = shared_folder / f"{name}.new"
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(projection, "umap", pca_for_umap)
                     patch.setattr(projection, "tsne", pca_for_tsne)
@@ -323,9 +323,24 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def address():
-    with serve() as started:
-        yield started
+def address(shared_folder, worker_id):
+    """One server for all test processes of this run: the first that asks starts it, and ends it after the others."""
+    said, asking = shared_folder / "server.address", FileLock(shared_folder / "server.lock")
+    with contextlib.ExitStack() as stack:
+        with asking:
+            is_mine = not said.exists()
+            if is_mine:
+                said.write_text(stack.enter_context(serve()), encoding="utf-8")
+            else:
+                stack.enter_context(FileLock(shared_folder / f"{worker_id}.uses"))  # let go of when this process ends
+            where = said.read_text(encoding="utf-8")
+        yield where
+        if is_mine:
+            with asking:
+                said.unlink()
+            for use in shared_folder.glob("*.uses"):
+                with FileLock(use):
+                    pass
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def figure_of(app):
     return json.loads(app.get("plotly_chart")[0].proto.spec)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 25])
+@pytest.mark.parametrize("n", [1, pytest.param(2, marks=pytest.mark.wide), 3, 4, 5, 25])
 @pytest.mark.parametrize("model", ["fc-ae", "conv-vae"])
 def test_a_map_of_a_few_images_opens_by_every_method_that_is_offered_to_both_ends_of_its_slider(few, n, model):
     codes = few(n, model)

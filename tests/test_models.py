@@ -25,8 +25,7 @@ def bottleneck(n, inner):
 
 
 def block(n):
-    norm = f"norm {n // 8}x8, silu"
-    return f"x + ({norm}, conv {n}-{n} /1, {norm}, conv {n}-{n} /1)"
+    return f"x + (norm {n}, silu, conv {n}-{n} /1, norm {n}, silu, conv {n}-{n} /1)"
 
 
 LAYERS = {
@@ -52,10 +51,10 @@ LAYERS = {
         f"{bottleneck(56, 14)}, relu, up 56-32 x2, norm 32, relu, up 32-3 x2",
     ],
     "face-best": [
-        f"conv 3-32 /2, norm 4x8, silu, conv 32-64 /2, norm 8x8, silu, conv 64-128 /2, {block(128)}, norm 16x8, silu, "
-        "flatten, dense 8192-256",
-        f"dense 128-8192, unflatten 128x8x8, {block(128)}, norm 16x8, silu, up 128-96 x2, {block(96)}, "
-        "norm 12x8, silu, up 96-48 x2, norm 6x8, silu, up 48-3 x2",
+        f"conv 3-32 /2, norm 32, silu, conv 32-64 /2, {block(64)}, norm 64, silu, conv 64-128 /2, {block(128)}, "
+        "norm 128, silu, flatten, dense 8192-256",
+        f"dense 128-8192, unflatten 128x8x8, {block(128)}, norm 128, silu, up 128-96 x2, {block(96)}, "
+        "norm 96, silu, up 96-48 x2, norm 48, silu, up 48-3 x2",
     ],
     "ffnn": [
         "flatten, dense 784-512, norm 512, relu, dropout 0.2, dense 512-256, norm 256, relu, dropout 0.2, "
@@ -67,7 +66,7 @@ LAYERS = {
 # and batch norm has a scale and an offset for each number
 CONV_AE = (9 * 16 + 16) + (9 * 16 * 32 + 32) + (9 * 32 * 64 + 64) + (
     9 * 64 * 32 + 32) + (9 * 32 * 16 + 16) + (9 * 16 + 1)  # fmt: skip
-BLOCK = {n: 2 * (9 * n * n + n) + 4 * n for n in (96, 128)}
+BLOCK = {n: 2 * (9 * n * n + n) + 4 * n for n in (64, 96, 128)}
 PARAMETERS = {
     "fc-ae": (784 * 256 + 256) + (256 * 64 + 64) + (64 * 256 + 256) + (256 * 784 + 784),
     "conv-ae": CONV_AE,
@@ -82,7 +81,7 @@ PARAMETERS = {
     + 2 * (2 * 56 * 14 + 9 * 14 * 14 + 2 * (14 + 14 + 56)) + 2 * (2 * 120 * 30 + 9 * 30 * 30 + 2 * (30 + 30 + 120)),
     "face-best": (9 * 3 * 32 + 3 * 32) + (9 * 32 * 64 + 3 * 64) + (9 * 64 * 128 + 3 * 128) + (8192 * 256 + 256)
     + (128 * 8192 + 8192 + 2 * 128) + (9 * 128 * 96 + 3 * 96) + (9 * 96 * 48 + 3 * 48) + (9 * 48 * 3 + 3)
-    + 2 * BLOCK[128] + BLOCK[96],
+    + BLOCK[64] + 2 * BLOCK[128] + BLOCK[96],
     "ffnn": (784 * 512 + 512) + (512 * 256 + 256) + (256 * 128 + 128) + (128 * 10 + 10)
     + 2 * (512 + 256 + 128),
 }  # fmt: skip

@@ -5,7 +5,7 @@ What a colour says is said a second time, by a shape, a dash, a pattern or a num
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -209,10 +209,10 @@ def curves(
     return _finish(figure, 480)
 
 
-def _range_below_zero(lines: Iterable[tuple[Sequence[float], Sequence[float]]]) -> list[float] | None:
+def _range_below_zero(lines: Collection[tuple[Sequence[float], Sequence[float]]]) -> list[float] | None:
     """Give the range that lines fill once they have settled, where they fall below zero; None where it is all."""
-    lowest = min((min(values) for _, values in lines), default=0.0)
-    highest = max((max(values[SETTLED:], default=math.inf) for _, values in lines), default=math.inf)
+    lowest = min((min(values, default=0.0) for _, values in lines), default=0.0)
+    highest = max((max(values[SETTLED:], default=-math.inf) for _, values in lines), default=-math.inf)
     margin = (highest - lowest) / 20
     return [lowest - margin, highest + margin] if lowest < 0 and math.isfinite(margin) else None
 

@@ -1,6 +1,5 @@
 """Fixtures that every test file shares; only these point the program at a folder of bundles."""
 
-import contextlib
 import dataclasses
 import functools
 import gc
@@ -323,24 +322,9 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def address(shared_folder, worker_id):
-    """One server for all test processes of this run: the first that asks starts it, and ends it after the others."""
-    said, asking = shared_folder / "server.address", FileLock(shared_folder / "server.lock")
-    with contextlib.ExitStack() as stack:
-        with asking:
-            is_mine = not said.exists()
-            if is_mine:
-                said.write_text(stack.enter_context(serve()), encoding="utf-8")
-            else:
-                stack.enter_context(FileLock(shared_folder / f"{worker_id}.uses"))  # let go of when this process ends
-            where = said.read_text(encoding="utf-8")
-        yield where
-        if is_mine:
-            with asking:
-                said.unlink()
-            for use in shared_folder.glob("*.uses"):
-                with FileLock(use):
-                    pass
+def address():
+    with serve() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ MOVES = {
     "training": (lambda page: press(page, "linear"), "", ".main-svg"),
 }
 
-LINKED = ("reconstruct", "latent_map", "latent_plane", "interpolate")  # whose address is opened anew here
+LINKED = ("latent_map", "interpolate")  # whose address is opened anew here
 
 
 def press(page, text):

@@ -98,6 +98,8 @@ def test_losses_below_zero_have_the_scale_of_what_follows_the_first_two_epochs()
     epochs = [1, 2, 3, 4]
     lines = {"a": (epochs, [900.0, 90.0, -80.0, -100.0]), "b": (epochs, [500.0, 50.0, 0.0, -20.0])}
     assert figures.curves(lines, "loss", log=False).layout.yaxis.range == (-105, 5)
+    begun = lines | {"c": (epochs[:2], [900.0, 90.0]), "d": ([], [])}
+    assert figures.curves(begun, "loss", log=False).layout.yaxis.range == (-105, 5)
     assert figures.curves({"a": (epochs[:2], [900.0, -90.0])}, "loss", log=False).layout.yaxis.range is None
     assert figures.curves({"a": (epochs, [9.0, 4.0, 2.0, 1.0])}, "loss", log=False).layout.yaxis.range is None
 

@@ -55,7 +55,8 @@ def interpret(layers, weights, x):
             x = F.layer_norm(x.unflatten(1, (-1, layer["size"])), (layer["size"],), eps=layer["eps"]).flatten(1)
         elif layer["op"] == "scale":
             scale, shift = (weights[layer[part] :][: layer["size"], None] for part in ("weight", "bias"))
-            x = (x.unflatten(1, (-1, layer["size"], layer["repeat"])) * scale + shift).flatten(1)
+            channels = x.flatten(1).unflatten(1, (-1, layer["size"], layer["repeat"]))
+            x = (channels * scale + shift).view(x.shape)
         else:
             x = getattr(F, layer["op"])(x)
     return x

@@ -1,6 +1,7 @@
 """What a page shows and what the Python beside it makes are compared: pixels within a grey level, figures exactly."""
 
 import base64
+import functools
 import io
 import json
 import re
@@ -130,18 +131,20 @@ def pages(made_up, monkeypatch):
     return Pages(monkeypatch, "fashion-mnist")
 
 
+wide = functools.partial(pytest.param, marks=pytest.mark.wide)
+
 TWO_SETTINGS = [
     ("overview", {}, None),
     ("reconstruct", {"n": "3", "models": ["fc-ae", "conv-vae"]}, {"way": "worst", "errors": "true", "n": "2"}),
-    ("reconstruct", {"way": "at random", "seed": "1"}, {"way": "at random", "seed": "2"}),
+    wide("reconstruct", {"way": "at random", "seed": "1"}, {"way": "at random", "seed": "2"}),
     ("denoise", {"noise": "speckle", "level-speckle": "0.25"}, {"noise": "gaussian", "noise_seed": "3"}),
     ("latent_map", {"method": "PCA", "model": "conv-ae"}, {"method": "PCA", "model": "fc-ae", "chosen": "3.7-9"}),
-    ("latent_map", {"method": "UMAP"}, {"method": "UMAP", "dimensions": "3"}),
+    wide("latent_map", {"method": "UMAP"}, {"method": "UMAP", "dimensions": "3"}),
     ("latent_map", {"method": "UMAP", "neighbors": "8"}, {"method": "UMAP", "neighbors": "9"}),
-    ("latent_map", {"method": "t-SNE"}, {"method": "t-SNE", "perplexity": "12"}),
+    wide("latent_map", {"method": "t-SNE"}, {"method": "t-SNE", "perplexity": "12"}),
     ("latent_map", {"method": "t-SNE", "perplexity": "13"}, {"method": "t-SNE", "perplexity": "12"}),
     ("latent_plane", {"reach": "3.5", "spacing": "quantiles"}, {"density": "7"}),
-    ("latent_plane", {"plane": "Any model", "model": "conv-ae"}, {"plane": "Any model", "model": "fc-ae"}),
+    wide("latent_plane", {"plane": "Any model", "model": "conv-ae"}, {"plane": "Any model", "model": "fc-ae"}),
     (
         "latent_plane",
         {"plane": "Any model", "through": "three images"},

@@ -120,7 +120,8 @@ FIRST_SCREEN = f"""([control, picture]) => {{
   return found.join(", ");
 }}"""
 PHONE = {"width": 390, "height": 844}
-SCREENS = ({"width": 1920, "height": 1080}, PHONE, {"width": 1280, "height": 720})
+WALL = {"width": 1920, "height": 1080}
+SCREENS = (PHONE, {"width": 1280, "height": 720})
 
 
 def wait_for_first_screen(page, key):
@@ -212,6 +213,14 @@ def move_a_control(page, address, key):
     page.evaluate("localStorage.clear(); sessionStorage.clear()")  # another visitor, who has the link alone
     visit(page, address, key, query)
     assert picture(page, selector) == wanted
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize(("dataset", "key"), SENSIBLE)
+def test_a_page_has_its_control_beside_its_picture_on_a_wall(page, address, dataset, key):
+    page.set_viewport_size(WALL)
+    visit(page, address, key, f"?dataset={dataset}")
+    wait_for_first_screen(page, key)
 
 
 def test_what_forced_colours_would_take_away_stays_and_nothing_moves_for_who_wants_no_motion(page, address):
@@ -405,7 +414,7 @@ SMALL_TYPE = """() => {
 
 
 def test_a_lecture_is_large_hides_the_rest_and_goes_on_and_back_by_a_clicker(page, address):
-    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.set_viewport_size(WALL)
     visit(page, address, "latent_plane", "?lecture=true")
     assert page.evaluate(SMALL_TYPE) == []
     assert not page.get_by_text("Look for this").is_visible() and not page.get_by_test_id("stSidebar").is_visible()
@@ -423,22 +432,32 @@ def test_a_lecture_is_large_hides_the_rest_and_goes_on_and_back_by_a_clicker(pag
     page.get_by_text("Look for this").wait_for()
 
 
-def test_touch_works_in_planes_pad_matrix_and_sliders(browser, address):
+@pytest.fixture
+def phone(browser):
     context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True, reduced_motion="reduce")
-    page = context.new_page()
-    for key, act, changes in (
-        ("latent_plane", lambda: touch(page, "canvas.front", 0.3, 0.6), "pin="),
-        ("classify", lambda: touch(page, ".st-key-confusion .nsewdrag", 0.85, 0.85), "cell=8-8"),
-        ("denoise", lambda: touch(page, ".st-key-control .stSlider [data-rac]", 0.9, 0.6), "level-gaussian="),
-    ):
-        visit(page, address, key)
-        act()
-        wait_for_address(page, changes)
-    visit(page, address, "draw")
-    before = picture(page, "canvas.rebuilt")
-    touch(page, "canvas.pad", 0.5, 0.1)
-    wait_for_change(page, "canvas.rebuilt", before)
+    yield context.new_page()
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "touched", "across", "down", "changes"),
+    [
+        ("latent_plane", "canvas.front", 0.3, 0.6, "pin="),
+        wide("classify", ".st-key-confusion .nsewdrag", 0.85, 0.85, "cell=8-8"),
+        wide("denoise", ".st-key-control .stSlider [data-rac]", 0.9, 0.6, "level-gaussian="),
+    ],
+)
+def test_touch_works_in_planes_matrix_and_sliders(phone, address, key, touched, across, down, changes):
+    visit(phone, address, key)
+    touch(phone, touched, across, down)
+    wait_for_address(phone, changes)
+
+
+def test_touch_works_on_the_pad(phone, address):
+    visit(phone, address, "draw")
+    before = picture(phone, "canvas.rebuilt")
+    touch(phone, "canvas.pad", 0.5, 0.1)
+    wait_for_change(phone, "canvas.rebuilt", before)
 
 
 def touch(page, selector, across, down):

@@ -323,6 +323,10 @@ def test_runs_of_equal_time_name_what_they_changed_and_sigma_is_learned_where_it
     noise = ImageSet(images, torch.zeros(10).long(), ("Face",))
     monkeypatch.setitem(DATASETS, "celeba", replace(DATASETS["celeba"], read=lambda folder, split: noise))
     monkeypatch.setattr(face_runs, "LEARN_EVERY", 1)
+    for name in ("sigma 0.1", "sigma learned", "face-vae"):
+        config = face_runs.RUNS[name].config
+        widths = {part: (8,) * 3 for part in ("channels", "decoder_channels") if hasattr(config, part)}
+        monkeypatch.setitem(face_runs.RUNS, name, replace(face_runs.RUNS[name], config=replace(config, **widths)))
     assert face_runs.main(["sigma 0.1", "sigma learned", "--seconds", "0.1", "--json"]) == 0
     fixed, learned = map(json.loads, capsys.readouterr().out.splitlines())
     assert (fixed["run"], fixed["sigma"], learned["run"]) == ("sigma 0.1", 0.1, "sigma learned")

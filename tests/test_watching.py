@@ -208,7 +208,7 @@ def test_a_run_is_begun_ended_and_gone_on_with_on_the_overview(tmp_path, monkeyp
     root, pictures = tmp_path / "checkpoints", tmp_path / "noise"
     pictures.mkdir()
     rng = np.random.default_rng(0)
-    for i in range(60):
+    for i in range(600):  # so many that it is not done before it is ended
         Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(pictures / f"{i}.png")
     app = overview(monkeypatch, root, True)
     app.text_input(key="own-folder").set_value(str(pictures))

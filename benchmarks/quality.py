@@ -49,7 +49,6 @@ Exit codes: 0 all were measured, 1 data are missing or a bundle is broken, 2 the
 
 import argparse
 import contextlib
-import copy
 import functools
 import itertools
 import json
@@ -360,15 +359,14 @@ def best_code_gain(model: Autoencoder, images: torch.Tensor) -> float:
     is what `CODE_STEPS` steps of Adam make of the encoder's, each of `CODE_RATE` standard deviations of codes at most.
     """
     x = to_float(images)
-    model = copy.deepcopy(model).requires_grad_(False)
-    start = model.encode(x).mu
+    start = model.encode(x).mu.detach()
     z = start.clone().requires_grad_()
     adam = torch.optim.Adam([z], lr=CODE_RATE * start.std().item())
     for _ in range(CODE_STEPS):
         adam.zero_grad()
-        (model.decode(z) - x).square().sum().backward()
+        (model.decode(z) - x).square().sum().backward(inputs=[z])
         adam.step()
-    own, best = (psnr_per_image(x, model.decode(code.detach())).mean().item() for code in (start, z))
+    own, best = (psnr_per_image(x, model.decode(code)).mean().item() for code in (start, z))
     return best - own
 
 

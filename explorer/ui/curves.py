@@ -43,6 +43,11 @@ def family(card: ModelCard) -> str:
     return DENSITY if card.likelihood == "gaussian" else ELBO
 
 
+def comparable(view: View, models: list[str], heading: str) -> list[ModelCard]:
+    """Give the cards of those models that were fitted here and whose losses are of one kind."""
+    return [card for card in map(view.card, models) if family(card) == heading and not card.imported]
+
+
 @dataclass(frozen=True)
 class Panel:
     """One chart: the lines of one part of the loss, `name -> (epochs, values)`, of models that compare.
@@ -66,9 +71,7 @@ def panels(view: View, models: list[str], sets: list[str], log: bool) -> list[Pa
     """Make a chart for each part of each kind of loss; what falls below zero is drawn on a linear scale."""
     made = []
     for heading in HEADINGS:
-        cards = [view.card(name) for name in models]
-        here = [card.name for card in cards if family(card) == heading and not card.imported]
-        histories = {name: view.bundle(name).history() for name in here}
+        histories = {card.name: view.bundle(card.name).history() for card in comparable(view, models, heading)}
         for part in UNITS:
             if not any(f"train_{part}" in history for history in histories.values()):
                 continue
@@ -104,7 +107,7 @@ def draw(heading: str, panels_of_it: Sequence[Panel], is_picture: bool) -> None:
 
 def spreads(view: View, models: list[str]) -> str:
     """Say where Gaussian likelihoods have different sigmas, since their nats do not compare then."""
-    cards = [card for name in models if family(card := view.card(name)) == DENSITY and not card.imported]
+    cards = comparable(view, models, DENSITY)
     if len({card.config.sigma for card in cards}) < 2:
         return ""
     each = [f"{view.shown.title(card.name)} {number(card.config.sigma)}" for card in cards]

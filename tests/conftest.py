@@ -26,6 +26,7 @@ ALLOWED_SKIPS = ("no CUDA GPU",)
 ALLOWED_WITHOUT_DATA = ("EXPLORER_DATA holds no ",)
 NO_DATA = str(Path(__file__).parent / "no data")  # always the same, so that stand-ins are decoded once
 SIZE = {"width": 1280, "height": 1000}  # of a page in the browser
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # of UMAP: compiling it takes longer than all maps of tests, a wide one apart
 AUTOENCODERS = [name for name, entry in ROSTER.items() if entry.is_autoencoder]
 
 

@@ -158,7 +158,7 @@ def several(tmp_path_factory):
         "together": [*NAMES, *SHORT, "--only", "fit", *together, *OPTIONS],
         "resumed": [*fit, "--resume"],
         "sharded": [*NAMES, *SHORT, "--only", "fit", *sharded, *OPTIONS, "--shard-roster"],
-        "diverging": ["conv-ae", "fc-ae", "--epochs", "3", "--only", "fit", *diverging, *OPTIONS, "--shard-roster"],
+        "diverging": ["conv-ae", "fc-ae", "--epochs", "1", "--only", "fit", *diverging, *OPTIONS, "--shard-roster"],
     }
     return folder, run_program(folder, SEVERAL, json.dumps(runs))
 

@@ -1,6 +1,7 @@
 """The planes and the pad in a real browser, on the committed bundles."""
 
 import base64
+import itertools
 import re
 
 import pytest
@@ -34,12 +35,15 @@ RUN = """([packed, inputs, wasm]) => {
 
 
 IN_JAVASCRIPT = ("conv-vae", "ffnn")  # all that there are in `wide`; each kind of layer in test_live_layers
+IN_WIDE = {(name, "javascript") for name in ROSTER if name not in IN_JAVASCRIPT} | {("face-resvae", "webassembly")}
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, "webassembly") for name in ROSTER]
-    + [pytest.param(n, "javascript", marks=() if n in IN_JAVASCRIPT else pytest.mark.wide) for n in ROSTER],
+    [
+        pytest.param(*case, marks=pytest.mark.wide if case in IN_WIDE else ())
+        for case in itertools.product(ROSTER, ("webassembly", "javascript"))
+    ],
 )
 def test_the_browser_computes_what_torch_computes(page, name, kind):
     home = ROSTER[name].home

@@ -239,7 +239,7 @@ def without_data(monkeypatch):
     [
         ("fashion-mnist", "reconstruct", {"n": "2", "models": "conv-ae-128"}),
         ("fashion-mnist", "draw", {"model": "conv-ae"}),
-        ("celeba", "interpolate", {"steps": "3"}),
+        pytest.param("celeba", "interpolate", {"steps": "3"}, marks=pytest.mark.wide),
         ("celeba", "overview", {}),
     ],
 )

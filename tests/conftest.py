@@ -16,7 +16,7 @@ from streamlit.components.v2 import manifest_scanner
 
 import train
 from benchmarks.browser import chromium, chromium_path, serve
-from explorer import dials, disentanglement, projection, realism, shapes, stages
+from explorer import dials, disentanglement, projection, realism, shapes, stages, training
 from explorer.datasets import DATASETS, data_folder
 from explorer.families import FAMILIES
 from explorer.roster import ROSTER, models_for
@@ -80,8 +80,16 @@ def one_search():
 def few_noisy_images():
     """Curves of PSNR over noise and diversity are half of what a model's bundle costs, and no test reads its values."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "NOISE_IMAGES", 10)
+        patch.setattr(stages, "NOISE_IMAGES", 3)
         patch.setattr(realism, "N_PAIRS", 60)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_estimates():
+    """The hours of a run are said of two steps in place of six, which take longer than most runs of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "expected_seconds", functools.partial(training.expected_seconds, n_steps=1))
         yield
 
 

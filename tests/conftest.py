@@ -26,7 +26,6 @@ ALLOWED_SKIPS = ("no CUDA GPU",)
 ALLOWED_WITHOUT_DATA = ("EXPLORER_DATA holds no ",)
 NO_DATA = str(Path(__file__).parent / "no data")  # always the same, so that stand-ins are decoded once
 SIZE = {"width": 1280, "height": 1000}  # of a page in the browser
-os.environ["NUMBA_DISABLE_JIT"] = "1"  # of UMAP: compiling it takes longer than all maps of tests, a wide one apart
 AUTOENCODERS = [name for name, entry in ROSTER.items() if entry.is_autoencoder]
 
 
@@ -56,15 +55,6 @@ def pytest_sessionfinish(session):
         may = reason.startswith(allowed)
         terminal.write_line(f"{'allowed' if may else 'NOT allowed'} to be skipped: {reason}")
         session.exitstatus = session.exitstatus if may else pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Three test processes share what may be two cores; the programs they start inherit the variable."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(1)
-        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

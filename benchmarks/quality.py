@@ -10,6 +10,9 @@ Nothing is read from a stored `metrics.json`. Figures are on the test split, pix
     mse, psnr (dB), ssim   averages over images, see `metrics.evaluate`
     best_code_gain         autoencoders: dB that the code which suits an image best adds to the encoder's own, mean over
                            the first n_bounds images; see the function
+    psnr_train, ssim_train, best_code_gain_train
+                           the same on as many images of the training split, its first: how much of the difference is
+                           that the model was fitted to them
     negative_elbo          nats per image, variational models, and its parts reconstruction and kl
     bits_per_dim           the same in bits per 8-bit channel of a pixel, where p(x|z) is a density
     ms_ssim, active_units, swd, blurred_at, diversity, nearest_train_distance, ..._floor
@@ -88,6 +91,7 @@ FLOORS = {
     "nearest_train_distance": "nearest_train_distance_floor",
     "nearest_train_distance_reconstructions": "nearest_train_distance_floor",
 }
+RECONSTRUCTED = ("best_code_gain", "psnr_train", "ssim_train", "best_code_gain_train")
 VARIANTS = ("classical", "corrected")
 CALIBRATED = ("sigma_calibrated", "negative_elbo_calibrated", "bits_per_dim_calibrated")
 
@@ -370,6 +374,17 @@ def best_code_gain(model: Autoencoder, images: torch.Tensor) -> float:
     return best - own
 
 
+def reconstructed(model: Autoencoder, test: ImageSet, seen: ImageSet, n: int) -> dict[str, float]:
+    """Measure what codes lose on test images and on ones that the model was fitted to; best codes of `n` of each."""
+    of_seen = metrics.evaluate(model, seen)
+    return {
+        "best_code_gain": best_code_gain(model, test.images[:n]),
+        "psnr_train": of_seen["psnr"],
+        "ssim_train": of_seen["ssim"],
+        "best_code_gain_train": best_code_gain(model, seen.images[:n]),
+    }
+
+
 def likelihood(model: Autoencoder, images: torch.Tensor) -> dict[str, Any]:
     """Bound the likelihood of images `(N, C, H, W)`."""
     bounds = -elbo.mean_bounds(model, images).mean(0)
@@ -434,7 +449,8 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
 
     Raises:
         BundleError: a file of the bundle cannot be used, or its weights give no finite figures.
-        DataError: the training images are missing, which tune a denoiser's baseline and give samples their floor.
+        DataError: the training images are missing, on which autoencoders are measured beside, which tune a denoiser's
+            baseline and give samples their floor.
     """
     recipe, model = bundle.config()["recipe"], bundle.load()
     measured = metrics.evaluate(model, test)
@@ -445,7 +461,9 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
             f"Make it anew with: {bundle.command()}"
         )
     if isinstance(model, Autoencoder):
-        figures["best_code_gain"] = best_code_gain(model, test.images[: args.effort.n_bounds])
+        train = DATASETS[bundle.dataset].load("train", args.data_dir)
+        seen = train[torch.arange(min(len(test), len(train)))]
+        figures |= reconstructed(model, test, seen, args.effort.n_bounds)
     if "negative_elbo" in figures:
         figures |= (best := elbo.calibrated(model.config, figures))
         sigmas = [model.config.sigma, best["sigma_calibrated"]] if best else []
@@ -458,7 +476,6 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
     if recipe.noise == "gaussian" and not model.config.variational:
         x = to_float(test.images)
         figures["psnr_by_sigma"] = {str(sigma): denoised_psnr(model, x, sigma) for sigma in SIGMAS}
-        train = DATASETS[bundle.dataset].load("train", args.data_dir)
         x_train = to_float(train.images[: args.effort.n_tune])
         figures |= classical(x, x_train, args.effort, args.processes)
     return {"dataset": bundle.dataset, "model": bundle.model, "n_test": len(test), **figures}
@@ -500,7 +517,7 @@ def table_rows(figures: dict[str, Any]) -> Iterator[Row]:
         return
     yield from ((name, figures[name], None) for name in FIGURES + GENERATIVE_FIGURES if name in figures)
     yield from generative_rows(figures)
-    for name in [f"bound_{k}" for k in elbo.BOUNDS] + ["best_code_gain", *CALIBRATED]:
+    for name in [f"bound_{k}" for k in elbo.BOUNDS] + [*RECONSTRUCTED, *CALIBRATED]:
         if name in figures:
             yield name, figures[name], None
     yield from face_rows(figures)

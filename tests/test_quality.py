@@ -53,7 +53,8 @@ def test_an_autoencoder_has_its_reconstruction_figures(figures, name):
     assert 0 < line["mse"] < 1 and -1 <= line["ssim"] <= 1 and "accuracy" not in line
     # a mean of logarithms is at least the logarithm of the mean
     assert line["psnr"] >= -10 * math.log10(line["mse"]) - 1e-3
-    assert 0 < line["best_code_gain"] < 10
+    assert 0 < line["best_code_gain"] < 10 and 0 < line["best_code_gain_train"] < 10
+    assert abs(line["psnr_train"] - line["psnr"]) < 3 and abs(line["ssim_train"] - line["ssim"]) < 0.2
     assert ("negative_elbo" in line) == (name == "conv-vae")
     if name == "conv-vae":
         assert line["reconstruction"] + line["kl"] == pytest.approx(line["negative_elbo"])

@@ -331,15 +331,25 @@ def denoised_psnr(model: Autoencoder, x: torch.Tensor, sigma: float) -> float:
 
 
 @functools.lru_cache(maxsize=1)
+def training_images(dataset: str, data_dir: str | None) -> ImageSet:
+    """Read the training images, once for all models of a run.
+
+    Raises:
+        DataError: they are missing.
+    """
+    return DATASETS[dataset].load("train", data_dir)
+
+
+@functools.lru_cache(maxsize=1)
 def data_floor(test: torch.Tensor, dataset: str, data_dir: str | None) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Read the training images and measure what real images score against the test images, uint8 `(N, C, H, W)`.
+    """Take the training images and measure what real images score against the test images, uint8 `(N, C, H, W)`.
 
     Kept, as it is the same for every model of a run.
 
     Raises:
         DataError: the training images are missing.
     """
-    train = DATASETS[dataset].load("train", data_dir).images
+    train = training_images(dataset, data_dir).images
     return train, realism.floor_figures(test, train)
 
 
@@ -396,7 +406,7 @@ def sampled(bundle: Bundle, model: Autoencoder, test: torch.Tensor, data_dir: st
     """Measure the sampling ladder of a bundle that has one, by the flow that is stored."""
     if not bundle.has("ladder"):
         return {}
-    train = DATASETS[bundle.dataset].load("train", data_dir).images
+    train = training_images(bundle.dataset, data_dir).images
     test = test[: min(len(test), len(train), realism.MAX_IMAGES)]
     flow, codes = ladder.flow_of(bundle.ladder()), ladder.Codes.of(model, train, test)
     found = {name: tensor.tolist() for name, tensor in ladder.compare(model, codes, flow, train, test).items()}
@@ -461,7 +471,7 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
             f"Make it anew with: {bundle.command()}"
         )
     if isinstance(model, Autoencoder):
-        train = DATASETS[bundle.dataset].load("train", args.data_dir)
+        train = training_images(bundle.dataset, args.data_dir)
         seen = train[torch.arange(min(len(test), len(train)))]
         figures |= reconstructed(model, test, seen, args.effort.n_bounds)
     if "negative_elbo" in figures:

@@ -108,9 +108,10 @@ def own_places(shared_folder):
 
 
 @pytest.fixture(autouse=True)
-def small_numbers():
-    """A fitting takes numbers below 1e-38 for zero from then on, in its whole process."""
+def as_torch_begins():
+    """A fitting takes numbers below 1e-38 for zero from then on, in its whole process, and keeps its threads there."""
     torch.set_flush_denormal(False)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

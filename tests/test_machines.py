@@ -134,7 +134,8 @@ def check(found, listed, errors):
         assert script.endswith((components / f"{name}.js").read_bytes().decode())
     assert found["problems"] == []
     assert len(listed.splitlines()) == len(train.ROSTER) + len(train.FAMILIES)
-    assert [line for line in errors.splitlines() if "EncodingWarning" in line and str(ROOT) in line] == []
+    warned = [line for line in errors.splitlines() if "EncodingWarning" in line and str(ROOT) in line]
+    assert [line for line in warned if "site-packages" not in line] == []  # an environment may lie below the project
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,7 @@ def test_log_variances_are_those_of_the_encoder(few, small_batches):
 
 
 def test_psnr_by_noise_starts_with_the_clean_images(autoencoder, few):
+    few = few[torch.arange(3)]
     curves = metrics.psnr_by_noise(autoencoder, few.images)
     clean = metrics.evaluate(autoencoder, few)["psnr"]
     assert list(curves) == list(NOISES)

@@ -341,16 +341,15 @@ def training_images(dataset: str, data_dir: str | None) -> ImageSet:
 
 
 @functools.lru_cache(maxsize=1)
-def data_floor(test: torch.Tensor, dataset: str, data_dir: str | None) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Take the training images and measure what real images score against the test images, uint8 `(N, C, H, W)`.
+def data_floor(test: torch.Tensor, dataset: str, data_dir: str | None) -> dict[str, Any]:
+    """Measure what training images score against the test images, uint8 `(N, C, H, W)`.
 
     Kept, as it is the same for every model of a run.
 
     Raises:
         DataError: the training images are missing.
     """
-    train = training_images(dataset, data_dir).images
-    return train, realism.floor_figures(test, train)
+    return realism.floor_figures(test, training_images(dataset, data_dir).images)
 
 
 def generative(
@@ -362,7 +361,7 @@ def generative(
     """
     if not realism.measurable(test):
         return {}
-    train, floor = data_floor(test, bundle.dataset, data_dir)
+    train, floor = training_images(bundle.dataset, data_dir).images, data_floor(test, bundle.dataset, data_dir)
     return realism.generative_figures(model, test, train, floor=floor, sigmas=sigmas)
 
 
@@ -419,10 +418,15 @@ def sampled(bundle: Bundle, model: Autoencoder, test: torch.Tensor, data_dir: st
     }
 
 
+def splits_of(bundle: Bundle, test: ImageSet, data_dir: str | None) -> dict[str, ImageSet]:
+    """Read the other splits of a bundle's data set beside the test images."""
+    validation = DATASETS[bundle.dataset].load("validation", data_dir)
+    return {"train": training_images(bundle.dataset, data_dir), "validation": validation, "test": test}
+
+
 def edited(bundle: Bundle, model: Autoencoder, test: ImageSet, data_dir: str | None) -> dict[str, Any]:
     """Measure edits of attributes, and the stand-in for identity, where images are labelled."""
-    dataset = DATASETS[bundle.dataset]
-    splits = {name: dataset.load(name, data_dir) for name in ("train", "validation")} | {"test": test}
+    dataset, splits = DATASETS[bundle.dataset], splits_of(bundle, test, data_dir)
     if not edits.makes_sense(model, splits):
         return {}
     found = {name: tensor.tolist() for name, tensor in edits.measure(model, splits, dataset.attributes).items()}
@@ -443,8 +447,7 @@ def good_for(bundle: Bundle, model: Model, test: ImageSet, data_dir: str | None)
     Raises:
         DataError: the training images are missing.
     """
-    dataset = DATASETS[bundle.dataset]
-    splits = {name: dataset.load(name, data_dir) for name in ("train", "validation")} | {"test": test}
+    dataset, splits = DATASETS[bundle.dataset], splits_of(bundle, test, data_dir)
     found = uses.measure(bundle, model, splits, dataset, data_dir)
     figures: dict[str, Any] = {"auc": uses.areas({name: tensor.numpy() for name, tensor in found.items()})}
     for probe, whose in itertools.product(probes.PROBES, ("code", *uses.BASELINES)):
@@ -486,7 +489,7 @@ def measure(bundle: Bundle, test: ImageSet, args: argparse.Namespace) -> dict[st
     if recipe.noise == "gaussian" and not model.config.variational:
         x = to_float(test.images)
         figures["psnr_by_sigma"] = {str(sigma): denoised_psnr(model, x, sigma) for sigma in SIGMAS}
-        x_train = to_float(train.images[: args.effort.n_tune])
+        x_train = to_float(training_images(bundle.dataset, args.data_dir).images[: args.effort.n_tune])
         figures |= classical(x, x_train, args.effort, args.processes)
     return {"dataset": bundle.dataset, "model": bundle.model, "n_test": len(test), **figures}
 

@@ -205,10 +205,14 @@ def digits():
     return {split: DATASETS["digits"].load(split) for split in ("train", "validation", "test")}
 
 
+def has_clothes(folder):
+    return (folder / "FashionMNIST" / "raw").is_dir()
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     folder = data_folder()
-    if not (folder / "FashionMNIST" / "raw").is_dir():
+    if not has_clothes(folder):
         pytest.skip("EXPLORER_DATA holds no Fashion-MNIST")
     return folder
 

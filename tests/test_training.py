@@ -356,7 +356,7 @@ def test_a_recorded_fitting_is_freed_with_its_last_name_and_not_when_the_collect
     try:
         fitting = recorded(make(ROSTER["fc-ae"]), *few, Recipe(epochs=1, batch_size=50), 0)
         list(fitting.epochs())
-        training.expected_seconds(fitting)
+        training.expected_seconds(fitting, n_steps=5)
         kept = [weakref.ref(part) for part in (fitting, fitting.step, fitting.step.graph, fitting.model)]
         del fitting
         assert [ref() for ref in kept] == [None] * 4
